@@ -1,1 +1,73 @@
-//! ring
+//! The packet ring: fixed-size slots, each one packet; the slot index is the packet sequence
+//! modulo the number of slots. Layer: ring, above `transport` (which maps the memory) and `wire`
+//! (which says what a slot contains).
+//!
+//! One writer ([`append::Appender`]) frames messages into the open slot. Everything else reads:
+//! the UDP socket takes runs of closed slots, and readers in other processes map the same memory
+//! and read frames in place ([`read::Reader`]). [`shared`] adds what processes need to agree on: a
+//! file header and a table of readers with their positions.
+//!
+//! # How a reader knows that a slot and a frame are complete
+//!
+//! * A slot belongs to packet *p* once its sequence field, stored last when the slot is opened,
+//!   says *p*.
+//! * A frame is complete once its commit word is not zero. The writer zeroes the following commit
+//!   word before it stores this one, so what an earlier lap left behind is never taken for a
+//!   frame.
+//! * A packet is over when an `End` frame says so, or when too little room for a frame is left.
+
+#![allow(unsafe_code, reason = "shared memory is read and written through raw pointers here")]
+
+pub(crate) mod append;
+pub(crate) mod read;
+pub(crate) mod shared;
+pub(crate) mod storage;
+
+use crate::wire::frame::{FRAGMENT_LENGTH, FRAME_HEADER_LENGTH};
+use crate::wire::packet::PACKET_HEADER_LENGTH;
+
+/// Sizes of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Bytes of a slot, and of the largest packet: a multiple of 64, so that slots do not share
+    /// cache lines.
+    pub(crate) packet_bytes: usize,
+    /// Number of slots: a power of two.
+    pub(crate) slots: usize,
+}
+
+impl Layout {
+    /// The smallest ring that holds `window_bytes` of packets, twice: once in flight, once being
+    /// filled.
+    pub(crate) fn for_window(packet_bytes: usize, window_bytes: usize) -> Self {
+        debug_assert!(packet_bytes.is_multiple_of(64), "validated by the configuration");
+        let window_packets = window_bytes.div_ceil(packet_bytes).max(1);
+        Self { packet_bytes, slots: (2 * window_packets).next_power_of_two() }
+    }
+
+    pub(crate) const fn bytes(self) -> usize {
+        self.packet_bytes * self.slots
+    }
+
+    /// Largest body that fits into one packet.
+    pub(crate) const fn whole_body_bytes(self) -> usize {
+        self.packet_bytes - PACKET_HEADER_LENGTH - FRAME_HEADER_LENGTH
+    }
+
+    /// Largest part of a body that one fragment carries.
+    pub(crate) const fn fragment_body_bytes(self) -> usize {
+        self.whole_body_bytes() - FRAGMENT_LENGTH
+    }
+
+    /// Packets that a body of `bytes` takes.
+    pub(crate) const fn packets_for(self, bytes: usize) -> usize {
+        if bytes <= self.whole_body_bytes() {
+            1
+        } else {
+            bytes.div_ceil(self.fragment_body_bytes())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

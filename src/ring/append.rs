@@ -1,0 +1,391 @@
+//! The writing side of a ring: messages become frames in the open slot. Layer: ring. Owned by
+//! whoever publishes: exactly one `Appender` writes a ring.
+
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering;
+
+use super::Layout;
+use super::storage::Slots;
+use crate::id::TopicHash;
+use crate::wire::frame::{
+    FLAG_BEGIN, FLAG_END, FLAG_WHOLE, FRAGMENT_LENGTH, FRAME_HEADER_LENGTH, Fragment, FrameHeader,
+    FrameKind, align, commit_word,
+};
+use crate::wire::packet::{LENGTH_AT, PACKET_HEADER_LENGTH, PacketHeader, PacketKind};
+
+/// The ring has no free slot: the slowest reader still needs the oldest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// A message to append: its body is `prefix` followed by `payload`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: FrameKind,
+    pub(crate) publisher: u16,
+    pub(crate) topic: TopicHash,
+    pub(crate) sequence: u64,
+    pub(crate) prefix: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl Entry<'_> {
+    pub(crate) const fn body_bytes(&self) -> usize {
+        self.prefix.len() + self.payload.len()
+    }
+
+    const fn header(&self, flags: u8) -> FrameHeader {
+        FrameHeader {
+            kind: self.kind,
+            flags,
+            publisher: self.publisher,
+            topic: self.topic,
+            sequence: self.sequence,
+        }
+    }
+}
+
+/// Writes frames into a ring.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    slots: Slots,
+    /// What every slot begins with; the sequence and the length are filled in per packet.
+    header: [u8; PACKET_HEADER_LENGTH],
+    /// Packet sequence of the open slot.
+    open: u64,
+    /// Where the next frame goes in the open slot; zero while the slot is not opened yet.
+    offset: usize,
+    /// First packet sequence whose slot may not be opened yet.
+    limit: u64,
+    /// Packets with a claim that is neither committed nor given up, in no order.
+    claimed: Vec<u64>,
+}
+
+/// Room for a message that its publisher writes in place.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    frame: NonNull<u8>,
+    packet: u64,
+    body_bytes: usize,
+    publisher: u16,
+    kind: FrameKind,
+}
+
+// SAFETY: the claimed bytes belong to the claim alone until it is committed or given up.
+unsafe impl Send for Claimed {}
+
+impl Claimed {
+    /// The body to write.
+    pub(crate) fn body(&mut self) -> &mut [u8] {
+        // SAFETY: `Appender::claim` reserved these bytes for this claim; nobody else reads or
+        // writes them before the commit word is stored.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.frame.add(FRAME_HEADER_LENGTH).as_ptr(),
+                self.body_bytes,
+            )
+        }
+    }
+
+    pub(crate) const fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+}
+
+impl Appender {
+    /// A ring whose packets carry `header`'s identity, starting with packet 0.
+    pub(crate) fn new(slots: Slots, header: &PacketHeader) -> Self {
+        let limit = slots.layout().slots as u64;
+        Self {
+            slots,
+            header: header.encode(PacketKind::Data, 0),
+            open: 0,
+            offset: 0,
+            limit,
+            claimed: Vec::with_capacity(4),
+        }
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        self.slots.layout()
+    }
+
+    /// Packet sequence of the open slot: all packets before it are closed.
+    #[inline]
+    pub(crate) const fn open_packet(&self) -> u64 {
+        self.open
+    }
+
+    /// Whether the open slot has frames that are not closed yet.
+    #[inline]
+    pub(crate) const fn has_open_frames(&self) -> bool {
+        self.offset > PACKET_HEADER_LENGTH
+    }
+
+    /// First packet that has an open claim, if any: it and all later ones must wait.
+    #[inline]
+    pub(crate) fn first_claimed(&self) -> Option<u64> {
+        if self.claimed.is_empty() { None } else { self.claimed.iter().copied().min() }
+    }
+
+    /// Packets before `limit` may be opened.
+    #[inline]
+    pub(crate) const fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Free slots, the open one not counted.
+    pub(crate) const fn free_packets(&self) -> u64 {
+        self.limit.saturating_sub(self.open + if self.offset > 0 { 1 } else { 0 })
+    }
+
+    /// Appends a message that fits into one packet.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]: nothing was written.
+    #[inline]
+    pub(crate) fn append(&mut self, entry: &Entry<'_>) -> Result<(), Full> {
+        let body = entry.body_bytes();
+        debug_assert!(body <= self.layout().whole_body_bytes());
+        let frame = self.reserve(FRAME_HEADER_LENGTH + body)?;
+        // SAFETY: `reserve` made room for header and body.
+        unsafe {
+            write_header(frame, &entry.header(FLAG_WHOLE));
+            let target = frame.add(FRAME_HEADER_LENGTH);
+            copy(entry.prefix, target);
+            copy(entry.payload, target.add(entry.prefix.len()));
+        }
+        self.commit(FRAME_HEADER_LENGTH + body, entry.kind, FLAG_WHOLE, entry.publisher);
+        Ok(())
+    }
+
+    /// Appends the fragment of a message that begins at `offset` of its body, and returns how many
+    /// bytes of the body it took. A fragment fills the rest of the open slot when that is worth
+    /// it, else a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]: nothing was written.
+    pub(crate) fn append_fragment(
+        &mut self,
+        entry: &Entry<'_>,
+        offset: usize,
+    ) -> Result<usize, Full> {
+        let total = entry.body_bytes();
+        let part = (total - offset).min(self.layout().fragment_body_bytes());
+        let length = FRAME_HEADER_LENGTH + FRAGMENT_LENGTH + part;
+        let mut flags = 0;
+        if offset == 0 {
+            flags |= FLAG_BEGIN;
+        }
+        if offset + part == total {
+            flags |= FLAG_END;
+        }
+        let frame = self.reserve(length)?;
+        #[expect(clippy::cast_possible_truncation, reason = "messages are limited to 1 GiB")]
+        let position = Fragment { total: total as u32, offset: offset as u32 };
+        // SAFETY: `reserve` made room for header, extension and part.
+        unsafe {
+            write_header(frame, &entry.header(flags));
+            let extension = frame.add(FRAME_HEADER_LENGTH);
+            copy(&position.total.to_le_bytes(), extension);
+            copy(&position.offset.to_le_bytes(), extension.add(4));
+            copy_body(entry, offset, part, extension.add(FRAGMENT_LENGTH));
+        }
+        self.commit(length, entry.kind, flags, entry.publisher);
+        Ok(part)
+    }
+
+    /// Reserves room for a message that is written in place. Readers stop before it until
+    /// [`Appender::commit_claim`] or [`Appender::abandon_claim`].
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]: nothing was reserved.
+    pub(crate) fn claim(
+        &mut self,
+        header: &FrameHeader,
+        body_bytes: usize,
+    ) -> Result<Claimed, Full> {
+        debug_assert!(body_bytes <= self.layout().whole_body_bytes());
+        let frame = self.reserve(FRAME_HEADER_LENGTH + body_bytes)?;
+        // SAFETY: `reserve` made room.
+        unsafe { write_header(frame, header) };
+        self.step_over(FRAME_HEADER_LENGTH + body_bytes);
+        self.claimed.push(self.open);
+        Ok(Claimed {
+            frame,
+            packet: self.open,
+            body_bytes,
+            publisher: header.publisher,
+            kind: header.kind,
+        })
+    }
+
+    /// Makes a claimed message visible, with the sequence it gets now.
+    pub(crate) fn commit_claim(&mut self, claim: Claimed, sequence: u64) {
+        // SAFETY: the frame header is inside the claim; see `Claimed::body`.
+        unsafe {
+            copy(&sequence.to_le_bytes(), claim.frame.add(16));
+        }
+        self.resolve_claim(claim, None);
+    }
+
+    /// Turns a claim into padding.
+    pub(crate) fn abandon_claim(&mut self, claim: Claimed) {
+        self.resolve_claim(claim, Some(FrameKind::Padding));
+    }
+
+    fn resolve_claim(&mut self, claim: Claimed, kind: Option<FrameKind>) {
+        #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
+        let length = (FRAME_HEADER_LENGTH + claim.body_bytes) as u32;
+        let word = commit_word(length, kind.unwrap_or(claim.kind), FLAG_WHOLE, claim.publisher);
+        let base = self.slots.slot(claim.packet);
+        // SAFETY: both pointers are inside the same slot.
+        let offset = unsafe { claim.frame.offset_from_unsigned(base) };
+        // Release: pairs with the Acquire in `Reader::poll`.
+        self.slots.word(claim.packet, offset).store(word.to_le(), Ordering::Release);
+        if let Some(at) = self.claimed.iter().position(|packet| *packet == claim.packet) {
+            self.claimed.swap_remove(at);
+        }
+    }
+
+    /// Closes the open slot, if it has frames: its packet can be sent, the next frame goes to the
+    /// next slot.
+    pub(crate) fn close(&mut self) {
+        if self.offset <= PACKET_HEADER_LENGTH {
+            return;
+        }
+        let slot = self.slots.slot(self.open);
+        #[expect(clippy::cast_possible_truncation, reason = "packets are at most 65,472 bytes")]
+        let length = self.offset as u16;
+        // SAFETY: the length field is in the packet header of the open slot, which only the
+        // appender writes; readers of shared rings do not use it.
+        unsafe { copy(&length.to_le_bytes(), slot.add(LENGTH_AT)) };
+        if self.offset + 8 <= self.layout().packet_bytes {
+            let end = commit_word(8, FrameKind::End, 0, 0);
+            // Release: pairs with the Acquire in `Reader::poll`.
+            self.slots.word(self.open, self.offset).store(end.to_le(), Ordering::Release);
+        }
+        self.open += 1;
+        self.offset = 0;
+    }
+
+    /// The bytes of closed packets from `first` on, as many as `most`, as far as they lie in one
+    /// piece, and how many they are. All but the last are `packet_bytes` long.
+    ///
+    /// # Panics
+    ///
+    /// When `first..` is not closed, which is a mistake of the caller.
+    pub(crate) fn closed_run(&self, first: u64, most: u64) -> (&[u8], u64) {
+        let count = (self.open - first).min(most).min(self.slots.contiguous_from(first));
+        assert!(count > 0, "no closed packet to send");
+        let packet_bytes = self.layout().packet_bytes;
+        let last = first + count - 1;
+        // SAFETY: closed slots in [first, last] are not written any more: the appender opens a slot
+        // again only past `limit`, which needs `&mut self`, and claims in them are resolved (the
+        // caller stops at `first_claimed`). The count keeps the range inside the allocation.
+        let bytes = unsafe {
+            let start = self.slots.slot(first);
+            #[expect(clippy::cast_possible_truncation, reason = "at most the ring's slots")]
+            let whole = (count - 1) as usize * packet_bytes;
+            let tail = self.slots.slot(last).add(LENGTH_AT).cast::<[u8; 2]>().read();
+            std::slice::from_raw_parts(
+                start.as_ptr(),
+                whole + usize::from(u16::from_le_bytes(tail)),
+            )
+        };
+        (bytes, count)
+    }
+
+    /// Room for a frame of `length` bytes in the open slot, or in the next one.
+    #[inline]
+    fn reserve(&mut self, length: usize) -> Result<NonNull<u8>, Full> {
+        if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
+            self.open_slot()?;
+        }
+        // SAFETY: offset + length <= packet_bytes.
+        Ok(unsafe { self.slots.slot(self.open).add(self.offset) })
+    }
+
+    #[cold]
+    fn open_slot(&mut self) -> Result<(), Full> {
+        let next = if self.offset == 0 { self.open } else { self.open + 1 };
+        if next >= self.limit {
+            return Err(Full);
+        }
+        self.close();
+        let slot = self.slots.slot(next);
+        // SAFETY: nobody reads this slot before its sequence says `next`; readers of the previous
+        // lap are done with it, that is what `limit` says.
+        unsafe {
+            ptr::copy_nonoverlapping(self.header.as_ptr(), slot.as_ptr(), 16);
+            ptr::copy_nonoverlapping(
+                self.header.as_ptr().add(24),
+                slot.as_ptr().add(24),
+                PACKET_HEADER_LENGTH - 24,
+            );
+        }
+        self.slots.word(next, PACKET_HEADER_LENGTH).store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Reader::poll`; the zeroed commit word comes first.
+        self.slots.sequence_field(next).store(next.to_le(), Ordering::Release);
+        self.offset = PACKET_HEADER_LENGTH;
+        Ok(())
+    }
+
+    /// Moves past a frame and zeroes the commit word that follows it.
+    #[inline]
+    fn step_over(&mut self, length: usize) {
+        self.offset += align(length);
+        if self.offset + 8 <= self.layout().packet_bytes {
+            self.slots.word(self.open, self.offset).store(0, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn commit(&mut self, length: usize, kind: FrameKind, flags: u8, publisher: u16) {
+        let at = self.offset;
+        self.step_over(length);
+        #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
+        let word = commit_word(length as u32, kind, flags, publisher);
+        // Release: pairs with the Acquire in `Reader::poll`.
+        self.slots.word(self.open, at).store(word.to_le(), Ordering::Release);
+    }
+}
+
+/// # Safety
+///
+/// `frame` is valid for writes of a frame header.
+#[inline]
+unsafe fn write_header(frame: NonNull<u8>, header: &FrameHeader) {
+    // SAFETY: by contract; the commit word in the first eight bytes is stored separately.
+    unsafe {
+        frame.add(8).cast::<[u8; 8]>().write(header.topic.0.to_le_bytes());
+        frame.add(16).cast::<[u8; 8]>().write(header.sequence.to_le_bytes());
+    }
+}
+
+/// # Safety
+///
+/// `target` is valid for writes of `source.len()` bytes.
+#[inline]
+unsafe fn copy(source: &[u8], target: NonNull<u8>) {
+    // SAFETY: by contract; user memory and ring memory do not overlap.
+    unsafe { ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), source.len()) }
+}
+
+/// Copies `length` bytes from `offset` of the body, which lies in two pieces.
+///
+/// # Safety
+///
+/// `target` is valid for writes of `length` bytes, and `offset + length` is within the body.
+unsafe fn copy_body(entry: &Entry<'_>, offset: usize, length: usize, target: NonNull<u8>) {
+    let split = entry.prefix.len();
+    let from_prefix = split.saturating_sub(offset).min(length);
+    // SAFETY: by contract.
+    unsafe {
+        copy(&entry.prefix[split.min(offset)..][..from_prefix], target);
+        let start = (offset + from_prefix) - split.min(offset + from_prefix);
+        copy(&entry.payload[start..][..length - from_prefix], target.add(from_prefix));
+    }
+}

@@ -1,0 +1,368 @@
+//! What processes that share a ring agree on: the file header and the table of readers. Layer:
+//! ring. The writer's process owns the header; each reader owns its entry of the table.
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 0 | 8 | magic `VEGARING` |
+//! | 8 | 4 | version of this layout |
+//! | 12 | 4 | bytes of a packet |
+//! | 16 | 4 | number of slots |
+//! | 20 | 4 | stream |
+//! | 24 | 8 | topic hash |
+//! | 32 | 8 | session |
+//! | 40 | 16 | instance of the writer |
+//! | 64 | 8 | packet that the writer has open (live edge) |
+//! | 128 | 8 | 1 once the writer is done |
+//! | 4096 | 64 x 128 | reader entries: state (8), position (8) |
+//! | 12288 | slots x packet bytes | the slots |
+//!
+//! # Joining
+//!
+//! A writer without readers runs free, so a reader must not start where the writer is about to
+//! overwrite. The writer publishes the packet it opens, and looks at the table only when it reaches
+//! its limit, which is at most one lap ahead of what it had published before it looked. A reader
+//! stores a position into its entry, and *then* reads where the writer is: if a look at the table
+//! missed the entry, that look came before, so the limit is at most one lap ahead of the packet
+//! that the reader now sees, and the packet is safe until the writer looks again.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use thiserror::Error;
+
+use super::Layout;
+use super::read::Reader;
+use super::storage::Slots;
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::transport::shm::MappedFile;
+
+/// Readers that one ring can have.
+pub(crate) const MAX_READERS: usize = 64;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"VEGARING");
+const VERSION: u32 = 1;
+const SIZES_AT: usize = 8;
+const SLOTS_AT: usize = 16;
+const TOPIC_AT: usize = 24;
+const SESSION_AT: usize = 32;
+const INSTANCE_AT: usize = 40;
+const EDGE_AT: usize = 64;
+const DONE_AT: usize = 128;
+const READERS_AT: usize = 4096;
+const READER_BYTES: usize = 128;
+const SLOTS_START: usize = READERS_AT + MAX_READERS * READER_BYTES;
+
+/// Lock of the writer in the ring file; reader `i` holds lock `READER_LOCK + i`.
+const WRITER_LOCK: u64 = 0;
+const READER_LOCK: u64 = 1;
+
+const FREE: u64 = 0;
+const JOINING: u64 = 1;
+const ACTIVE: u64 = 2;
+/// Cut off by the writer: the reader has to attach again.
+const EVICTED: u64 = 3;
+
+/// What a ring file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Description {
+    pub(crate) layout: Layout,
+    pub(crate) topic: TopicHash,
+    pub(crate) session: SessionId,
+    pub(crate) instance: InstanceId,
+    pub(crate) stream: u32,
+}
+
+/// Why a ring file cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum AttachError {
+    #[error("not a ring file of this version")]
+    Foreign,
+    #[error("the sizes in the ring file contradict its length")]
+    Inconsistent,
+    #[error("the ring has {MAX_READERS} readers already")]
+    TooManyReaders,
+    #[error("the writer of the ring is gone")]
+    WriterGone,
+}
+
+/// A ring in a mapped file, seen from either side.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedRing {
+    file: Arc<MappedFile>,
+    description: Description,
+}
+
+impl SharedRing {
+    pub(crate) const fn file_bytes(layout: Layout) -> usize {
+        SLOTS_START + layout.bytes()
+    }
+
+    /// Writes the header into a new, zeroed file of [`SharedRing::file_bytes`], whose writer lock
+    /// the caller holds.
+    pub(crate) fn create(file: MappedFile, description: Description) -> Self {
+        debug_assert_eq!(file.len(), Self::file_bytes(description.layout));
+        let Description { layout, topic, session, instance, stream } = description;
+        let mut header = [0_u8; INSTANCE_AT + 16];
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "both are bounded by the configuration"
+        )]
+        let (packet_bytes, slots) = (layout.packet_bytes as u32, layout.slots as u32);
+        header[SIZES_AT..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..SLOTS_AT].copy_from_slice(&packet_bytes.to_le_bytes());
+        header[SLOTS_AT..20].copy_from_slice(&slots.to_le_bytes());
+        header[20..TOPIC_AT].copy_from_slice(&stream.to_le_bytes());
+        header[TOPIC_AT..SESSION_AT].copy_from_slice(&topic.0.to_le_bytes());
+        header[SESSION_AT..INSTANCE_AT].copy_from_slice(&session.0.to_le_bytes());
+        header[INSTANCE_AT..].copy_from_slice(&instance.to_bytes());
+        // SAFETY: the file is longer than the header, and nobody reads it before the magic is in.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                header.as_ptr().add(8),
+                file.as_ptr().add(8),
+                header.len() - 8,
+            );
+        }
+        let ring = Self { file: Arc::new(file), description };
+        // Release: pairs with the Acquire in `open`; the header is complete.
+        ring.word(0).store(MAGIC.to_le(), Ordering::Release);
+        ring
+    }
+
+    /// Checks a file that another process wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`].
+    pub(crate) fn open(file: MappedFile) -> Result<Self, AttachError> {
+        if file.len() < SLOTS_START {
+            return Err(AttachError::Inconsistent);
+        }
+        let file = Arc::new(file);
+        let read = |at: usize| -> u64 {
+            // Acquire: pairs with the Release in `create`.
+            u64::from_le(word(&file, at).load(Ordering::Acquire))
+        };
+        if read(0) != MAGIC {
+            return Err(AttachError::Foreign);
+        }
+        let (low, high) = |pair: u64| -> (u64, u64) { (pair & 0xffff_ffff, pair >> 32) }(read(8));
+        if low != u64::from(VERSION) {
+            return Err(AttachError::Foreign);
+        }
+        let sizes = read(SLOTS_AT);
+        #[expect(clippy::cast_possible_truncation, reason = "32-bit fields")]
+        let (layout, stream) = (
+            Layout { packet_bytes: high as usize, slots: (sizes & 0xffff_ffff) as usize },
+            (sizes >> 32) as u32,
+        );
+        let plausible = layout.slots.is_power_of_two()
+            && layout.packet_bytes.is_multiple_of(64)
+            && (512..=65_536).contains(&layout.packet_bytes)
+            && layout.packet_bytes.checked_mul(layout.slots).is_some_and(|bytes| {
+                bytes.checked_add(SLOTS_START).is_some_and(|total| total == file.len())
+            });
+        if !plausible {
+            return Err(AttachError::Inconsistent);
+        }
+        let mut instance = [0; 16];
+        instance[..8].copy_from_slice(&read(INSTANCE_AT).to_le_bytes());
+        instance[8..].copy_from_slice(&read(INSTANCE_AT + 8).to_le_bytes());
+        let description = Description {
+            layout,
+            topic: TopicHash(read(TOPIC_AT)),
+            session: SessionId(read(SESSION_AT)),
+            instance: InstanceId::from_bytes(instance),
+            stream,
+        };
+        Ok(Self { file, description })
+    }
+
+    pub(crate) const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The slots, for the appender or a reader.
+    pub(crate) fn slots(&self) -> Slots {
+        // SAFETY: the mapping is longer than header and slots (checked in `open`, given in
+        // `create`), page-aligned at its start, and lives as long as the file handle.
+        unsafe {
+            let base = NonNull::new_unchecked(self.file.as_ptr().add(SLOTS_START));
+            Slots::from_raw(base, self.description.layout, self.file.clone())
+        }
+    }
+
+    /// Writer: tells joiners which packet is open.
+    #[inline]
+    pub(crate) fn publish_edge(&self, packet: u64) {
+        // Release: pairs with the Acquire in `attach`.
+        self.word(EDGE_AT).store(packet.to_le(), Ordering::Release);
+    }
+
+    /// Writer: the first packet that may not be opened, because a reader still needs the slot; see
+    /// "Joining". `edge` is the packet that is open now. With no reader, one lap.
+    pub(crate) fn limit(&self, edge: u64) -> u64 {
+        self.publish_edge(edge);
+        // SeqCst fence: pairs with the one in `attach`. Either this look sees the reader's entry,
+        // or the reader sees this edge or a later one.
+        fence(Ordering::SeqCst);
+        let slowest = self.positions().map(|(_, position)| position).min();
+        slowest.map_or(edge, |slowest| slowest.min(edge)) + self.description.layout.slots as u64
+    }
+
+    /// Entries that hold the writer back, with their positions.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        (0..MAX_READERS).filter_map(|index| {
+            let (state, position) = self.reader(index);
+            // Acquire: pairs with the Release in `ReaderEntry`.
+            match state.load(Ordering::Acquire) {
+                JOINING | ACTIVE => Some((index, u64::from_le(position.load(Ordering::Acquire)))),
+                _ => None,
+            }
+        })
+    }
+
+    /// How many readers are attached.
+    pub(crate) fn readers(&self) -> usize {
+        (0..MAX_READERS)
+            .filter(|index| self.reader(*index).0.load(Ordering::Acquire) == ACTIVE)
+            .count()
+    }
+
+    /// Frees the entries of readers whose process is gone, and says how many there were.
+    pub(crate) fn reclaim_dead_readers(&self) -> usize {
+        let mut reclaimed = 0;
+        for index in 0..MAX_READERS {
+            let (state, _) = self.reader(index);
+            let seen = state.load(Ordering::Acquire);
+            if seen == FREE || self.file.is_locked_by_other(READER_LOCK + index as u64) {
+                continue;
+            }
+            if state.compare_exchange(seen, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                reclaimed += 1;
+            }
+        }
+        reclaimed
+    }
+
+    /// Cuts off the readers that stand at or before `packet`; they notice and attach again.
+    pub(crate) fn evict_up_to(&self, packet: u64) -> usize {
+        let mut evicted = 0;
+        for (index, position) in self.positions() {
+            let (state, _) = self.reader(index);
+            if position <= packet
+                && state
+                    .compare_exchange(ACTIVE, EVICTED, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            {
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+
+    /// Writer: nothing more will come.
+    pub(crate) fn finish(&self) {
+        // Release: pairs with the Acquire in `writer_is_gone`.
+        self.word(DONE_AT).store(1_u64.to_le(), Ordering::Release);
+    }
+
+    /// Reader: the writer said that it is done, or its process died.
+    pub(crate) fn writer_is_gone(&self) -> bool {
+        // Acquire: pairs with the Release in `finish`.
+        self.word(DONE_AT).load(Ordering::Acquire) != 0
+            || !self.file.is_locked_by_other(WRITER_LOCK)
+    }
+
+    /// Registers a reader at the live edge.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::TooManyReaders`], [`AttachError::WriterGone`].
+    pub(crate) fn attach(&self) -> Result<(ReaderEntry, Reader), AttachError> {
+        if self.writer_is_gone() {
+            return Err(AttachError::WriterGone);
+        }
+        let index = (0..MAX_READERS)
+            .find(|index| self.take_entry(*index))
+            .ok_or(AttachError::TooManyReaders)?;
+        let (state, position) = self.reader(index);
+        let edge = self.word(EDGE_AT);
+        position.store(edge.load(Ordering::Acquire), Ordering::Release);
+        state.store(JOINING, Ordering::Release);
+        // SeqCst fence: pairs with the one in `limit`.
+        fence(Ordering::SeqCst);
+        let start = edge.load(Ordering::Acquire);
+        position.store(start, Ordering::Release);
+        state.store(ACTIVE, Ordering::Release);
+        let mut reader = Reader::new(self.slots(), u64::from_le(start));
+        reader.skip_committed();
+        Ok((ReaderEntry { ring: self.clone(), index }, reader))
+    }
+
+    /// The lock is what makes an entry ours: the kernel frees it when this process dies.
+    fn take_entry(&self, index: usize) -> bool {
+        let (state, _) = self.reader(index);
+        if state.load(Ordering::Acquire) != FREE || !self.file.lock(READER_LOCK + index as u64) {
+            return false;
+        }
+        if state.load(Ordering::Acquire) == FREE {
+            return true;
+        }
+        self.file.unlock(READER_LOCK + index as u64);
+        false
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        word(&self.file, at)
+    }
+
+    #[inline]
+    fn reader(&self, index: usize) -> (&AtomicU64, &AtomicU64) {
+        let at = READERS_AT + index * READER_BYTES;
+        (self.word(at), self.word(at + 8))
+    }
+}
+
+#[inline]
+fn word(file: &MappedFile, at: usize) -> &AtomicU64 {
+    debug_assert!(at.is_multiple_of(8) && at + 8 <= SLOTS_START);
+    // SAFETY: the file is at least SLOTS_START bytes long, mappings are page-aligned and `at` is a
+    // multiple of eight; header words are accessed atomically only.
+    unsafe { &*file.as_ptr().add(at).cast::<AtomicU64>() }
+}
+
+/// A reader's line in the table. Dropping it detaches.
+#[derive(Debug)]
+pub(crate) struct ReaderEntry {
+    ring: SharedRing,
+    index: usize,
+}
+
+impl ReaderEntry {
+    pub(crate) const fn ring(&self) -> &SharedRing {
+        &self.ring
+    }
+
+    /// Tells the writer that packets before `packet` are done with.
+    #[inline]
+    pub(crate) fn publish(&self, packet: u64) {
+        // Release: pairs with the Acquire in `positions`; the frames have been read.
+        self.ring.reader(self.index).1.store(packet.to_le(), Ordering::Release);
+    }
+
+    /// The writer gave up waiting for this reader and may have overwritten what it reads.
+    #[inline]
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.ring.reader(self.index).0.load(Ordering::Acquire) != ACTIVE
+    }
+}
+
+impl Drop for ReaderEntry {
+    fn drop(&mut self) {
+        self.ring.reader(self.index).0.store(FREE, Ordering::Release);
+        self.ring.file.unlock(READER_LOCK + self.index as u64);
+    }
+}

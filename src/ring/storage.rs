@@ -1,0 +1,123 @@
+//! The memory of a ring: heap for UDP, a mapped file for shared memory. Layer: ring.
+
+use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::Layout;
+use crate::wire::packet::SEQUENCE_AT;
+
+/// Rings start at a page boundary: slots are then cache-line aligned and untouched pages cost
+/// nothing.
+const PAGE: usize = 4096;
+
+/// The slots of one ring. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Slots {
+    base: NonNull<u8>,
+    layout: Layout,
+    mask: u64,
+    /// Keeps the memory alive.
+    _owner: Arc<dyn Any + Send + Sync>,
+}
+
+// SAFETY: `Slots` is an address range that stays valid as long as the owner lives. All access goes
+// through the methods below, whose contracts say who may touch which bytes when.
+unsafe impl Send for Slots {}
+// SAFETY: as above.
+unsafe impl Sync for Slots {}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+impl Slots {
+    /// Zeroed heap memory; pages are touched only as they are used.
+    pub(crate) fn heap(layout: Layout) -> Self {
+        let heap = Heap::zeroed(layout.bytes());
+        let base = heap.base;
+        Self { base, layout, mask: layout.slots as u64 - 1, _owner: Arc::new(heap) }
+    }
+
+    /// Slots inside memory that `owner` keeps alive.
+    ///
+    /// # Safety
+    ///
+    /// `base` points to `layout.bytes()` readable and writable bytes, aligned to a cache line, that
+    /// live as long as `owner` and are accessed by other threads and processes only by the
+    /// protocol of this module.
+    pub(crate) unsafe fn from_raw(
+        base: NonNull<u8>,
+        layout: Layout,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { base, layout, mask: layout.slots as u64 - 1, _owner: owner }
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// First byte of the slot of a packet. Valid for `packet_bytes` bytes.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "masked by the number of slots, a usize")]
+    pub(super) fn slot(&self, sequence: u64) -> NonNull<u8> {
+        let index = (sequence & self.mask) as usize;
+        // SAFETY: index < slots, so the result is inside the allocation.
+        unsafe { self.base.add(index * self.layout.packet_bytes) }
+    }
+
+    /// The commit word at `offset` of a packet's slot.
+    #[inline]
+    pub(super) fn word(&self, sequence: u64, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.layout.packet_bytes);
+        // SAFETY: inside the slot and eight-byte aligned (slots are cache-line aligned); commit
+        // words and sequence fields are only ever accessed as atomics while a ring is shared.
+        unsafe { self.slot(sequence).add(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The field that tells which packet a slot holds.
+    #[inline]
+    pub(super) fn sequence_field(&self, sequence: u64) -> &AtomicU64 {
+        self.word(sequence, SEQUENCE_AT)
+    }
+
+    /// How many packets from `sequence` on lie in one piece before the ring wraps.
+    #[inline]
+    pub(crate) const fn contiguous_from(&self, sequence: u64) -> u64 {
+        self.mask + 1 - (sequence & self.mask)
+    }
+}
+
+struct Heap {
+    base: NonNull<u8>,
+    layout: AllocLayout,
+}
+
+// SAFETY: plain memory, freed once by its only owner.
+unsafe impl Send for Heap {}
+// SAFETY: as above; the memory itself is accessed through `Slots`.
+unsafe impl Sync for Heap {}
+
+impl Heap {
+    fn zeroed(bytes: usize) -> Self {
+        let layout = AllocLayout::from_size_align(bytes.max(PAGE), PAGE)
+            .unwrap_or_else(|_| unreachable!("ring sizes are bounded by the configuration"));
+        // SAFETY: the size is not zero.
+        let pointer = unsafe { alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(pointer) else { handle_alloc_error(layout) };
+        Self { base, layout }
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this layout, freed only here.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}

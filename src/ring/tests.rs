@@ -1,0 +1,183 @@
+//! Append and read against each other: what goes in comes out, whatever the sizes.
+
+use proptest::prelude::*;
+
+use super::Layout;
+use super::append::{Appender, Entry, Full};
+use super::read::Reader;
+use super::storage::Slots;
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::wire::frame::{FLAG_WHOLE, Frame, FrameHeader, FrameKind, Frames};
+use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
+
+const LAYOUT: Layout = Layout { packet_bytes: 512, slots: 8 };
+
+fn ring() -> (Slots, Appender) {
+    let slots = Slots::heap(LAYOUT);
+    let header = PacketHeader {
+        session: SessionId(1),
+        sequence: 0,
+        stream: 2,
+        instance: InstanceId::from_bytes([3; 16]),
+    };
+    (slots.clone(), Appender::new(slots, &header))
+}
+
+fn entry<'a>(sequence: u64, payload: &'a [u8]) -> Entry<'a> {
+    Entry {
+        kind: FrameKind::Message,
+        publisher: 4,
+        topic: TopicHash(5),
+        sequence,
+        prefix: b"",
+        payload,
+    }
+}
+
+/// All frames of all closed packets, as a receiver of the datagrams sees them.
+fn received(appender: &Appender, first: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut messages = Vec::new();
+    let mut next = first;
+    while next < appender.open_packet() {
+        let (run, count) = appender.closed_run(next, u64::MAX);
+        for (index, packet) in run.chunks(LAYOUT.packet_bytes).enumerate() {
+            let prefix = Prefix::decode(packet).unwrap();
+            let header = PacketHeader::decode(packet).unwrap();
+            assert_eq!(header.sequence, next + index as u64);
+            for frame in Frames::new(&packet[PACKET_HEADER_LENGTH..prefix.length]) {
+                let frame = frame.unwrap();
+                if frame.header.kind == FrameKind::Message {
+                    messages.push((frame.header.sequence, frame.body.to_vec()));
+                }
+            }
+        }
+        next += count;
+    }
+    messages
+}
+
+fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
+    let mut messages = Vec::new();
+    reader
+        .poll(usize::MAX, |bytes| {
+            let frame = Frame::decode(bytes).unwrap();
+            if frame.header.kind == FrameKind::Message {
+                messages.push((frame.header.sequence, frame.body.to_vec()));
+            }
+        })
+        .unwrap();
+    messages
+}
+
+#[test]
+fn a_full_ring_refuses_and_writes_nothing() {
+    let (slots, mut appender) = ring();
+    let payload = vec![7; LAYOUT.whole_body_bytes()];
+    for sequence in 1..=8 {
+        assert_eq!(appender.append(&entry(sequence, &payload)), Ok(()));
+    }
+    assert_eq!(appender.append(&entry(9, &payload)), Err(Full));
+    assert_eq!(appender.free_packets(), 0);
+    let mut reader = Reader::new(slots, 0);
+    assert_eq!(read_all(&mut reader).len(), 8);
+    appender.set_limit(9);
+    assert_eq!(appender.append(&entry(9, &payload)), Ok(()));
+    assert_eq!(read_all(&mut reader), vec![(9, payload)]);
+}
+
+#[test]
+fn stale_bytes_of_an_earlier_lap_are_never_frames() {
+    let (slots, mut appender) = ring();
+    let mut reader = Reader::new(slots, 0);
+    // Payloads that look like commit words at every offset.
+    let payload = [9, 0, 0, 0, 1, 3, 0, 0].repeat(40);
+    for sequence in 1..100 {
+        appender.set_limit(reader.packet() + LAYOUT.slots as u64);
+        appender.append(&entry(sequence, &payload[..(sequence as usize * 13) % 300])).unwrap();
+        assert_eq!(read_all(&mut reader).len(), 1);
+        assert!(read_all(&mut reader).is_empty());
+    }
+}
+
+#[test]
+fn a_claim_holds_readers_back_until_it_is_resolved() {
+    let (slots, mut appender) = ring();
+    let mut reader = Reader::new(slots, 0);
+    let header = FrameHeader {
+        kind: FrameKind::Message,
+        flags: FLAG_WHOLE,
+        publisher: 4,
+        topic: TopicHash(5),
+        sequence: 0,
+    };
+    let mut first = appender.claim(&header, 5).unwrap();
+    let second = appender.claim(&header, 3).unwrap();
+    appender.append(&entry(9, b"after")).unwrap();
+    assert_eq!(appender.first_claimed(), Some(0));
+    assert!(read_all(&mut reader).is_empty());
+    first.body().copy_from_slice(b"claim");
+    appender.commit_claim(first, 1);
+    assert_eq!(read_all(&mut reader), vec![(1, b"claim".to_vec())]);
+    appender.abandon_claim(second);
+    assert_eq!(read_all(&mut reader), vec![(9, b"after".to_vec())]);
+    assert_eq!(appender.first_claimed(), None);
+    appender.close();
+    assert_eq!(received(&appender, 0), vec![(1, b"claim".to_vec()), (9, b"after".to_vec())]);
+}
+
+#[test]
+fn a_late_joiner_skips_what_was_committed_before() {
+    let (slots, mut appender) = ring();
+    appender.append(&entry(1, b"before")).unwrap();
+    let mut late = Reader::new(slots, appender.open_packet());
+    late.skip_committed();
+    appender.append(&entry(2, b"after")).unwrap();
+    assert_eq!(read_all(&mut late), vec![(2, b"after".to_vec())]);
+}
+
+proptest! {
+    #[test]
+    fn every_message_comes_out_of_both_sides(
+        sizes in proptest::collection::vec((0..2000_usize, any::<bool>()), 1..60),
+    ) {
+        let (slots, mut appender) = ring();
+        let mut reader = Reader::new(slots, 0);
+        let mut assembled: Vec<Vec<u8>> = Vec::new();
+        let mut sent = Vec::new();
+        for (index, (size, close)) in sizes.into_iter().enumerate() {
+            let body: Vec<u8> = (0..size).map(|at| (at * 31 + index) as u8).collect();
+            let (prefix, payload) = body.split_at(size / 3);
+            let entry = Entry { prefix, payload, ..entry(index as u64, b"") };
+            let mut offset = 0;
+            let datagrams = appender.open_packet();
+            appender.set_limit(reader.packet() + LAYOUT.slots as u64);
+            if size <= LAYOUT.whole_body_bytes() {
+                prop_assert_eq!(appender.append(&entry), Ok(()));
+            } else {
+                while offset < size {
+                    offset += appender.append_fragment(&entry, offset).unwrap();
+                }
+            }
+            if close {
+                appender.close();
+            }
+            let mut from_ring = Vec::new();
+            reader.poll(usize::MAX, |bytes| {
+                let frame = Frame::decode(bytes).unwrap();
+                match frame.fragment {
+                    Some(fragment) if fragment.offset > 0 => {
+                        let partial: &mut Vec<u8> = from_ring.last_mut().unwrap();
+                        assert_eq!(partial.len(), fragment.offset as usize);
+                        partial.extend_from_slice(frame.body);
+                    }
+                    _ => from_ring.push(frame.body.to_vec()),
+                }
+            }).unwrap();
+            prop_assert_eq!(&from_ring, &vec![body.clone()]);
+            assembled.extend(from_ring);
+            sent.push(body);
+            prop_assert!(appender.open_packet() - datagrams <= LAYOUT.packets_for(size) as u64 + 1);
+        }
+        prop_assert_eq!(assembled, sent);
+    }
+}
