@@ -1,1 +1,20 @@
-//! protocol
+//! Sessions, sans-IO: no socket, no clock, no thread, no lock. Layer: protocol, above `wire`.
+//!
+//! A [`sender::SendSession`] belongs to a publication, a [`receiver::ReceiveSession`] to an
+//! endpoint that hears it. Both are plain values with the same contract:
+//!
+//! * `handle_*` takes an input and, where time matters, `now`;
+//! * `poll_*` gives an output until there is none;
+//! * `next_deadline` says when `handle_timeout` has to be called next.
+//!
+//! Production and simulation drive the same objects.
+//!
+//! [`delivery::Delivery`] turns frames in order into messages and exact losses. Shared-memory
+//! rings use it alone: they lose nothing on the way and need no session.
+
+pub(crate) mod assemble;
+pub(crate) mod delivery;
+pub(crate) mod flow_control;
+pub(crate) mod receiver;
+pub(crate) mod sender;
+mod window;

@@ -1,0 +1,290 @@
+//! Frames in order become messages and exact losses. Layer: protocol. One per session, owned by
+//! the poller that receives it.
+//!
+//! Every publisher numbers its messages. A jump in the numbers is the exact count of messages that
+//! were lost, reported before the next message is delivered.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::assemble::{Assembler, Progress};
+use crate::id::TopicHash;
+use crate::wire::frame::{FLAG_WHOLE, Frame, FrameKind};
+
+/// Takes what a session delivers.
+pub(crate) trait Sink {
+    /// A whole message, request or response, in order.
+    fn deliver(&mut self, arrival: Arrival<'_>);
+    /// Messages that will never come.
+    fn lost(&mut self, loss: Loss);
+}
+
+/// Something that a publisher sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) kind: FrameKind,
+    /// Index of the publisher within its session.
+    pub(crate) publisher: u16,
+    pub(crate) topic: TopicHash,
+    pub(crate) sequence: u64,
+    pub(crate) body: &'a [u8],
+}
+
+/// How many messages of a publisher are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) publisher: u16,
+    pub(crate) topic: TopicHash,
+    pub(crate) messages: u64,
+}
+
+/// What [`Delivery::handle_frame`] could not use; counted by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Seen before.
+    Duplicate,
+    /// Part of a message whose other parts are missing.
+    Orphan,
+    /// Larger than this receiver accepts.
+    TooLarge,
+}
+
+/// Follows the publishers of one session.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    publishers: Vec<Publisher>,
+    by_index: HashMap<u16, u32, BuildHasherDefault<IndexHasher>>,
+    /// The publisher of the frame before: mostly the one of the next frame, too.
+    last: usize,
+    max_message_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    index: u16,
+    /// Number of the next message; zero until the first one is seen.
+    expected: u64,
+    assembler: Assembler,
+}
+
+impl Delivery {
+    /// Messages above `max_message_bytes` are refused.
+    pub(crate) fn new(max_message_bytes: usize) -> Self {
+        Self { publishers: Vec::new(), by_index: HashMap::default(), last: 0, max_message_bytes }
+    }
+
+    /// Delivers the message that this frame completes, if it does, after reporting what is missing
+    /// before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when the frame is of no use.
+    #[inline]
+    pub(crate) fn handle_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        if frame.header.kind == FrameKind::Padding || frame.header.kind == FrameKind::End {
+            return Ok(());
+        }
+        let limit = self.max_message_bytes;
+        let publisher = self.publisher(frame.header.publisher);
+        let sequence = frame.header.sequence;
+        if sequence < publisher.expected {
+            return Err(Refusal::Duplicate);
+        }
+        let Some(fragment) = frame.fragment else {
+            debug_assert_eq!(frame.header.flags & FLAG_WHOLE, FLAG_WHOLE);
+            publisher.advance(frame, sink);
+            sink.deliver(arrival(frame, frame.body));
+            return Ok(());
+        };
+        match publisher.assembler.push(sequence, fragment, frame.body, limit) {
+            Progress::Partial => Ok(()),
+            Progress::OutOfPlace => Err(Refusal::Orphan),
+            Progress::TooLarge => Err(Refusal::TooLarge),
+            Progress::Complete => {
+                publisher.advance(frame, sink);
+                sink.deliver(arrival(frame, publisher.assembler.message()));
+                publisher.assembler.recycle();
+                Ok(())
+            }
+        }
+    }
+
+    #[inline]
+    fn publisher(&mut self, index: u16) -> &mut Publisher {
+        let hit = self.publishers.get(self.last).is_some_and(|last| last.index == index);
+        if !hit {
+            self.last = self.find(index);
+        }
+        &mut self.publishers[self.last]
+    }
+
+    /// Bounded by the 65,536 values of an index.
+    #[cold]
+    fn find(&mut self, index: u16) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 65,536 publishers")]
+        let next = self.publishers.len() as u32;
+        let at = *self.by_index.entry(index).or_insert(next);
+        if at == next {
+            self.publishers.push(Publisher { index, expected: 0, assembler: Assembler::default() });
+        }
+        at as usize
+    }
+}
+
+impl Publisher {
+    /// Reports what lies between the last message and this one. The first message of a publisher
+    /// only sets the count: what came before a late joiner is not lost.
+    #[inline]
+    fn advance(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
+        let sequence = frame.header.sequence;
+        if self.expected != 0 && sequence > self.expected {
+            sink.lost(Loss {
+                publisher: self.index,
+                topic: frame.header.topic,
+                messages: sequence - self.expected,
+            });
+        }
+        self.expected = sequence.saturating_add(1);
+    }
+}
+
+#[inline]
+fn arrival<'a>(frame: &Frame<'_>, body: &'a [u8]) -> Arrival<'a> {
+    Arrival {
+        kind: frame.header.kind,
+        publisher: frame.header.publisher,
+        topic: frame.header.topic,
+        sequence: frame.header.sequence,
+        body,
+    }
+}
+
+/// Publisher indices are small consecutive numbers: they are their own hash.
+#[derive(Debug, Default)]
+pub(crate) struct IndexHasher(u64);
+
+impl Hasher for IndexHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u16(&mut self, value: u16) {
+        self.0 = u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::{FLAG_BEGIN, FLAG_END, Fragment, FrameHeader};
+
+    #[derive(Default)]
+    struct Log(Vec<String>);
+
+    impl Sink for Log {
+        fn deliver(&mut self, arrival: Arrival<'_>) {
+            let body = String::from_utf8_lossy(arrival.body);
+            self.0.push(format!("{}.{}:{body}", arrival.publisher, arrival.sequence));
+        }
+
+        fn lost(&mut self, loss: Loss) {
+            self.0.push(format!("{} lost {}", loss.publisher, loss.messages));
+        }
+    }
+
+    fn frame(publisher: u16, sequence: u64, fragment: Option<Fragment>, body: &[u8]) -> Frame<'_> {
+        let mut flags = FLAG_WHOLE;
+        if let Some(Fragment { total, offset }) = fragment {
+            flags = 0;
+            flags |= if offset == 0 { FLAG_BEGIN } else { 0 };
+            flags |= if offset as usize + body.len() == total as usize { FLAG_END } else { 0 };
+        }
+        let header = FrameHeader {
+            kind: FrameKind::Message,
+            flags,
+            publisher,
+            topic: TopicHash(9),
+            sequence,
+        };
+        Frame { header, fragment, body }
+    }
+
+    fn part(total: u32, offset: u32) -> Option<Fragment> {
+        Some(Fragment { total, offset })
+    }
+
+    #[test]
+    fn losses_are_exact_per_publisher_and_come_first() {
+        let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+        for (publisher, sequence) in [(0, 5), (1, 1), (0, 6), (0, 10), (1, 2), (1, 4)] {
+            delivery.handle_frame(&frame(publisher, sequence, None, b"m"), &mut log).unwrap();
+        }
+        let expected =
+            ["0.5:m", "1.1:m", "0.6:m", "0 lost 3", "0.10:m", "1.2:m", "1 lost 1", "1.4:m"];
+        assert_eq!(log.0, expected);
+    }
+
+    #[test]
+    fn duplicates_are_refused_and_do_not_move_the_count() {
+        let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+        for sequence in [3, 4] {
+            delivery.handle_frame(&frame(0, sequence, None, b""), &mut log).unwrap();
+        }
+        assert_eq!(
+            delivery.handle_frame(&frame(0, 3, None, b""), &mut log),
+            Err(Refusal::Duplicate)
+        );
+        delivery.handle_frame(&frame(0, 5, None, b""), &mut log).unwrap();
+        assert_eq!(log.0, ["0.3:", "0.4:", "0.5:"]);
+    }
+
+    #[test]
+    fn a_message_with_a_missing_part_is_one_loss() {
+        let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+        delivery.handle_frame(&frame(0, 1, None, b"a"), &mut log).unwrap();
+        delivery.handle_frame(&frame(0, 2, part(6, 0), b"12"), &mut log).unwrap();
+        let missing_middle = frame(0, 2, part(6, 4), b"56");
+        assert_eq!(delivery.handle_frame(&missing_middle, &mut log), Err(Refusal::Orphan));
+        delivery.handle_frame(&frame(0, 3, None, b"c"), &mut log).unwrap();
+        assert_eq!(log.0, ["0.1:a", "0 lost 1", "0.3:c"]);
+    }
+
+    #[test]
+    fn parts_of_two_publishers_may_alternate() {
+        let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+        delivery.handle_frame(&frame(0, 1, part(4, 0), b"ab"), &mut log).unwrap();
+        delivery.handle_frame(&frame(1, 1, part(4, 0), b"AB"), &mut log).unwrap();
+        delivery.handle_frame(&frame(0, 1, part(4, 2), b"cd"), &mut log).unwrap();
+        delivery.handle_frame(&frame(1, 1, part(4, 2), b"CD"), &mut log).unwrap();
+        assert_eq!(log.0, ["0.1:abcd", "1.1:ABCD"]);
+    }
+
+    #[test]
+    fn a_late_joiner_in_the_middle_of_a_message_reports_nothing() {
+        let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+        let tail = frame(0, 7, part(4, 2), b"cd");
+        assert_eq!(delivery.handle_frame(&tail, &mut log), Err(Refusal::Orphan));
+        delivery.handle_frame(&frame(0, 8, None, b"x"), &mut log).unwrap();
+        assert_eq!(log.0, ["0.8:x"]);
+    }
+
+    #[test]
+    fn what_is_too_large_becomes_a_loss() {
+        let (mut delivery, mut log) = (Delivery::new(3), Log::default());
+        delivery.handle_frame(&frame(0, 1, None, b"a"), &mut log).unwrap();
+        let large = frame(0, 2, part(4, 0), b"ab");
+        assert_eq!(delivery.handle_frame(&large, &mut log), Err(Refusal::TooLarge));
+        delivery.handle_frame(&frame(0, 3, None, b"c"), &mut log).unwrap();
+        assert_eq!(log.0, ["0.1:a", "0 lost 1", "0.3:c"]);
+    }
+}
