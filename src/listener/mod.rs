@@ -1,1 +1,23 @@
-//! listener
+//! What the engine hands to users, and what users implement. Layer: listener, below the engine,
+//! because the engine calls it. Nothing here knows sockets, threads or rings: a request answers
+//! through a small handle that the engine puts in.
+
+mod channel;
+mod loss;
+mod message;
+mod request;
+mod response;
+mod send;
+mod sent_request;
+
+pub use channel::{Delivery, TopicReceiver};
+pub use loss::MessageLoss;
+pub use message::{Listener, Message, OwnedMessage};
+pub use request::{OwnedRequest, Request, RespondError};
+pub use response::{OwnedResponse, Response, ResponseListener};
+pub use send::{SendError, SendStatus};
+pub use sent_request::SentRequest;
+
+pub(crate) use channel::ChannelListener;
+pub(crate) use request::{Reply, Respond};
+pub(crate) use sent_request::RequestControl;
