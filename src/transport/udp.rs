@@ -1,0 +1,276 @@
+//! UDP sockets that send and receive runs of packets. Layer: transport. Any thread may send on a
+//! [`UdpSocket`]; one thread, the poller that owns the [`ReceiveBuffer`], receives from it.
+//!
+//! A *run* is what a packet ring has at hand: contiguous packets of equal size, the last one
+//! possibly shorter. A run of one takes the cheapest call there is; a longer one costs one system
+//! call where the kernel cuts it up (`UDP_SEGMENT`), one where it takes a batch (`sendmmsg`), and
+//! one per packet elsewhere. Whether the kernel can is asked when a socket opens; whether the
+//! *device* can is only known when it refuses, so a socket that was refused once, and got the same
+//! run through without, does not try again.
+
+mod open;
+mod receive;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use open::{OpenError, SocketOptions};
+pub(crate) use receive::{ReceiveBuffer, Received};
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use socket2::{SockAddr, Socket};
+
+use super::sys;
+
+/// Most packets of one run, whatever their size.
+pub(crate) const MAX_SEGMENTS: usize = sys::MAX_SEGMENTS;
+
+/// Most bytes of one run, and of one packet: what IPv4 can carry behind its own header and UDP's.
+pub(crate) const MAX_RUN_BYTES: usize = 65_507;
+
+/// How often one call starts over because the peer of a connected socket refused an *earlier*
+/// packet. Each refusal needs another ICMP message to arrive between two system calls.
+const MAX_REFUSALS: usize = 8;
+
+/// Where a run goes: a socket address as the kernel wants it, built once and reused.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination(SockAddr);
+
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.into())
+    }
+}
+
+/// A non-blocking IPv4 socket, bound to one interface. Opened by the functions in `udp/open.rs`.
+#[derive(Debug)]
+pub(crate) struct UdpSocket {
+    socket: Socket,
+    local_address: SocketAddrV4,
+    receive_buffer_bytes: usize,
+    portable: bool,
+    /// Cleared by whichever sender finds out that the device cannot.
+    can_segment: AtomicBool,
+    /// Written by the receiving thread only.
+    kernel_drops: AtomicU64,
+    /// Written by the receiving thread only.
+    truncated: AtomicU64,
+}
+
+impl UdpSocket {
+    /// How many packets of `segment_bytes` fit into one run: 1 to [`MAX_SEGMENTS`].
+    pub(crate) const fn max_run_segments(segment_bytes: usize) -> usize {
+        match MAX_RUN_BYTES.checked_div(segment_bytes) {
+            Some(0) => 1,
+            Some(count) if count < MAX_SEGMENTS => count,
+            _ => MAX_SEGMENTS,
+        }
+    }
+
+    /// Sends a run of contiguous packets, each `segment_bytes` long, the last one possibly shorter,
+    /// and returns how many of them the kernel took: at least one. Without a destination the socket
+    /// must be connected.
+    ///
+    /// A peer that is not there is not an error: its packets are lost, as they would be on any
+    /// network.
+    ///
+    /// # Errors
+    ///
+    /// * `WouldBlock`: back pressure; the kernel has no room and took nothing.
+    /// * `InvalidInput`: an empty run, or one of more than [`UdpSocket::max_run_segments`] packets.
+    /// * Everything else as the kernel says it, for instance that the network is down.
+    pub(crate) fn send_run(
+        &self,
+        to: Option<&Destination>,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<usize> {
+        let segments = segments_of(bytes.len(), segment_bytes)?;
+        let to = to.map(|destination| &destination.0);
+        for _ in 0..MAX_REFUSALS {
+            match self.send_once(to, bytes, segment_bytes, segments) {
+                // The kernel reports the fate of an earlier packet and has not looked at this one.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) if is_back_pressure(&error) => break,
+                result => return result,
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn send_once(
+        &self,
+        to: Option<&SockAddr>,
+        bytes: &[u8],
+        segment_bytes: usize,
+        segments: usize,
+    ) -> io::Result<usize> {
+        if segments == 1 {
+            return match to {
+                Some(to) => self.socket.send_to(bytes, to),
+                None => self.socket.send(bytes),
+            }
+            .map(|_| 1);
+        }
+        if !self.can_segment.load(Ordering::Relaxed) {
+            return self.send_each(to, bytes, segment_bytes);
+        }
+        match sys::native::send_segmented(&self.socket, to, bytes, segment_bytes) {
+            Ok(()) => Ok(segments),
+            Err(error) if may_lack_segmentation(&error) => {
+                // The error has other causes too. Only if the same run passes without
+                // segmentation was segmentation the cause.
+                let sent = self.send_each(to, bytes, segment_bytes)?;
+                self.can_segment.store(false, Ordering::Relaxed);
+                Ok(sent)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send_each(
+        &self,
+        to: Option<&SockAddr>,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<usize> {
+        if self.portable {
+            sys::portable::send_each(&self.socket, to, bytes, segment_bytes)
+        } else {
+            sys::native::send_each(&self.socket, to, bytes, segment_bytes)
+        }
+    }
+
+    /// Receives what is next in the queue of the socket: one packet, or a run that the kernel kept
+    /// together. `None` when the queue is empty, and only then: with edge-triggered readiness the
+    /// caller must read until it sees `None`.
+    ///
+    /// A datagram that does not fit into the buffer is counted and arrives without any segment.
+    ///
+    /// # Errors
+    ///
+    /// As the kernel says them. None of them means that the queue is empty.
+    pub(crate) fn recv<'b>(
+        &self,
+        buffer: &'b mut ReceiveBuffer,
+    ) -> io::Result<Option<Received<'b>>> {
+        let mut refusals = 0;
+        let datagram = loop {
+            let result = if self.portable {
+                sys::portable::receive(&self.socket, buffer.space())
+            } else {
+                sys::native::receive(&self.socket, buffer.space())
+            };
+            match result {
+                Ok(datagram) => break datagram,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(None),
+                    // It is about a packet that was sent, and says nothing about the queue.
+                    io::ErrorKind::ConnectionRefused if refusals < MAX_REFUSALS => refusals += 1,
+                    _ => return Err(error),
+                },
+            }
+        };
+        if let Some(drops) = datagram.kernel_drops {
+            self.note_kernel_drops(drops);
+        }
+        if datagram.is_truncated {
+            self.truncated.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Some(buffer.received(&datagram)))
+    }
+
+    /// Extends the 32-bit count of the kernel. A count that is behind is not news.
+    fn note_kernel_drops(&self, counted: u32) {
+        let known = self.kernel_drops.load(Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "the kernel counts modulo 2^32")]
+        let news = counted.wrapping_sub(known as u32);
+        if news != 0 && news <= u32::MAX / 2 {
+            self.kernel_drops.store(known + u64::from(news), Ordering::Relaxed);
+        }
+    }
+
+    /// Datagrams that the kernel dropped because the receive buffer of this socket was full, as far
+    /// as the packets received since have told. A run that the kernel kept together counts as one.
+    /// Always 0 on systems that do not tell.
+    pub(crate) fn kernel_drops(&self) -> u64 {
+        self.kernel_drops.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that were longer than the receive buffer and were dropped for it.
+    pub(crate) fn truncated(&self) -> u64 {
+        self.truncated.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of payload for which the kernel granted a receive buffer. Less than what was asked for
+    /// means that the system limits it (`net.core.rmem_max` on Linux). An estimate for packets of
+    /// usual size: the kernel charges its own bookkeeping too, and much of it for small packets.
+    pub(crate) fn receive_buffer_bytes(&self) -> usize {
+        self.receive_buffer_bytes
+    }
+
+    /// The address that this socket is bound to, and at which it receives.
+    pub(crate) fn local_address(&self) -> SocketAddrV4 {
+        self.local_address
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Implemented for the reference because a socket is shared by threads while a poller waits for it.
+impl Source for &UdpSocket {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.as_raw_fd()).deregister(registry)
+    }
+}
+
+/// The number of segments, if it can be one run.
+fn segments_of(run_bytes: usize, segment_bytes: usize) -> io::Result<usize> {
+    if run_bytes == 0 || segment_bytes == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let segments = run_bytes.div_ceil(segment_bytes);
+    if segments > MAX_SEGMENTS || run_bytes > MAX_RUN_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(segments)
+}
+
+/// The buffer of the socket, of the queue of the device, or kernel memory is exhausted: for now.
+fn is_back_pressure(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// What Linux answers when the device cannot checksum, or the segments exceed its MTU.
+fn may_lack_segmentation(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}

@@ -1,0 +1,267 @@
+//! Opening sockets: what is bound where, and with which options. Layer: transport; runs on the
+//! thread that starts an instance or adds a topic to it.
+//!
+//! Every socket is bound to an address of its interface, or to a multicast group joined there:
+//! never to the wildcard address, which would accept what arrives on any network of the host.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+use thiserror::Error;
+
+use super::UdpSocket;
+use crate::transport::interface::Interface;
+use crate::transport::sys;
+
+/// The kernel takes buffer sizes as a C `int`, and doubles them.
+const MAX_BUFFER_BYTES: usize = 1 << 30;
+
+/// What the opener of a socket asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOptions {
+    /// Bytes of receive buffer to ask for; [`UdpSocket::receive_buffer_bytes`] says what was
+    /// granted. More than 1 GiB is asked for as 1 GiB.
+    pub(crate) receive_buffer_bytes: usize,
+    /// Bytes of send buffer to ask for. More than 1 GiB is asked for as 1 GiB.
+    pub(crate) send_buffer_bytes: usize,
+    /// Use only the system calls that every Unix system has. Slower; for tests of that path and for
+    /// ruling the faster one out when something goes wrong.
+    pub(crate) force_portable: bool,
+}
+
+/// Why a socket could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum OpenError {
+    /// The operating system gives no socket.
+    #[error("cannot create a UDP socket")]
+    Create(#[source] io::Error),
+    /// The range of ports is empty.
+    #[error("no port to bind on {interface}")]
+    NoPorts {
+        /// Name and address of the interface.
+        interface: String,
+    },
+    /// Somebody has every port of the range.
+    #[error("all ports from {first} to {last} of {interface} are taken (tried: {tried})")]
+    PortsTaken {
+        /// Name and address of the interface.
+        interface: String,
+        /// The lowest port that was tried.
+        first: u16,
+        /// The highest port that was tried.
+        last: u16,
+        /// How many were tried.
+        tried: usize,
+    },
+    /// The address cannot be bound, for a reason other than that it is taken.
+    #[error("cannot bind {address} on {interface}")]
+    Bind {
+        /// Name and address of the interface.
+        interface: String,
+        /// What was to be bound.
+        address: SocketAddrV4,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The address cannot be a group.
+    #[error("group {group} is not a multicast address (allowed: 224.0.0.0 to 239.255.255.255)")]
+    NotMulticast {
+        /// What was to be joined.
+        group: Ipv4Addr,
+    },
+    /// The interface does not join the group.
+    #[error("cannot join group {group} on {interface}")]
+    Join {
+        /// Name and address of the interface.
+        interface: String,
+        /// What was to be joined.
+        group: Ipv4Addr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There is no way from the interface to the destination.
+    #[error("cannot connect {interface} to {destination}")]
+    Connect {
+        /// Name and address of the interface.
+        interface: String,
+        /// What was to be connected to.
+        destination: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A socket option is refused.
+    #[error("cannot set {option} on a socket of {interface}")]
+    Option {
+        /// Name and address of the interface.
+        interface: String,
+        /// The option, as the operating system calls it.
+        option: &'static str,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl UdpSocket {
+    /// Opens a socket for unicast data on the first of `ports` that nobody has, and keeps it from
+    /// everybody else.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; a port that is refused for another reason than being taken ends the search.
+    pub(crate) fn bind_unicast(
+        interface: &Interface,
+        ports: impl IntoIterator<Item = u16>,
+        options: &SocketOptions,
+    ) -> Result<Self, OpenError> {
+        let socket = create(interface, options)?;
+        let (mut first, mut last, mut tried) = (u16::MAX, 0, 0);
+        for port in ports {
+            let address = SocketAddrV4::new(interface.address, port);
+            match socket.bind(&address.into()) {
+                Ok(()) => return finish(socket, interface, options),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    (first, last, tried) = (first.min(port), last.max(port), tried + 1);
+                }
+                Err(source) => {
+                    return Err(OpenError::Bind {
+                        interface: interface.to_string(),
+                        address,
+                        source,
+                    });
+                }
+            }
+        }
+        let interface = interface.to_string();
+        Err(if tried == 0 {
+            OpenError::NoPorts { interface }
+        } else {
+            OpenError::PortsTaken { interface, first, last, tried }
+        })
+    }
+
+    /// Opens a socket that receives one multicast group on one interface. Several processes of a
+    /// host can do so with the same group and port, and each receives everything.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn bind_multicast(
+        interface: &Interface,
+        group: Ipv4Addr,
+        port: u16,
+        options: &SocketOptions,
+    ) -> Result<Self, OpenError> {
+        if !group.is_multicast() {
+            return Err(OpenError::NotMulticast { group });
+        }
+        let socket = create(interface, options)?;
+        set(interface, "SO_REUSEADDR", sys::native::share_multicast_port(&socket))?;
+        set(interface, "IP_MULTICAST_ALL", sys::native::receive_own_groups_only(&socket))?;
+        bind(&socket, interface, SocketAddrV4::new(group, port))?;
+        let at = InterfaceIndexOrAddress::Index(interface.index);
+        socket.join_multicast_v4_n(&group, &at).map_err(|source| OpenError::Join {
+            interface: interface.to_string(),
+            group,
+            source,
+        })?;
+        finish(socket, interface, options)
+    }
+
+    /// Opens a socket that sends to any unicast or multicast address and receives what is sent back
+    /// to it. `ttl` bounds how many routers a multicast packet may pass: 0 stays on this host.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn open_sender(
+        interface: &Interface,
+        ttl: u8,
+        options: &SocketOptions,
+    ) -> Result<Self, OpenError> {
+        let socket = create(interface, options)?;
+        let through =
+            sys::native::set_multicast_interface(&socket, interface.address, interface.index);
+        set(interface, "IP_MULTICAST_IF", through)?;
+        // Subscribers on the same host are as good as any others.
+        set(interface, "IP_MULTICAST_LOOP", socket.set_multicast_loop_v4(true))?;
+        set(interface, "IP_MULTICAST_TTL", socket.set_multicast_ttl_v4(ttl.into()))?;
+        bind(&socket, interface, SocketAddrV4::new(interface.address, 0))?;
+        finish(socket, interface, options)
+    }
+
+    /// Opens a socket that sends to one unicast destination, cheaper than one that must look up the
+    /// way for every packet, and that receives from there only.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn open_connected(
+        interface: &Interface,
+        destination: SocketAddr,
+        options: &SocketOptions,
+    ) -> Result<Self, OpenError> {
+        let socket = create(interface, options)?;
+        bind(&socket, interface, SocketAddrV4::new(interface.address, 0))?;
+        socket.connect(&destination.into()).map_err(|source| OpenError::Connect {
+            interface: interface.to_string(),
+            destination,
+            source,
+        })?;
+        finish(socket, interface, options)
+    }
+}
+
+/// A socket with everything that does not depend on where it is bound. The buffers come before the
+/// binding, so that no packet meets the small default.
+fn create(interface: &Interface, options: &SocketOptions) -> Result<Socket, OpenError> {
+    let socket =
+        Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).map_err(OpenError::Create)?;
+    set(interface, "O_NONBLOCK", socket.set_nonblocking(true))?;
+    let (receive, send) = (options.receive_buffer_bytes, options.send_buffer_bytes);
+    set(interface, "SO_RCVBUF", socket.set_recv_buffer_size(receive.min(MAX_BUFFER_BYTES)))?;
+    set(interface, "SO_SNDBUF", socket.set_send_buffer_size(send.min(MAX_BUFFER_BYTES)))?;
+    if !options.force_portable {
+        sys::native::enable_receive_details(&socket);
+    }
+    Ok(socket)
+}
+
+fn bind(socket: &Socket, interface: &Interface, address: SocketAddrV4) -> Result<(), OpenError> {
+    socket.bind(&address.into()).map_err(|source| OpenError::Bind {
+        interface: interface.to_string(),
+        address,
+        source,
+    })
+}
+
+fn set(
+    interface: &Interface,
+    option: &'static str,
+    result: io::Result<()>,
+) -> Result<(), OpenError> {
+    result.map_err(|source| OpenError::Option { interface: interface.to_string(), option, source })
+}
+
+fn finish(
+    socket: Socket,
+    interface: &Interface,
+    options: &SocketOptions,
+) -> Result<UdpSocket, OpenError> {
+    let granted = socket.recv_buffer_size().map_err(OpenError::Create)?;
+    let address = socket.local_addr().map_err(OpenError::Create)?;
+    // A socket that was just bound to an IPv4 address has one.
+    let local_address =
+        address.as_socket_ipv4().unwrap_or_else(|| SocketAddrV4::new(interface.address, 0));
+    Ok(UdpSocket {
+        can_segment: AtomicBool::new(!options.force_portable && sys::native::can_segment(&socket)),
+        socket,
+        local_address,
+        receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
+        portable: options.force_portable,
+        kernel_drops: AtomicU64::new(0),
+        truncated: AtomicU64::new(0),
+    })
+}

@@ -1,0 +1,77 @@
+//! What one receive call yields. Layer: transport; a [`ReceiveBuffer`] belongs to one poller.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::slice::Chunks;
+
+use crate::transport::sys::Datagram;
+
+/// Holds the longest run that the kernel can deliver.
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The memory that a poller receives into, allocated once.
+pub(crate) struct ReceiveBuffer(Box<[u8]>);
+
+impl ReceiveBuffer {
+    /// A buffer into which every datagram and every run fits.
+    pub(crate) fn new() -> Self {
+        Self::with_capacity(RECEIVE_BUFFER_BYTES)
+    }
+
+    /// A buffer into which longer datagrams do not fit.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self(vec![0; bytes].into_boxed_slice())
+    }
+
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// The view of what was just received into [`ReceiveBuffer::space`].
+    pub(super) fn received(&self, datagram: &Datagram) -> Received<'_> {
+        let length = if datagram.is_truncated { 0 } else { datagram.length };
+        Received {
+            source: datagram.source.into(),
+            bytes: self.0.get(..length).unwrap_or_default(),
+            segment_bytes: datagram.segment_bytes.max(1),
+        }
+    }
+}
+
+impl fmt::Debug for ReceiveBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReceiveBuffer({} bytes)", self.0.len())
+    }
+}
+
+/// One packet, or a run of packets from one source that the kernel kept together. No packet at all
+/// for an empty or a truncated datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received<'b> {
+    source: SocketAddr,
+    bytes: &'b [u8],
+    /// Never 0.
+    segment_bytes: usize,
+}
+
+impl<'b> Received<'b> {
+    /// Where it was sent from, and where feedback goes.
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// All packets, end to end.
+    pub(crate) fn bytes(&self) -> &'b [u8] {
+        self.bytes
+    }
+
+    /// Length of each packet but the last, which may be shorter.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        self.segment_bytes
+    }
+
+    /// The packets in the order in which they were sent.
+    pub(crate) fn segments(&self) -> Chunks<'b, u8> {
+        self.bytes.chunks(self.segment_bytes)
+    }
+}

@@ -1,0 +1,430 @@
+//! Tests with real sockets, on loopback only, through each way to send and to receive.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use mio::{Events, Poll};
+use proptest::prelude::*;
+
+use super::*;
+use crate::transport::interface::{Interface, InterfaceSpec, resolve};
+
+/// How a run leaves: cut by the kernel, as a batch, or packet by packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Segmented,
+    Batched,
+    Portable,
+}
+
+const WAYS: [Way; 3] = [Way::Segmented, Way::Batched, Way::Portable];
+
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+impl Way {
+    fn options(self) -> SocketOptions {
+        SocketOptions {
+            receive_buffer_bytes: 1 << 20,
+            send_buffer_bytes: 1 << 20,
+            force_portable: self == Self::Portable,
+        }
+    }
+
+    fn prepared(self, socket: UdpSocket) -> UdpSocket {
+        if self != Self::Segmented {
+            socket.can_segment.store(false, Ordering::Relaxed);
+        }
+        socket
+    }
+
+    fn sender(self) -> UdpSocket {
+        self.prepared(UdpSocket::open_sender(&loopback(), 0, &self.options()).unwrap())
+    }
+
+    fn connected(self, to: &UdpSocket) -> UdpSocket {
+        let to = to.local_address().into();
+        self.prepared(UdpSocket::open_connected(&loopback(), to, &self.options()).unwrap())
+    }
+
+    fn receiver(self) -> UdpSocket {
+        UdpSocket::bind_unicast(&loopback(), [0], &self.options()).unwrap()
+    }
+}
+
+fn loopback() -> Interface {
+    resolve(&InterfaceSpec::Loopback).unwrap()
+}
+
+fn to(socket: &UdpSocket) -> Destination {
+    SocketAddr::V4(socket.local_address()).into()
+}
+
+/// A socket as a poller has it. Waiting is bounded so that a lost packet fails the test.
+struct Inbox<'s> {
+    socket: &'s UdpSocket,
+    poll: Poll,
+    buffer: ReceiveBuffer,
+}
+
+impl<'s> Inbox<'s> {
+    fn of(socket: &'s UdpSocket) -> Self {
+        Self::with_buffer(socket, ReceiveBuffer::new())
+    }
+
+    fn with_buffer(socket: &'s UdpSocket, buffer: ReceiveBuffer) -> Self {
+        let poll = Poll::new().unwrap();
+        poll.registry().register(&mut &*socket, Token(0), Interest::READABLE).unwrap();
+        Self { socket, poll, buffer }
+    }
+
+    /// The next datagram or run: who sent it, and its packets.
+    fn next(&mut self) -> (SocketAddr, Vec<Vec<u8>>) {
+        let mut events = Events::with_capacity(1);
+        loop {
+            if let Some(received) = self.socket.recv(&mut self.buffer).unwrap() {
+                let packets = received.segments().map(<[u8]>::to_vec).collect();
+                return (received.source(), packets);
+            }
+            self.poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+            assert!(!events.is_empty(), "nothing arrived");
+        }
+    }
+
+    fn packets(&mut self, count: usize) -> Vec<Vec<u8>> {
+        let mut packets = Vec::new();
+        while packets.len() < count {
+            packets.extend(self.next().1);
+        }
+        packets
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.socket.recv(&mut self.buffer).unwrap().is_none()
+    }
+}
+
+/// Bytes that tell where in the run they lie.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect()
+}
+
+/// Sends everything, in as many calls as the socket wants.
+fn send_all(socket: &UdpSocket, to: Option<&Destination>, bytes: &[u8], segment_bytes: usize) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let sent = socket.send_run(to, rest, segment_bytes).unwrap();
+        rest = rest.get(sent * segment_bytes..).unwrap_or_default();
+    }
+}
+
+fn split(bytes: &[u8], segment_bytes: usize) -> Vec<Vec<u8>> {
+    bytes.chunks(segment_bytes).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn a_run_with_a_short_tail_arrives_intact() {
+    let bytes = pattern(40 * 1408 + 77);
+    for way in WAYS {
+        let receiver = way.receiver();
+        let mut inbox = Inbox::of(&receiver);
+        let sender = way.sender();
+        assert_eq!(sender.send_run(Some(&to(&receiver)), &bytes, 1408).unwrap(), 41, "{way:?}");
+        assert_eq!(inbox.packets(41), split(&bytes, 1408), "{way:?}");
+        let connected = way.connected(&receiver);
+        assert_eq!(connected.send_run(None, &bytes, 1408).unwrap(), 41, "{way:?}");
+        assert_eq!(inbox.packets(41), split(&bytes, 1408), "{way:?}");
+        assert!(inbox.is_empty());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn over_loopback_a_run_stays_in_one_piece() {
+    let (sender, receiver) = (Way::Segmented.sender(), Way::Segmented.receiver());
+    let mut inbox = Inbox::of(&receiver);
+    let bytes = pattern(40 * 1408);
+    sender.send_run(Some(&to(&receiver)), &bytes, 1408).unwrap();
+    let (source, packets) = inbox.next();
+    assert_eq!(source, SocketAddr::V4(sender.local_address()));
+    assert_eq!(packets, split(&bytes, 1408));
+}
+
+#[test]
+fn ways_of_sending_and_receiving_mix() {
+    let bytes = pattern(20 * 1000);
+    for sending in WAYS {
+        for receiving in [Way::Segmented, Way::Portable] {
+            let receiver = receiving.receiver();
+            let mut inbox = Inbox::of(&receiver);
+            send_all(&sending.sender(), Some(&to(&receiver)), &bytes, 1000);
+            assert_eq!(inbox.packets(20), split(&bytes, 1000), "{sending:?} to {receiving:?}");
+        }
+    }
+}
+
+#[test]
+fn every_receiver_of_a_group_gets_everything_and_can_answer() {
+    for (way, host) in WAYS.into_iter().zip(10..) {
+        let group = Ipv4Addr::new(239, 255, 200, host);
+        let first = UdpSocket::bind_multicast(&loopback(), group, 0, &way.options()).unwrap();
+        let port = first.local_address().port();
+        let second = UdpSocket::bind_multicast(&loopback(), group, port, &way.options()).unwrap();
+        let sender = way.sender();
+        let bytes = pattern(30 * 1408 + 5);
+        let to_group = SocketAddr::from((group, port)).into();
+        send_all(&sender, Some(&to_group), &bytes, 1408);
+        let mut answers = Inbox::of(&sender);
+        for receiver in [&first, &second] {
+            let mut inbox = Inbox::of(receiver);
+            let (source, mut packets) = inbox.next();
+            packets.extend(inbox.packets(31 - packets.len()));
+            assert_eq!(packets, split(&bytes, 1408), "{way:?}");
+
+            let feedback = way.receiver();
+            feedback.send_run(Some(&source.into()), b"feedback", 100).unwrap();
+            let (from, answer) = answers.next();
+            assert_eq!(from, SocketAddr::V4(feedback.local_address()));
+            assert_eq!(answer, [b"feedback"]);
+        }
+    }
+}
+
+#[test]
+fn a_group_does_not_hear_its_neighbours_on_the_same_port() {
+    let way = Way::Segmented;
+    let (ours, theirs) = (Ipv4Addr::new(239, 255, 200, 20), Ipv4Addr::new(239, 255, 200, 21));
+    let receiver = UdpSocket::bind_multicast(&loopback(), ours, 0, &way.options()).unwrap();
+    let port = receiver.local_address().port();
+    let _neighbour = UdpSocket::bind_multicast(&loopback(), theirs, port, &way.options()).unwrap();
+    let sender = way.sender();
+    for (group, bytes) in [(theirs, b"theirs"), (ours, b"ours..")] {
+        let group = SocketAddr::from((group, port)).into();
+        sender.send_run(Some(&group), bytes, 100).unwrap();
+    }
+    let mut inbox = Inbox::of(&receiver);
+    assert_eq!(inbox.next().1, [b"ours.."]);
+    assert!(inbox.is_empty());
+}
+
+#[test]
+fn the_first_free_port_is_taken_and_kept() {
+    let options = Way::Segmented.options();
+    let bind =
+        |ports: &[u16]| UdpSocket::bind_unicast(&loopback(), ports.iter().copied(), &options);
+    let (first, second) = (bind(&[0]).unwrap(), bind(&[0]).unwrap());
+    let range = [first.local_address().port(), second.local_address().port()];
+    let (low, high) = (range[0].min(range[1]), range[0].max(range[1]));
+    let error = bind(&range).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("all ports from {low} to {high} of {} are taken (tried: 2)", loopback())
+    );
+    drop(second);
+    let again = bind(&range).unwrap();
+    assert_eq!(again.local_address(), SocketAddrV4::new(LOOPBACK, range[1]));
+    assert!(matches!(bind(&range), Err(OpenError::PortsTaken { tried: 2, .. })));
+    drop(first);
+    assert_eq!(bind(&range).unwrap().local_address().port(), range[0]);
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let options = Way::Segmented.options();
+    let none = UdpSocket::bind_unicast(&loopback(), [], &options).unwrap_err();
+    assert!(matches!(none, OpenError::NoPorts { .. }));
+    // Reserved for documentation: no host has it.
+    let foreign = Interface { address: Ipv4Addr::new(203, 0, 113, 1), ..loopback() };
+    let error = UdpSocket::bind_unicast(&foreign, [0, 1], &options).unwrap_err();
+    assert!(matches!(error, OpenError::Bind { .. }), "{error}");
+    let error = UdpSocket::bind_multicast(&loopback(), LOOPBACK, 0, &options).unwrap_err();
+    assert!(matches!(error, OpenError::NotMulticast { group: LOOPBACK }));
+    let absent = Interface { index: 0x7fff_0000, ..loopback() };
+    let group = Ipv4Addr::new(239, 255, 200, 22);
+    let error = UdpSocket::bind_multicast(&absent, group, 0, &options).unwrap_err();
+    assert!(matches!(error, OpenError::Join { .. }), "{error}");
+    let v6 = "[::1]:9".parse().unwrap();
+    let error = UdpSocket::open_connected(&loopback(), v6, &options).unwrap_err();
+    assert!(matches!(error, OpenError::Connect { .. }), "{error}");
+}
+
+#[test]
+fn runs_that_cannot_be_are_refused_and_the_socket_lives_on() {
+    let run = |bytes: usize| pattern(bytes);
+    for way in WAYS {
+        let (sender, receiver) = (way.sender(), way.receiver());
+        let to = to(&receiver);
+        for (bytes, segment_bytes) in
+            [(0, 100), (100, 0), (0, 0), (65, 1), (MAX_RUN_BYTES + 1, 60_000), (65_508, 65_508)]
+        {
+            let error = sender.send_run(Some(&to), &run(bytes), segment_bytes).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bytes}/{segment_bytes}");
+        }
+        // Without a destination and without a connection; to a port that does not exist.
+        assert!(sender.send_run(None, &run(300), 100).is_err());
+        let nowhere = SocketAddr::from((LOOPBACK, 0)).into();
+        assert!(sender.send_run(Some(&nowhere), &run(300), 100).is_err());
+        assert_eq!(
+            sender.can_segment.load(Ordering::Relaxed),
+            way == Way::Segmented && sys::native::can_segment(&sender.socket),
+            "{way:?}: another error was taken for missing segmentation"
+        );
+        let mut inbox = Inbox::of(&receiver);
+        send_all(&sender, Some(&to), &run(300), 100);
+        assert_eq!(inbox.packets(3), split(&run(300), 100));
+    }
+}
+
+#[test]
+fn run_limits_follow_from_the_packet_size() {
+    for (segment_bytes, segments) in [
+        (0, 64),
+        (1, 64),
+        (1023, 64),
+        (1024, 63),
+        (1408, 46),
+        (32_753, 2),
+        (32_754, 1),
+        (65_507, 1),
+        (usize::MAX, 1),
+    ] {
+        assert_eq!(UdpSocket::max_run_segments(segment_bytes), segments, "{segment_bytes}");
+    }
+}
+
+/// Loopback has an MTU of 64 KiB less or more; two segments of this size exceed no limit of a run.
+#[test]
+fn the_largest_packet_and_the_largest_run_arrive() {
+    for way in WAYS {
+        let (sender, receiver) = (way.sender(), way.receiver());
+        let mut inbox = Inbox::of(&receiver);
+        for segment_bytes in [MAX_RUN_BYTES, 32_753, 1408, 1024, 1] {
+            let count = UdpSocket::max_run_segments(segment_bytes);
+            let bytes = pattern(segment_bytes * count);
+            send_all(&sender, Some(&to(&receiver)), &bytes, segment_bytes);
+            assert!(inbox.packets(count) == split(&bytes, segment_bytes), "{segment_bytes}");
+        }
+    }
+}
+
+#[test]
+fn an_absent_peer_is_loss_and_not_an_error() {
+    for way in WAYS {
+        let peer = way.receiver();
+        let (port, socket) = (peer.local_address().port(), way.connected(&peer));
+        drop(peer);
+        let mut buffer = ReceiveBuffer::new();
+        for _ in 0..5 {
+            assert!(socket.send_run(None, b"nobody hears this", 4).unwrap() > 0, "{way:?}");
+            socket.send_run(None, b"nor this", 100).unwrap();
+            assert!(socket.recv(&mut buffer).unwrap().is_none(), "{way:?}");
+        }
+        let peer = UdpSocket::bind_unicast(&loopback(), [port], &way.options()).unwrap();
+        socket.send_run(None, b"but this", 100).unwrap();
+        assert_eq!(Inbox::of(&peer).next().1, [b"but this"], "{way:?}");
+    }
+}
+
+#[test]
+fn empty_and_truncated_datagrams_have_no_packets() {
+    for way in [Way::Segmented, Way::Portable] {
+        let receiver = way.receiver();
+        let mut inbox = Inbox::with_buffer(&receiver, ReceiveBuffer::with_capacity(100));
+        let sender = way.sender();
+        // The public interface sends nothing empty; others do.
+        sender.socket.send_to(&[], &to(&receiver).0).unwrap();
+        for bytes in [101, 100] {
+            sender.send_run(Some(&to(&receiver)), &pattern(bytes), 1000).unwrap();
+        }
+        assert!(inbox.next().1.is_empty());
+        assert_eq!(receiver.truncated(), 0);
+        assert!(inbox.next().1.is_empty());
+        assert_eq!(receiver.truncated(), 1);
+        assert_eq!(inbox.next().1, [pattern(100)]);
+        assert_eq!(receiver.truncated(), 1);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_tells_what_it_dropped() {
+    const SENT: u64 = 200;
+    let way = Way::Segmented;
+    let small = SocketOptions { receive_buffer_bytes: 8192, ..way.options() };
+    let receiver = UdpSocket::bind_unicast(&loopback(), [0], &small).unwrap();
+    assert!(receiver.receive_buffer_bytes() >= 8192);
+    let sender = way.sender();
+    for _ in 0..SENT {
+        sender.send_run(Some(&to(&receiver)), &pattern(1000), 1000).unwrap();
+    }
+    let mut buffer = ReceiveBuffer::new();
+    let mut received = 0;
+    while let Some(run) = receiver.recv(&mut buffer).unwrap() {
+        received += u64::try_from(run.segments().count()).unwrap();
+    }
+    // The count travels with the packets that come after the loss.
+    sender.send_run(Some(&to(&receiver)), b"after", 100).unwrap();
+    assert_eq!(Inbox::of(&receiver).next().1, [b"after"]);
+    assert!(received < SENT);
+    assert_eq!(receiver.kernel_drops(), SENT - received);
+}
+
+#[test]
+fn the_drop_count_passes_32_bits_and_never_goes_back() {
+    let socket = Way::Segmented.receiver();
+    for (counted, known) in [
+        (0, 0),
+        (5, 5),
+        (3, 5),
+        (0x7000_0000, 0x7000_0000),
+        (0xe000_0000, 0xe000_0000),
+        (2, 0x1_0000_0002),
+        (0xffff_ffff, 0x1_0000_0002),
+    ] {
+        socket.note_kernel_drops(counted);
+        assert_eq!(socket.kernel_drops(), known);
+    }
+}
+
+#[test]
+fn only_exhaustion_is_back_pressure() {
+    for errno in [libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM] {
+        assert!(is_back_pressure(&io::Error::from_raw_os_error(errno)));
+    }
+    for errno in [libc::ENETDOWN, libc::ENETUNREACH, libc::EPERM, libc::EINVAL] {
+        assert!(!is_back_pressure(&io::Error::from_raw_os_error(errno)));
+    }
+}
+
+#[test]
+fn a_receive_buffer_of_usual_size_is_granted_in_full() {
+    let options = SocketOptions { receive_buffer_bytes: 64 * 1024, ..Way::Segmented.options() };
+    let socket = UdpSocket::bind_unicast(&loopback(), [0], &options).unwrap();
+    assert_eq!(socket.receive_buffer_bytes(), 64 * 1024);
+    let options = SocketOptions {
+        receive_buffer_bytes: usize::MAX,
+        send_buffer_bytes: usize::MAX,
+        ..options
+    };
+    let socket = UdpSocket::bind_unicast(&loopback(), [0], &options).unwrap();
+    assert!(socket.receive_buffer_bytes() >= 64 * 1024);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn runs_of_any_shape_arrive_intact(
+        segment_bytes in 1_usize..3000,
+        full in 0_usize..64,
+        tail in 1_usize..3000,
+        way in prop::sample::select(&WAYS[..]),
+    ) {
+        let full = full.min(UdpSocket::max_run_segments(segment_bytes) - 1);
+        let bytes = pattern(full * segment_bytes + tail.min(segment_bytes));
+        let (sender, receiver) = (way.sender(), way.receiver());
+        let mut inbox = Inbox::of(&receiver);
+        send_all(&sender, Some(&to(&receiver)), &bytes, segment_bytes);
+        prop_assert_eq!(inbox.packets(full + 1), split(&bytes, segment_bytes));
+        prop_assert!(inbox.is_empty());
+    }
+}
