@@ -1,1 +1,192 @@
-//! counters
+//! What an instance counts. Layer: counters, near the bottom. Every thread adds; anybody reads.
+//!
+//! Each counter is one relaxed atomic on its own cache line: hot paths add once per packet or
+//! batch, never per message.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $label:literal, $unit:literal;)+) => {
+        /// Something that an instance counts, from its start on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Counter {
+            /// All counters, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Name of the counter in tables and in JSON.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)+
+                }
+            }
+
+            /// What one unit of the counter is.
+            #[must_use]
+            pub const fn unit(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $unit,)+
+                }
+            }
+
+            /// What the counter says, in one sentence.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages and requests accepted for sending.
+    MessagesSent => "messages_sent", "messages";
+    /// Messages and requests handed to listeners.
+    MessagesReceived => "messages_received", "messages";
+    /// Messages reported lost to listeners.
+    MessagesLost => "messages_lost", "messages";
+    /// Sends refused because receivers or the socket could not take more.
+    BackPressured => "back_pressured", "sends";
+    /// Data packets sent, each counted once whatever the number of destinations.
+    PacketsSent => "packets_sent", "packets";
+    /// Bytes of the data packets sent.
+    BytesSent => "bytes_sent", "bytes";
+    /// Packets received that belong to a stream that somebody listens to.
+    PacketsReceived => "packets_received", "packets";
+    /// Bytes received on all sockets of topics and responses.
+    BytesReceived => "bytes_received", "bytes";
+    /// Packets that never came, as their successors or a heartbeat told.
+    PacketsLost => "packets_lost", "packets";
+    /// Packets received more than once.
+    Duplicates => "duplicates", "packets";
+    /// Datagrams that were not ours, of another version, cut short or contradictory.
+    Malformed => "malformed", "packets";
+    /// Well-formed packets of streams, topics or instances that nobody here wants.
+    Foreign => "foreign", "packets";
+    /// Datagrams that the kernel dropped because a socket's receive buffer was full.
+    SocketDrops => "socket_drops", "datagrams";
+    /// Sends that the operating system refused for other reasons than a full buffer.
+    SendErrors => "send_errors", "sends";
+    /// Sessions that were not followed because too many were followed already.
+    SessionsRefused => "sessions_refused", "sessions";
+    /// Requests sent.
+    RequestsSent => "requests_sent", "requests";
+    /// Responses received for open requests.
+    ResponsesReceived => "responses_received", "responses";
+    /// Responses that came after their request ended, or were meant for somebody else.
+    ResponsesUnmatched => "responses_unmatched", "responses";
+    /// Responses sent.
+    ResponsesSent => "responses_sent", "responses";
+    /// Requests that expired.
+    RequestTimeouts => "request_timeouts", "requests";
+    /// Feedback of receivers accepted by send sessions.
+    StatusesReceived => "statuses_received", "packets";
+    /// Feedback that names no session or receiver that we know, or claims the impossible.
+    StatusesRefused => "statuses_refused", "packets";
+    /// Receivers that no longer hold back a sender because they were silent for too long.
+    ReceiversDropped => "receivers_dropped", "receivers";
+    /// Readers of shared rings that were cut off because they did not read, or reclaimed because
+    /// their process died.
+    ReadersReclaimed => "readers_reclaimed", "readers";
+    /// Shared rings that were left behind by processes that died, and removed here.
+    RingsReclaimed => "rings_reclaimed", "files";
+    /// Callbacks that panicked.
+    CallbackPanics => "callback_panics", "callbacks";
+    /// Discovery datagrams sent.
+    DiscoverySent => "discovery_sent", "packets";
+    /// Bytes of the discovery datagrams sent.
+    DiscoveryBytesSent => "discovery_bytes_sent", "bytes";
+    /// Discovery datagrams received.
+    DiscoveryReceived => "discovery_received", "packets";
+    /// Topics refused because another name has the same hash, or a peer uses another route.
+    TopicConflicts => "topic_conflicts", "topics";
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line(AtomicU64);
+
+/// The counters of one instance.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    values: Vec<Line>,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self { values: Counter::ALL.iter().map(|_| Line::default()).collect() }
+    }
+
+    /// Adds without ordering: counters say how many, not when.
+    #[inline]
+    pub(crate) fn add(&self, counter: Counter, amount: u64) {
+        if amount > 0 {
+            self.values[counter as usize].0.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn snapshot(&self) -> CounterSnapshot {
+        CounterSnapshot { values: Counter::ALL.iter().map(|counter| self.get(*counter)).collect() }
+    }
+}
+
+/// The values of all counters at one moment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CounterSnapshot {
+    values: Vec<u64>,
+}
+
+impl CounterSnapshot {
+    /// The value of one counter.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+
+    /// All counters with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> + '_ {
+        Counter::ALL.iter().copied().zip(self.values.iter().copied())
+    }
+}
+
+impl fmt::Debug for CounterSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.iter().filter(|(_, value)| *value > 0).map(|(c, value)| (c.label(), value)))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_unique_and_described() {
+        let labels: std::collections::HashSet<_> =
+            Counter::ALL.iter().map(|counter| counter.label()).collect();
+        assert_eq!(labels.len(), Counter::ALL.len());
+        assert!(Counter::ALL.iter().all(|counter| counter.description().ends_with('.')));
+    }
+
+    #[test]
+    fn what_is_added_is_read() {
+        let counters = Counters::new();
+        counters.add(Counter::Malformed, 2);
+        counters.add(Counter::Malformed, 3);
+        assert_eq!(counters.snapshot().get(Counter::Malformed), 5);
+        assert_eq!(format!("{:?}", counters.snapshot()), r#"{"malformed": 5}"#);
+    }
+}

@@ -3,6 +3,7 @@
 //! through a small handle that the engine puts in.
 
 mod channel;
+mod events;
 mod loss;
 mod message;
 mod request;
@@ -11,6 +12,7 @@ mod send;
 mod sent_request;
 
 pub use channel::{Delivery, TopicReceiver};
+pub use events::{DownReason, InstanceListener, Peer};
 pub use loss::MessageLoss;
 pub use message::{Listener, Message, OwnedMessage};
 pub use request::{OwnedRequest, Request, RespondError};
@@ -19,5 +21,6 @@ pub use send::{SendError, SendStatus};
 pub use sent_request::SentRequest;
 
 pub(crate) use channel::ChannelListener;
+pub(crate) use events::Event;
 pub(crate) use request::{Reply, Respond};
 pub(crate) use sent_request::RequestControl;

@@ -38,7 +38,7 @@ struct Shared {
     lonely: AtomicU8,
     responses: AtomicU64,
     control: Arc<dyn RequestControl>,
-    listener: Option<Box<dyn ResponseListener>>,
+    listener: Box<dyn ResponseListener>,
 }
 
 impl SentRequest {
@@ -46,7 +46,7 @@ impl SentRequest {
         id: RequestId,
         topic: Arc<str>,
         control: Arc<dyn RequestControl>,
-        listener: Option<Box<dyn ResponseListener>>,
+        listener: Box<dyn ResponseListener>,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -138,9 +138,7 @@ impl SentRequest {
         }
         // Release: pairs with the Acquire in `number_of_responses`.
         self.shared.responses.fetch_add(1, Ordering::Release);
-        if let Some(listener) = &self.shared.listener {
-            listener.on_response(self, response);
-        }
+        self.shared.listener.on_response(self, response);
         true
     }
 
@@ -149,9 +147,7 @@ impl SentRequest {
         if !self.end(EXPIRED) {
             return false;
         }
-        if let Some(listener) = &self.shared.listener {
-            listener.on_timeout(self);
-        }
+        self.shared.listener.on_timeout(self);
         true
     }
 

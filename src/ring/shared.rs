@@ -13,7 +13,9 @@
 //! | 40 | 16 | instance of the writer |
 //! | 64 | 8 | packet that the writer has open (live edge) |
 //! | 128 | 8 | 1 once the writer is done |
-//! | 4096 | 64 x 128 | reader entries: state (8), position (8) |
+//! | 192 | 8 | not 0 when a reader may be asleep |
+//! | 256 | 8 | 1 when readers may run memory barriers in the writer's process |
+//! | 4096 | 64 x 128 | reader entries: state (8), position (8), wake port while asleep (8) |
 //! | 12288 | slots x packet bytes | the slots |
 //!
 //! # Joining
@@ -27,7 +29,7 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
 
 use thiserror::Error;
 
@@ -35,10 +37,11 @@ use super::Layout;
 use super::read::Reader;
 use super::storage::Slots;
 use crate::id::{InstanceId, SessionId, TopicHash};
-use crate::transport::shm::MappedFile;
+use crate::transport::shm::{LockByte, MappedFile};
 
 /// Readers that one ring can have.
 pub(crate) const MAX_READERS: usize = 64;
+
 
 const MAGIC: u64 = u64::from_le_bytes(*b"VEGARING");
 const VERSION: u32 = 1;
@@ -49,13 +52,12 @@ const SESSION_AT: usize = 32;
 const INSTANCE_AT: usize = 40;
 const EDGE_AT: usize = 64;
 const DONE_AT: usize = 128;
+const SLEEPERS_AT: usize = 192;
+const BARRIERS_AT: usize = 256;
 const READERS_AT: usize = 4096;
 const READER_BYTES: usize = 128;
+const WAKE_PORT: usize = 16;
 const SLOTS_START: usize = READERS_AT + MAX_READERS * READER_BYTES;
-
-/// Lock of the writer in the ring file; reader `i` holds lock `READER_LOCK + i`.
-const WRITER_LOCK: u64 = 0;
-const READER_LOCK: u64 = 1;
 
 const FREE: u64 = 0;
 const JOINING: u64 = 1;
@@ -147,7 +149,7 @@ impl SharedRing {
         if read(0) != MAGIC {
             return Err(AttachError::Foreign);
         }
-        let (low, high) = |pair: u64| -> (u64, u64) { (pair & 0xffff_ffff, pair >> 32) }(read(8));
+        let (low, high) = (read(SIZES_AT) & 0xffff_ffff, read(SIZES_AT) >> 32);
         if low != u64::from(VERSION) {
             return Err(AttachError::Foreign);
         }
@@ -236,7 +238,7 @@ impl SharedRing {
         for index in 0..MAX_READERS {
             let (state, _) = self.reader(index);
             let seen = state.load(Ordering::Acquire);
-            if seen == FREE || self.file.is_locked_by_other(READER_LOCK + index as u64) {
+            if seen == FREE || self.is_alive(reader_lock(index)) {
                 continue;
             }
             if state.compare_exchange(seen, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
@@ -268,11 +270,18 @@ impl SharedRing {
         self.word(DONE_AT).store(1_u64.to_le(), Ordering::Release);
     }
 
+    /// Removes the name of the file; those who map it may go on reading.
+    pub(crate) fn remove_file(&self) {
+        if let Err(error) = self.file.unlink() {
+            tracing::warn!(%error, path = %self.file.path().display(), "a ring file was not removed");
+        }
+    }
+
     /// Reader: the writer said that it is done, or its process died.
     pub(crate) fn writer_is_gone(&self) -> bool {
         // Acquire: pairs with the Release in `finish`.
         self.word(DONE_AT).load(Ordering::Acquire) != 0
-            || !self.file.is_locked_by_other(WRITER_LOCK)
+            || !self.is_alive(LockByte::WRITER)
     }
 
     /// Registers a reader at the live edge.
@@ -304,14 +313,58 @@ impl SharedRing {
     /// The lock is what makes an entry ours: the kernel frees it when this process dies.
     fn take_entry(&self, index: usize) -> bool {
         let (state, _) = self.reader(index);
-        if state.load(Ordering::Acquire) != FREE || !self.file.lock(READER_LOCK + index as u64) {
+        let lock = reader_lock(index);
+        if state.load(Ordering::Acquire) != FREE || !self.file.lock(lock).unwrap_or(false) {
             return false;
         }
         if state.load(Ordering::Acquire) == FREE {
             return true;
         }
-        self.file.unlock(READER_LOCK + index as u64);
+        self.release(index);
         false
+    }
+
+    /// A file system without such locks cannot tell: everybody is taken to be alive.
+    fn is_alive(&self, lock: LockByte) -> bool {
+        self.file.is_locked_by_other(lock).unwrap_or(true)
+    }
+
+    fn release(&self, index: usize) {
+        // Nothing better can be done about a failure; the lock ends with the process anyway.
+        let _ = self.file.unlock(reader_lock(index));
+    }
+
+    /// Writer: says that readers may rely on memory barriers that they run in its process.
+    pub(crate) fn accept_barriers(&self) {
+        self.word(BARRIERS_AT).store(1, Ordering::Release);
+    }
+
+    /// Writer, after a commit: calls `wake` with the port of every reader that sleeps. One plain
+    /// load when nobody does.
+    #[inline]
+    pub(crate) fn wake_sleepers(&self, wake: impl FnMut(u16)) {
+        // The commit before this load is ordered by the barrier that the sleeper runs in between:
+        // see `ReaderEntry::park`.
+        compiler_fence(Ordering::SeqCst);
+        if self.word(SLEEPERS_AT).load(Ordering::Relaxed) != 0 {
+            self.wake_each(wake);
+        }
+    }
+
+    #[cold]
+    fn wake_each(&self, mut wake: impl FnMut(u16)) {
+        self.word(SLEEPERS_AT).store(0, Ordering::SeqCst);
+        for index in 0..MAX_READERS {
+            let port = self.wake_port(index).swap(0, Ordering::AcqRel);
+            if let Ok(port @ 1..) = u16::try_from(port) {
+                wake(port);
+            }
+        }
+    }
+
+    #[inline]
+    fn wake_port(&self, index: usize) -> &AtomicU64 {
+        self.word(READERS_AT + index * READER_BYTES + WAKE_PORT)
     }
 
     #[inline]
@@ -324,6 +377,11 @@ impl SharedRing {
         let at = READERS_AT + index * READER_BYTES;
         (self.word(at), self.word(at + 8))
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "at most MAX_READERS")]
+const fn reader_lock(index: usize) -> LockByte {
+    LockByte::reader(index as u32)
 }
 
 #[inline]
@@ -353,6 +411,20 @@ impl ReaderEntry {
         self.ring.reader(self.index).1.store(packet.to_le(), Ordering::Release);
     }
 
+    /// Asks the writer to send a datagram to a loopback port with the next message. Before it
+    /// sleeps, the reader runs a memory barrier in all processes and looks at the ring once more.
+    /// Returns whether that is enough; if not, the sleep must be short.
+    pub(crate) fn park(&self, port: u16) -> bool {
+        self.ring.wake_port(self.index).store(u64::from(port), Ordering::SeqCst);
+        self.ring.word(SLEEPERS_AT).store(1, Ordering::SeqCst);
+        self.ring.word(BARRIERS_AT).load(Ordering::Acquire) != 0
+    }
+
+    /// The reader is awake.
+    pub(crate) fn unpark(&self) {
+        self.ring.wake_port(self.index).store(0, Ordering::Release);
+    }
+
     /// The writer gave up waiting for this reader and may have overwritten what it reads.
     #[inline]
     pub(crate) fn is_evicted(&self) -> bool {
@@ -362,7 +434,8 @@ impl ReaderEntry {
 
 impl Drop for ReaderEntry {
     fn drop(&mut self) {
+        self.unpark();
         self.ring.reader(self.index).0.store(FREE, Ordering::Release);
-        self.ring.file.unlock(READER_LOCK + self.index as u64);
+        self.ring.release(self.index);
     }
 }

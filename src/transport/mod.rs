@@ -33,4 +33,4 @@ pub(crate) mod shm;
 mod sys;
 pub(crate) mod udp;
 
-pub(crate) use sys::cycles;
+pub(crate) use sys::{accept_barriers, barrier_in_all_processes, cycles};

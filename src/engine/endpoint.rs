@@ -1,0 +1,417 @@
+//! Where data arrives: a socket or a shared ring, with the sessions heard there. Layer: engine.
+//! Owned by one poller.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::dispatch::{Dispatch, HashHasher, Origin};
+use super::request_processor::RequestProcessor;
+use crate::counters::{Counter, Counters};
+use crate::id::{InstanceId, SessionId};
+use crate::protocol::delivery::Delivery;
+use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
+use crate::ring::read::Reader;
+use crate::ring::shared::ReaderEntry;
+use crate::time::Timestamp;
+use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
+use crate::wire::frame::Frame;
+use crate::wire::packet::{
+    FLAG_STATUS_WANTED, PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix,
+};
+
+/// Identity of an endpoint within one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EndpointId(pub(crate) u32);
+
+impl EndpointId {
+    /// All shared rings together: a topic on shared memory has one ring per publisher.
+    pub(crate) const SHARED_MEMORY: Self = Self(0);
+    /// The response socket.
+    pub(crate) const RESPONSES: Self = Self(1);
+    /// First number for the sockets of topics.
+    pub(crate) const FIRST_TOPIC: u32 = 2;
+}
+
+/// Sessions that one endpoint follows. A session more than that takes the place of the one that has
+/// been silent longest: what a forger opens cannot grow without bound.
+const MAX_SESSIONS: usize = 4096;
+/// Datagrams read from one socket before others get their turn.
+const BURST: usize = 16;
+/// Frames read from one ring before others get their turn.
+const RING_BURST: usize = 256;
+
+/// A socket and what it hears.
+pub(crate) struct SocketEndpoint {
+    pub(crate) id: EndpointId,
+    pub(crate) socket: UdpSocket,
+    /// Streams that somebody here listens to, with how many topics each.
+    streams: Vec<(u32, usize)>,
+    receiver: InstanceId,
+    settings: ReceiveSettings,
+    sessions: Vec<Heard>,
+    by_id: HashMap<SessionId, usize, BuildHasherDefault<HashHasher>>,
+    /// The session of the packet before.
+    last: usize,
+    /// Some session waits for a gap to close.
+    has_gaps: bool,
+    kernel_drops: u64,
+}
+
+/// A session, and whom to tell how far it has been read.
+struct Heard {
+    session: ReceiveSession,
+    origin: Origin,
+    id: SessionId,
+    source: SocketAddr,
+    feedback_to: Destination,
+    last_heard: Timestamp,
+    counted: ReceiveCounters,
+}
+
+/// Sockets and tables that a poller lends to its endpoints while they work.
+pub(super) struct Context<'a> {
+    pub(super) buffer: &'a mut ReceiveBuffer,
+    pub(super) dispatch: &'a mut Dispatch,
+    pub(super) requests: &'a Arc<RequestProcessor>,
+    pub(super) counters: &'a Counters,
+    /// Sends feedback for endpoints that cannot: a socket bound to a group has no source address.
+    pub(super) feedback: &'a UdpSocket,
+    pub(super) clock: &'a crate::time::Clock,
+}
+
+impl SocketEndpoint {
+    pub(crate) fn new(
+        id: EndpointId,
+        socket: UdpSocket,
+        receiver: InstanceId,
+        settings: ReceiveSettings,
+    ) -> Self {
+        Self {
+            id,
+            socket,
+            streams: Vec::new(),
+            receiver,
+            settings,
+            sessions: Vec::new(),
+            by_id: HashMap::default(),
+            last: 0,
+            has_gaps: false,
+            kernel_drops: 0,
+        }
+    }
+
+    pub(crate) fn add_stream(&mut self, stream: u32) {
+        match self.streams.iter_mut().find(|(known, _)| *known == stream) {
+            Some((_, topics)) => *topics += 1,
+            None => self.streams.push((stream, 1)),
+        }
+    }
+
+    /// Forgets a stream, and its sessions, with its last topic.
+    pub(crate) fn remove_stream(&mut self, stream: u32) {
+        let Some(at) = self.streams.iter().position(|(known, _)| *known == stream) else { return };
+        self.streams[at].1 -= 1;
+        if self.streams[at].1 == 0 {
+            self.streams.swap_remove(at);
+            self.forget(|heard| heard.origin.stream == stream);
+        }
+    }
+
+    /// Drops the sessions of an instance that is gone.
+    pub(super) fn forget_instance(&mut self, instance: InstanceId) {
+        self.forget(|heard| heard.origin.instance == instance);
+    }
+
+    fn forget(&mut self, which: impl Fn(&Heard) -> bool) {
+        self.sessions.retain(|heard| !which(heard));
+        self.index();
+    }
+
+    fn index(&mut self) {
+        self.by_id = self.sessions.iter().enumerate().map(|(at, heard)| (heard.id, at)).collect();
+        self.last = 0;
+    }
+
+    /// Reads what has arrived. Returns how many datagrams there were, and whether more may wait.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> (usize, bool) {
+        for count in 0..BURST {
+            let received = match self.socket.recv(context.buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => {
+                    if count > 0 {
+                        self.finish_batch(context);
+                    }
+                    return (count, false);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, endpoint = self.id.0, "receive failed");
+                    return (count, false);
+                }
+            };
+            let now = context.clock.now();
+            context.counters.add(Counter::BytesReceived, received.bytes().len() as u64);
+            let source = received.source();
+            let mut packets = 0;
+            for packet in received.segments() {
+                packets += u64::from(self.handle_packet(
+                    now,
+                    source,
+                    packet,
+                    context.dispatch,
+                    context.requests,
+                    context.counters,
+                ));
+                self.send_status(context.feedback);
+            }
+            context.counters.add(Counter::PacketsReceived, packets);
+        }
+        self.finish_batch(context);
+        (BURST, true)
+    }
+
+    /// True when the packet belongs to a stream that somebody here listens to.
+    #[inline]
+    fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        packet: &[u8],
+        dispatch: &mut Dispatch,
+        requests: &Arc<RequestProcessor>,
+        counters: &Counters,
+    ) -> bool {
+        let (prefix, header) = match read_header(packet) {
+            Ok(read) => read,
+            Err(counter) => {
+                counters.add(counter, 1);
+                return false;
+            }
+        };
+        let Some(at) = self.session(now, source, &header, counters) else { return false };
+        let heard = &mut self.sessions[at];
+        heard.last_heard = now;
+        if prefix.kind == PacketKind::Heartbeat {
+            let wanted = prefix.flags & FLAG_STATUS_WANTED != 0;
+            heard.session.handle_heartbeat(now, header.sequence, wanted);
+        } else {
+            let frames = &packet[PACKET_HEADER_LENGTH..prefix.length];
+            let origin = heard.origin;
+            if self.id == EndpointId::RESPONSES {
+                let mut sink = requests.sink(origin.instance);
+                heard.session.handle_packet(now, header.sequence, frames, &mut sink);
+            } else {
+                let mut sink = dispatch.sink(origin);
+                heard.session.handle_packet(now, header.sequence, frames, &mut sink);
+            }
+        }
+        self.has_gaps |= heard.session.next_deadline() != Timestamp::NEVER;
+        true
+    }
+
+    /// Index of the session that a packet belongs to; it starts with its first packet.
+    #[inline]
+    fn session(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        header: &PacketHeader,
+        counters: &Counters,
+    ) -> Option<usize> {
+        let hit = self.sessions.get(self.last).is_some_and(|last| last.id == header.session);
+        if !hit {
+            self.last = match self.by_id.get(&header.session) {
+                Some(at) => *at,
+                None => self.open_session(now, source, header, counters)?,
+            };
+        }
+        let heard = &self.sessions[self.last];
+        // A session does not change its owner or stream; who claims so is not its sender.
+        if heard.origin.instance != header.instance || heard.origin.stream != header.stream {
+            counters.add(Counter::Foreign, 1);
+            return None;
+        }
+        Some(self.last)
+    }
+
+    #[cold]
+    fn open_session(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        header: &PacketHeader,
+        counters: &Counters,
+    ) -> Option<usize> {
+        if !self.streams.iter().any(|(stream, _)| *stream == header.stream) {
+            counters.add(Counter::Foreign, 1);
+            return None;
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            counters.add(Counter::SessionsRefused, 1);
+            let oldest = self.sessions.iter().map(|heard| heard.last_heard).min()?;
+            self.forget(|heard| heard.last_heard == oldest);
+        }
+        let at = self.sessions.len();
+        self.sessions.push(Heard {
+            session: ReceiveSession::new(header.session, self.receiver, self.settings),
+            origin: Origin {
+                endpoint: self.id,
+                stream: header.stream,
+                instance: header.instance,
+                session: header.session,
+                source: Some(source.ip()),
+            },
+            id: header.session,
+            source,
+            feedback_to: Destination::from(source),
+            last_heard: now,
+            counted: ReceiveCounters::default(),
+        });
+        self.by_id.insert(header.session, at);
+        Some(at)
+    }
+
+    #[inline]
+    fn send_status(&mut self, feedback: &UdpSocket) {
+        let Some(heard) = self.sessions.get_mut(self.last) else { return };
+        let Some(status) = heard.session.poll_status() else { return };
+        let bytes = status.encode();
+        if let Err(error) = feedback.send_run(Some(&heard.feedback_to), &bytes, bytes.len()) {
+            tracing::debug!(%error, to = %heard.source, "status not sent");
+        }
+    }
+
+    /// Gives up gaps that have been open for too long. True when gaps are still open.
+    pub(super) fn handle_timeouts(&mut self, now: Timestamp, context: &mut Context<'_>) -> bool {
+        if !self.has_gaps {
+            return false;
+        }
+        self.has_gaps = false;
+        for at in 0..self.sessions.len() {
+            let heard = &mut self.sessions[at];
+            if heard.session.next_deadline() <= now {
+                if self.id == EndpointId::RESPONSES {
+                    let mut sink = context.requests.sink(heard.origin.instance);
+                    heard.session.handle_timeout(now, &mut sink);
+                } else {
+                    let mut sink = context.dispatch.sink(heard.origin);
+                    heard.session.handle_timeout(now, &mut sink);
+                }
+                self.last = at;
+                self.send_status(context.feedback);
+            }
+            self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;
+        }
+        self.finish_batch(context);
+        self.has_gaps
+    }
+
+    /// Publishes what the batch has counted.
+    fn finish_batch(&mut self, context: &mut Context<'_>) {
+        context.dispatch.flush_counts();
+        let drops = self.socket.kernel_drops();
+        context.counters.add(Counter::SocketDrops, drops - self.kernel_drops);
+        self.kernel_drops = drops;
+        if let Some(heard) = self.sessions.get_mut(self.last) {
+            let (now, before) = (*heard.session.counters(), heard.counted);
+            heard.counted = now;
+            context.counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
+            context.counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
+            let malformed = now.malformed + now.refused - before.malformed - before.refused;
+            context.counters.add(Counter::Malformed, malformed);
+        }
+    }
+}
+
+/// Checks a datagram; the error is what to count.
+#[inline]
+fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), Counter> {
+    let prefix = Prefix::decode(packet).map_err(|_| Counter::Malformed)?;
+    if !matches!(prefix.kind, PacketKind::Data | PacketKind::Heartbeat) {
+        return Err(Counter::Foreign);
+    }
+    let header =
+        PacketHeader::decode(&packet[..prefix.length]).map_err(|_| Counter::Malformed)?;
+    Ok((prefix, header))
+}
+
+/// A shared ring that a topic of this poller reads.
+pub(crate) struct RingEndpoint {
+    entry: ReaderEntry,
+    reader: Reader,
+    delivery: Delivery,
+    origin: Origin,
+    /// Packet up to which the writer knows that we have read.
+    published: u64,
+    publish_every: u64,
+}
+
+/// What became of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RingState {
+    Idle,
+    Busy,
+    /// The writer cut this reader off, or wrote nonsense: to be attached anew.
+    Lost,
+}
+
+impl RingEndpoint {
+    pub(crate) fn new(entry: ReaderEntry, reader: Reader, max_message_bytes: usize) -> Self {
+        let description = *entry.ring().description();
+        let published = reader.packet();
+        Self {
+            entry,
+            reader,
+            delivery: Delivery::new(max_message_bytes),
+            origin: Origin {
+                endpoint: EndpointId::SHARED_MEMORY,
+                stream: description.stream,
+                instance: description.instance,
+                session: description.session,
+                source: None,
+            },
+            published,
+            publish_every: (description.layout.slots as u64 / 8).max(1),
+        }
+    }
+
+    pub(super) const fn session(&self) -> SessionId {
+        self.origin.session
+    }
+
+    pub(super) const fn entry(&self) -> &ReaderEntry {
+        &self.entry
+    }
+
+    #[inline]
+    pub(super) fn poll(&mut self, dispatch: &mut Dispatch, counters: &Counters) -> RingState {
+        if self.entry.is_evicted() {
+            return RingState::Lost;
+        }
+        let mut sink = dispatch.sink(self.origin);
+        let delivery = &mut self.delivery;
+        let mut refused = 0;
+        let read = self.reader.poll(RING_BURST, |bytes| match Frame::decode(bytes) {
+            Ok(frame) => refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err()),
+            Err(_) => refused += 1,
+        });
+        counters.add(Counter::Malformed, refused);
+        let Ok(frames) = read else {
+            counters.add(Counter::Malformed, 1);
+            return RingState::Lost;
+        };
+        let packet = self.reader.packet();
+        if packet - self.published >= self.publish_every
+            || (frames == 0 && packet != self.published)
+        {
+            self.published = packet;
+            self.entry.publish(packet);
+        }
+        if frames == 0 {
+            return RingState::Idle;
+        }
+        dispatch.flush_counts();
+        RingState::Busy
+    }
+}

@@ -1,0 +1,123 @@
+//! When to hand frames to the kernel. Layer: engine. Owned by one publication, under its lock.
+//!
+//! A system call costs thousands of cycles, a message tens. Sending each message at once is right
+//! as long as messages are rare; under load it is right to fill packets meanwhile. The rule needs
+//! no configuration, because it compares the time since the last transmission with what that
+//! transmission cost: at most half of the time goes into system calls.
+//!
+//! A short burst after a pause is not load: its first [`BURST`] messages are sent at once, too.
+
+/// Messages of a burst after a pause that are sent at once, whatever the distance between them.
+const BURST: u32 = 16;
+/// A pause is this many times as long as a transmission takes.
+const PAUSE_FACTOR: u64 = 8;
+
+/// Decides between sending now and waiting for more. Times are counter readings of
+/// `transport::cycles`.
+#[derive(Debug, Default)]
+pub(super) struct Pacing {
+    /// When the last transmission ended.
+    ended: u64,
+    /// What a transmission costs: the last one, smoothed.
+    cost: u64,
+    /// When the last message was appended.
+    appended: u64,
+    /// Messages that may still be sent at once in this burst.
+    credit: u32,
+}
+
+impl Pacing {
+    /// A message was appended; `full` packets are waiting. True when everything is to be sent now.
+    #[inline]
+    pub(super) fn is_due(&mut self, now: u64, full: u64, batch: u64) -> bool {
+        let since_message = now.saturating_sub(self.appended);
+        self.appended = now;
+        if since_message > self.cost.saturating_mul(PAUSE_FACTOR) {
+            self.credit = BURST;
+        }
+        if full >= batch || now.saturating_sub(self.ended) >= self.cost {
+            return true;
+        }
+        if self.credit > 0 {
+            self.credit -= 1;
+            return true;
+        }
+        false
+    }
+
+    /// A transmission took from `start` to `end`.
+    #[inline]
+    pub(super) const fn transmitted(&mut self, start: u64, end: u64) {
+        let cost = end.saturating_sub(start);
+        // An eighth of each new cost: one preempted call does not change the rule.
+        self.cost = self.cost - self.cost / 8 + cost / 8;
+        self.ended = end;
+        self.appended = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COST: u64 = 8000;
+
+    fn warmed_up() -> Pacing {
+        let mut pacing = Pacing::default();
+        for _ in 0..100 {
+            pacing.transmitted(0, COST);
+        }
+        pacing
+    }
+
+    #[test]
+    fn rare_messages_are_sent_at_once() {
+        let mut pacing = warmed_up();
+        let mut now = COST;
+        for _ in 0..1000 {
+            now += 2 * COST;
+            assert!(pacing.is_due(now, 0, 40));
+            pacing.transmitted(now, now + COST);
+            now += COST;
+        }
+    }
+
+    #[test]
+    fn a_short_burst_is_sent_at_once_and_a_long_one_is_packed() {
+        let mut pacing = warmed_up();
+        let mut now = COST * 100;
+        let mut direct = 0;
+        for _ in 0..1000 {
+            now += 50;
+            if pacing.is_due(now, 0, 40) {
+                direct += 1;
+                pacing.transmitted(now, now + COST);
+                now += COST;
+            }
+        }
+        assert!((BURST..BURST + 10).contains(&direct), "{direct}");
+    }
+
+    #[test]
+    fn under_load_about_half_of_the_time_is_spent_transmitting() {
+        let mut pacing = warmed_up();
+        let (mut now, mut transmitting) = (COST, 0);
+        for _ in 0..100_000 {
+            now += 100;
+            if pacing.is_due(now, 0, 40) {
+                pacing.transmitted(now, now + COST);
+                now += COST;
+                transmitting += COST;
+            }
+        }
+        assert!((0.4..0.6).contains(&(transmitting as f64 / now as f64)));
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait() {
+        let mut pacing = warmed_up();
+        pacing.credit = 0;
+        assert!(!pacing.is_due(COST + 1, 39, 40));
+        assert!(pacing.is_due(COST + 2, 40, 40));
+    }
+}

@@ -1,0 +1,426 @@
+//! The poller: a named thread that receives and runs user callbacks. Layer: engine.
+//!
+//! It owns its sockets, rings, sessions and listeners outright; others talk to it through
+//! [`PollerHandle`] only. With few sockets it asks each of them directly, with many it asks the
+//! kernel which have something.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::callback::{self, CallbackThread};
+use super::dispatch::{Dispatch, TopicSubscription};
+use super::endpoint::{Context, EndpointId, RingEndpoint, RingState, SocketEndpoint};
+use super::idle::{Idle, Pause};
+use super::request_processor::RequestProcessor;
+use crate::config::PollerConfig;
+use crate::counters::Counters;
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::listener::Respond;
+use crate::time::Clock;
+use crate::transport::barrier_in_all_processes;
+use crate::transport::udp::{ReceiveBuffer, UdpSocket};
+
+/// Commands that may wait for a poller. One that is in a long callback drains none meanwhile.
+const MAX_COMMANDS: usize = 16 * 1024;
+/// Up to this many sockets are asked directly, one system call each; beyond, one call asks the
+/// kernel which of them are ready.
+const DIRECT_SOCKETS: usize = 3;
+/// A poller looks at its commands and gaps at least this often, even when data never stops.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How long a blocked poller with open gaps waits before it looks at them again.
+const GAP_WAIT: Duration = Duration::from_millis(1);
+
+const WAKE: Token = Token(usize::MAX);
+const RING_WAKE: Token = Token(usize::MAX - 1);
+
+/// What a poller is told to do.
+pub(crate) enum Command {
+    AddSocket(Box<SocketEndpoint>),
+    RemoveSocket(EndpointId),
+    Subscribe(Box<TopicSubscription>),
+    Unsubscribe { hash: TopicHash, done: Option<Sender<()>> },
+    AttachRing(Box<RingEndpoint>),
+    DetachRing(SessionId),
+    ForgetInstance(InstanceId),
+    Stop,
+}
+
+/// Where the rings that a poller lost are reported, so that they are attached anew.
+pub(crate) trait RingLost: Send + Sync {
+    fn ring_lost(&self, session: SessionId);
+}
+
+thread_local! {
+    /// Commands that callbacks on this poller's own thread give to it: carried out right after the
+    /// callback, without a queue that could be full.
+    static DEFERRED: RefCell<Vec<Command>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How others talk to a poller.
+#[derive(Clone)]
+pub(crate) struct PollerHandle {
+    instance: InstanceId,
+    index: usize,
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl PollerHandle {
+    /// Gives a command. From the poller's own callbacks it is carried out after the callback; from
+    /// elsewhere this waits when [`MAX_COMMANDS`] are waiting already.
+    pub(crate) fn submit(&self, command: Command) {
+        if self.is_current_thread() {
+            DEFERRED.with_borrow_mut(|deferred| deferred.push(command));
+            return;
+        }
+        // A poller that is gone has nothing left to do.
+        if self.commands.send(command).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Gives a command unless too many are waiting.
+    pub(crate) fn try_submit(&self, command: Command) -> Result<(), Command> {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                self.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(command)) => Err(command),
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
+    }
+
+    /// Stops delivery of a topic, and waits until the callback in flight is over: unless this is a
+    /// thread that runs callbacks, where waiting for each other could deadlock.
+    pub(crate) fn unsubscribe(&self, hash: TopicHash, closed: &AtomicBool) {
+        closed.store(true, std::sync::atomic::Ordering::SeqCst);
+        if callback::current_thread(self.instance).is_some() {
+            self.submit(Command::Unsubscribe { hash, done: None });
+            return;
+        }
+        let (done, finished) = crossbeam_channel::bounded(1);
+        self.submit(Command::Unsubscribe { hash, done: Some(done) });
+        // An error means that the poller stopped, and with it all delivery.
+        let _ = finished.recv();
+    }
+
+    fn is_current_thread(&self) -> bool {
+        callback::current_thread(self.instance) == Some(CallbackThread::Poller(self.index))
+    }
+
+    fn wake(&self) {
+        // Fails only when the poller is gone.
+        let _ = self.waker.wake();
+    }
+}
+
+/// What a poller needs from its instance.
+pub(crate) struct PollerParts {
+    pub(crate) instance: InstanceId,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) requests: Arc<RequestProcessor>,
+    pub(crate) responder: Arc<dyn Respond>,
+    pub(crate) ring_lost: Arc<dyn RingLost>,
+    /// Sends statuses to the senders of multicast data.
+    pub(crate) feedback: Arc<UdpSocket>,
+    /// Bound to loopback; woken through it by writers of shared rings.
+    pub(crate) ring_wake: UdpSocket,
+    pub(crate) clock: Clock,
+}
+
+/// Starts a poller's thread.
+///
+/// # Errors
+///
+/// What the operating system says when it gives no epoll instance or no thread.
+pub(crate) fn start(
+    index: usize,
+    config: &PollerConfig,
+    parts: PollerParts,
+) -> io::Result<(PollerHandle, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
+    let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
+    let handle = PollerHandle {
+        instance: parts.instance,
+        index,
+        commands,
+        waker,
+    };
+    let core = config.core;
+    let poller = Poller {
+        dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
+        parts,
+        poll,
+        events: Events::with_capacity(256),
+        queue,
+        sockets: Vec::new(),
+        rings: Vec::new(),
+        ready: Vec::new(),
+        buffer: ReceiveBuffer::new(),
+        idle: Idle::new(config.idle),
+        has_gaps: false,
+    };
+    let instance = poller.parts.instance;
+    let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
+        callback::adopt_thread(instance, CallbackThread::Poller(index));
+        if let Some(id) = core
+            && !core_affinity::set_for_current(core_affinity::CoreId { id })
+        {
+            tracing::warn!(core = id, "cannot pin the poller to this core");
+        }
+        poller.run();
+    })?;
+    Ok((handle, thread))
+}
+
+struct Poller {
+    parts: PollerParts,
+    poll: Poll,
+    events: Events,
+    queue: Receiver<Command>,
+    sockets: Vec<SocketEndpoint>,
+    rings: Vec<RingEndpoint>,
+    /// Sockets that the kernel said to be readable and that have not been read empty since.
+    ready: Vec<EndpointId>,
+    dispatch: Dispatch,
+    buffer: ReceiveBuffer,
+    idle: Idle,
+    has_gaps: bool,
+}
+
+impl Poller {
+    fn run(mut self) {
+        loop {
+            if !self.queue.is_empty() && self.take_commands() {
+                return;
+            }
+            let mut worked = self.poll_sockets();
+            worked |= self.poll_rings();
+            worked |= self.take_deferred();
+            if self.has_gaps {
+                self.handle_timeouts();
+            }
+            if worked {
+                self.idle.reset();
+            } else if self.idle.idle() == Pause::Block {
+                self.wait();
+            }
+        }
+    }
+
+    /// True when the poller is to stop.
+    fn take_commands(&mut self) -> bool {
+        while let Ok(command) = self.queue.try_recv() {
+            if matches!(command, Command::Stop) {
+                return true;
+            }
+            self.execute(command);
+        }
+        false
+    }
+
+    fn take_deferred(&mut self) -> bool {
+        let deferred = DEFERRED.with_borrow_mut(std::mem::take);
+        let any = !deferred.is_empty();
+        for command in deferred {
+            self.execute(command);
+        }
+        any
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::AddSocket(endpoint) => self.add_socket(*endpoint),
+            Command::RemoveSocket(id) => self.remove_socket(id),
+            Command::Subscribe(subscription) => {
+                let (endpoint, stream) = (subscription.endpoint, subscription.stream);
+                if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == endpoint) {
+                    socket.add_stream(stream);
+                }
+                self.dispatch.add(*subscription);
+            }
+            Command::Unsubscribe { hash, done } => {
+                if let Some(removed) = self.dispatch.remove(hash)
+                    && let Some(socket) =
+                        self.sockets.iter_mut().find(|socket| socket.id == removed.endpoint)
+                {
+                    socket.remove_stream(removed.stream);
+                }
+                drop(done);
+            }
+            Command::AttachRing(ring) => self.rings.push(*ring),
+            Command::DetachRing(session) => self.rings.retain(|ring| ring.session() != session),
+            Command::ForgetInstance(instance) => {
+                for socket in &mut self.sockets {
+                    socket.forget_instance(instance);
+                }
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn add_socket(&mut self, endpoint: SocketEndpoint) {
+        let token = Token(endpoint.id.0 as usize);
+        let registered =
+            self.poll.registry().register(&mut &endpoint.socket, token, Interest::READABLE);
+        if let Err(error) = registered {
+            tracing::error!(%error, "a socket cannot be polled");
+        }
+        self.sockets.push(endpoint);
+        // Data may have arrived before the registration, and while sockets were asked directly.
+        self.ready = self.sockets.iter().map(|socket| socket.id).collect();
+    }
+
+    fn remove_socket(&mut self, id: EndpointId) {
+        self.ready.retain(|ready| *ready != id);
+        if let Some(at) = self.sockets.iter().position(|socket| socket.id == id) {
+            let removed = self.sockets.swap_remove(at);
+            // The kernel forgets a closed socket by itself.
+            let _ = self.poll.registry().deregister(&mut &removed.socket);
+        }
+    }
+
+    #[inline]
+    fn poll_sockets(&mut self) -> bool {
+        if self.sockets.len() > DIRECT_SOCKETS {
+            return self.poll_ready_sockets();
+        }
+        let mut worked = false;
+        let mut context = Context {
+            buffer: &mut self.buffer,
+            dispatch: &mut self.dispatch,
+            requests: &self.parts.requests,
+            counters: &self.parts.counters,
+            feedback: &self.parts.feedback,
+            clock: &self.parts.clock,
+        };
+        for socket in &mut self.sockets {
+            let (count, _) = socket.poll(&mut context);
+            if count > 0 {
+                worked = true;
+                self.has_gaps = true;
+            }
+        }
+        worked
+    }
+
+    fn poll_ready_sockets(&mut self) -> bool {
+        self.collect_ready(Some(Duration::ZERO));
+        let ready = std::mem::take(&mut self.ready);
+        let mut worked = false;
+        for id in ready {
+            let mut context = Context {
+                buffer: &mut self.buffer,
+                dispatch: &mut self.dispatch,
+                requests: &self.parts.requests,
+                counters: &self.parts.counters,
+                feedback: &self.parts.feedback,
+                clock: &self.parts.clock,
+            };
+            let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == id) else {
+                continue;
+            };
+            let (count, more) = socket.poll(&mut context);
+            worked |= count > 0;
+            if more {
+                self.ready.push(id);
+            }
+        }
+        self.has_gaps |= worked;
+        worked
+    }
+
+    /// Asks the kernel which sockets are readable. Readiness is edge-triggered: who was named stays
+    /// in `ready` until it has been read empty.
+    fn collect_ready(&mut self, timeout: Option<Duration>) {
+        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                tracing::error!(%error, "polling failed");
+            }
+            return;
+        }
+        for event in &self.events {
+            match event.token() {
+                WAKE => {}
+                RING_WAKE => {
+                    while matches!(self.parts.ring_wake.recv(&mut self.buffer), Ok(Some(_))) {}
+                }
+                Token(id) => {
+                    #[expect(clippy::cast_possible_truncation, reason = "made from a u32")]
+                    let id = EndpointId(id as u32);
+                    if !self.ready.contains(&id) {
+                        self.ready.push(id);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_rings(&mut self) -> bool {
+        let mut worked = false;
+        let mut lost = None;
+        for ring in &mut self.rings {
+            match ring.poll(&mut self.dispatch, &self.parts.counters) {
+                RingState::Idle => {}
+                RingState::Busy => worked = true,
+                RingState::Lost => lost = Some(ring.session()),
+            }
+        }
+        if let Some(session) = lost {
+            self.rings.retain(|ring| ring.session() != session);
+            self.parts.ring_lost.ring_lost(session);
+        }
+        worked
+    }
+
+    #[cold]
+    fn handle_timeouts(&mut self) {
+        let now = self.parts.clock.now();
+        let mut context = Context {
+            buffer: &mut self.buffer,
+            dispatch: &mut self.dispatch,
+            requests: &self.parts.requests,
+            counters: &self.parts.counters,
+            feedback: &self.parts.feedback,
+            clock: &self.parts.clock,
+        };
+        self.has_gaps = false;
+        for socket in &mut self.sockets {
+            self.has_gaps |= socket.handle_timeouts(now, &mut context);
+        }
+    }
+
+    /// Waits in the kernel. Shared rings have no file descriptor: their writers are asked to wake us
+    /// first, and everything is looked at once more before the wait.
+    fn wait(&mut self) {
+        let mut timeout = if self.has_gaps { GAP_WAIT } else { LONGEST_WAIT };
+        if !self.rings.is_empty() {
+            let port = self.parts.ring_wake.local_address().port();
+            let mut reliable = true;
+            for ring in &self.rings {
+                reliable &= ring.entry().park(port);
+            }
+            if !barrier_in_all_processes() || !reliable {
+                timeout = GAP_WAIT;
+            }
+            if self.poll_rings() {
+                timeout = Duration::ZERO;
+            }
+        }
+        self.collect_ready(Some(timeout));
+        for ring in &self.rings {
+            ring.entry().unpark();
+        }
+    }
+}

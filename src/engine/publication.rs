@@ -1,0 +1,445 @@
+//! The sending side of one (endpoint, stream) on UDP: a packet ring, its send session and the
+//! socket. Layer: engine. Callers frame and transmit on their own threads under the publication's
+//! lock; the conductor looks after it while it is active.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::pacing::Pacing;
+use super::send_socket::{Mailbox, SendSocket};
+use crate::counters::{Counter, Counters};
+use crate::id::{InstanceId, SessionId};
+use crate::listener::SendError;
+use crate::protocol::flow_control::FlowControl;
+use crate::protocol::sender::{SendCounters, SendSession};
+use crate::ring::Layout;
+use crate::ring::append::{Appender, Claimed, Entry};
+use crate::ring::storage::Slots;
+use crate::time::{Clock, Timestamp};
+use crate::transport::cycles;
+use crate::transport::udp::{Destination, UdpSocket};
+use crate::wire::control::Status;
+use crate::wire::frame::FrameHeader;
+use crate::wire::packet::{FLAG_STATUS_WANTED, PacketHeader, PacketKind};
+
+/// Pause of a caller that streams a message larger than the ring and has to wait for receivers.
+const STREAMING_PAUSE: Duration = Duration::from_micros(20);
+
+/// Wakes the conductor when a publication needs looking after.
+pub(crate) trait Attention: Send + Sync {
+    fn wake(&self);
+}
+
+/// What a publication is made of.
+pub(crate) struct PublicationParts {
+    pub(crate) socket: Arc<SendSocket>,
+    pub(crate) instance: InstanceId,
+    pub(crate) stream: u32,
+    pub(crate) layout: Layout,
+    pub(crate) window_packets: u32,
+    /// The group, for multicast; unicast has a destination per receiver.
+    pub(crate) group: Option<SocketAddr>,
+    pub(crate) receiver_timeout: Duration,
+    pub(crate) attention: Arc<dyn Attention>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+}
+
+/// A packet ring on its way to a group or to a set of receivers.
+pub(crate) struct Publication {
+    parts: PublicationParts,
+    session: SessionId,
+    mailbox: Arc<Mailbox>,
+    group: Option<Destination>,
+    batch: u64,
+    state: Mutex<State>,
+    /// The conductor has something to do here: a tail to flush, a heartbeat to send.
+    active: AtomicBool,
+}
+
+struct State {
+    ring: Appender,
+    send: SendSession,
+    receivers: Vec<Receiver>,
+    /// Destinations that have got the next run already, after one refused it.
+    served: usize,
+    pacing: Pacing,
+    /// Index of the next publisher.
+    next_publisher: u16,
+    feedback: Vec<Status>,
+    counted: SendCounters,
+}
+
+struct Receiver {
+    instance: InstanceId,
+    /// Topics of this publication that the instance listens to.
+    topics: usize,
+    destination: Option<Destination>,
+}
+
+impl Publication {
+    pub(crate) fn new(parts: PublicationParts) -> Self {
+        let session = SessionId::random();
+        let header = PacketHeader {
+            session,
+            sequence: 0,
+            stream: parts.stream,
+            instance: parts.instance,
+        };
+        let flow = FlowControl::new(parts.window_packets, parts.receiver_timeout);
+        Self {
+            session,
+            mailbox: parts.socket.register(session),
+            group: parts.group.map(Destination::from),
+            batch: UdpSocket::max_run_segments(parts.layout.packet_bytes) as u64,
+            state: Mutex::new(State {
+                ring: Appender::new(Slots::heap(parts.layout), &header),
+                send: SendSession::new(session, flow),
+                receivers: Vec::new(),
+                served: 0,
+                pacing: Pacing::default(),
+                next_publisher: 0,
+                feedback: Vec::new(),
+                counted: SendCounters::default(),
+            }),
+            active: AtomicBool::new(false),
+            parts,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Index for a new publisher on this publication.
+    pub(crate) fn add_publisher(&self) -> u16 {
+        let mut state = self.state.lock();
+        let index = state.next_publisher;
+        state.next_publisher = index.wrapping_add(1);
+        index
+    }
+
+    /// Discovery matched one more topic of `instance`, which receives at `address` on unicast.
+    pub(crate) fn add_receiver(
+        &self,
+        instance: InstanceId,
+        address: Option<SocketAddr>,
+        now: Timestamp,
+    ) {
+        let mut state = self.state.lock();
+        match state.receivers.iter_mut().find(|receiver| receiver.instance == instance) {
+            Some(receiver) => receiver.topics += 1,
+            None => {
+                let destination = address.map(Destination::from);
+                state.receivers.push(Receiver { instance, topics: 1, destination });
+                state.send.add_receiver(instance, now);
+            }
+        }
+    }
+
+    /// One topic of `instance` less; with the last one the instance is not sent to any more.
+    pub(crate) fn remove_receiver(&self, instance: InstanceId) {
+        let mut state = self.state.lock();
+        let Some(at) = state.receivers.iter().position(|receiver| receiver.instance == instance)
+        else {
+            return;
+        };
+        state.receivers[at].topics -= 1;
+        if state.receivers[at].topics == 0 {
+            state.receivers.remove(at);
+            state.send.remove_receiver(instance);
+            state.served = 0;
+            // What it held back can go now.
+            self.transmit(&mut state);
+        }
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        self.parts.layout
+    }
+
+    /// Frames a message, and transmits as the pacing says. A message larger than the ring waits for
+    /// receivers as it goes, at most as long as a silent receiver is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::BackPressured`]; nothing was sent, or nothing that receivers would deliver.
+    #[inline]
+    pub(crate) fn send(&self, entry: &Entry<'_>) -> Result<(), SendError> {
+        let layout = self.parts.layout;
+        if entry.body_bytes() > layout.whole_body_bytes() {
+            return self.send_fragments(entry);
+        }
+        let mut state = self.state.lock();
+        if state.ring.append(entry).is_err() {
+            self.make_room(&mut state);
+            state.ring.append(entry).map_err(|_| self.back_pressured())?;
+        }
+        self.after_append(&mut state);
+        Ok(())
+    }
+
+    /// Reserves room for a message of at most one packet.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::BackPressured`].
+    pub(crate) fn claim(&self, header: &FrameHeader, bytes: usize) -> Result<Claimed, SendError> {
+        let mut state = self.state.lock();
+        if let Ok(claimed) = state.ring.claim(header, bytes) {
+            return Ok(claimed);
+        }
+        self.make_room(&mut state);
+        state.ring.claim(header, bytes).map_err(|_| self.back_pressured())
+    }
+
+    pub(crate) fn commit(&self, claimed: Claimed, sequence: u64) {
+        let mut state = self.state.lock();
+        state.ring.commit_claim(claimed, sequence);
+        self.after_append(&mut state);
+    }
+
+    pub(crate) fn abandon(&self, claimed: Claimed) {
+        let mut state = self.state.lock();
+        state.ring.abandon_claim(claimed);
+        self.after_append(&mut state);
+    }
+
+    /// Transmits what is waiting, as far as receivers and the socket take it. True when nothing is
+    /// left.
+    pub(crate) fn flush(&self) -> bool {
+        let mut state = self.state.lock();
+        self.take_feedback(&mut state);
+        self.transmit(&mut state);
+        !has_waiting(&state)
+    }
+
+    /// Looks after tails, heartbeats and silent receivers; called by the conductor while the
+    /// publication is active. Never waits: whoever holds the lock is sending, and looks after it.
+    pub(super) fn service(&self, now: Timestamp) {
+        if !self.active.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(mut state) = self.state.try_lock() else { return };
+        self.take_feedback(&mut state);
+        if has_waiting(&state) {
+            self.transmit(&mut state);
+        }
+        self.keep_alive(&mut state, now);
+        if !has_waiting(&state) && state.send.is_settled() {
+            // Release: pairs with the Acquire above; set again under the same lock.
+            self.active.store(false, Ordering::Release);
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire)
+    }
+
+    fn send_fragments(&self, entry: &Entry<'_>) -> Result<(), SendError> {
+        let layout = self.parts.layout;
+        let packets = layout.packets_for(entry.body_bytes()) as u64;
+        let streams = packets > layout.slots as u64;
+        let mut state = self.state.lock();
+        if !streams && state.ring.free_packets() < packets {
+            self.make_room(&mut state);
+            if state.ring.free_packets() < packets {
+                return Err(self.back_pressured());
+            }
+        }
+        let mut offset = self.append_fragments(&mut state, entry, 0);
+        let mut progress = self.parts.clock.now();
+        while offset < entry.body_bytes() {
+            self.make_room(&mut state);
+            let now = self.parts.clock.now();
+            self.keep_alive(&mut state, now);
+            let next = self.append_fragments(&mut state, entry, offset);
+            if next > offset {
+                (offset, progress) = (next, now);
+                continue;
+            }
+            if now.since(progress) > self.parts.receiver_timeout {
+                return Err(self.back_pressured());
+            }
+            MutexGuard::unlocked(&mut state, || std::thread::sleep(STREAMING_PAUSE));
+        }
+        self.transmit(&mut state);
+        Ok(())
+    }
+
+    /// Appends fragments from `offset` on until the ring is full; returns how far it came.
+    fn append_fragments(&self, state: &mut State, entry: &Entry<'_>, mut offset: usize) -> usize {
+        while offset < entry.body_bytes() {
+            match state.ring.append_fragment(entry, offset) {
+                Ok(part) => offset += part,
+                Err(_) => break,
+            }
+            if state.ring.open_packet() - state.send.next() >= self.batch {
+                self.transmit(state);
+            }
+        }
+        offset
+    }
+
+    #[inline]
+    fn after_append(&self, state: &mut State) {
+        let full = state.ring.open_packet() - state.send.next();
+        let start = cycles();
+        if state.pacing.is_due(start, full, self.batch) {
+            self.transmit(state);
+            state.pacing.transmitted(start, cycles());
+        }
+        self.activate();
+    }
+
+    #[inline]
+    fn activate(&self) {
+        if !self.active.load(Ordering::Relaxed) {
+            self.active.store(true, Ordering::Release);
+            self.parts.attention.wake();
+        }
+    }
+
+    #[cold]
+    fn make_room(&self, state: &mut State) {
+        self.parts.socket.read_feedback();
+        self.take_feedback(state);
+        self.transmit(state);
+    }
+
+    #[cold]
+    fn back_pressured(&self) -> SendError {
+        self.parts.counters.add(Counter::BackPressured, 1);
+        SendError::BackPressured
+    }
+
+    /// Hands over what the session has got back.
+    fn take_feedback(&self, state: &mut State) {
+        self.mailbox.take(&mut state.feedback);
+        if state.feedback.is_empty() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let feedback = std::mem::take(&mut state.feedback);
+        for status in &feedback {
+            state.send.handle_status(now, status);
+        }
+        state.feedback = feedback;
+        state.feedback.clear();
+        self.count(state);
+    }
+
+    /// Sends closed packets, and the open one, as far as receivers and the socket take them.
+    fn transmit(&self, state: &mut State) {
+        let first = state.send.next();
+        if self.is_near_limit(state, first) {
+            self.parts.socket.read_feedback();
+            self.take_feedback(state);
+        }
+        let mut end = state.send.limit().min(state.ring.first_claimed().unwrap_or(u64::MAX));
+        if state.ring.has_open_frames() && state.ring.open_packet() < end {
+            state.ring.close();
+        }
+        end = end.min(state.ring.open_packet());
+        let (mut next, mut bytes_sent) = (first, 0);
+        while next < end {
+            let (run, count) = state.ring.closed_run(next, (end - next).min(self.batch));
+            bytes_sent += run.len() as u64;
+            if !self.send_run(run, &state.receivers, &mut state.served) {
+                break;
+            }
+            next += count;
+        }
+        if next > first {
+            state.send.handle_sent(next);
+            state.ring.set_limit(next + self.parts.layout.slots as u64);
+            self.parts.counters.add(Counter::PacketsSent, next - first);
+            self.parts.counters.add(Counter::BytesSent, bytes_sent);
+        }
+        self.activate();
+    }
+
+    /// Sends one run to every destination. False when the socket takes no more; who got the run
+    /// already does not get it again.
+    fn send_run(&self, run: &[u8], receivers: &[Receiver], served: &mut usize) -> bool {
+        let unicast = receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
+        for destination in self.group.iter().chain(unicast).skip(*served) {
+            if !self.send_all(destination, run) {
+                return false;
+            }
+            *served += 1;
+        }
+        *served = 0;
+        true
+    }
+
+    fn send_all(&self, destination: &Destination, run: &[u8]) -> bool {
+        let packet_bytes = self.parts.layout.packet_bytes;
+        let mut rest = run;
+        while !rest.is_empty() {
+            match self.parts.socket.socket.send_run(Some(destination), rest, packet_bytes) {
+                Ok(sent) => rest = rest.get(sent * packet_bytes..).unwrap_or_default(),
+                // A part of a run may have gone; sending it again makes duplicates, not loss.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    // The destination cannot be reached now: to its receiver this is loss.
+                    self.parts.counters.add(Counter::SendErrors, 1);
+                    tracing::debug!(%error, "a run was not sent");
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether it is worth a system call to learn how far receivers have come.
+    #[inline]
+    fn is_near_limit(&self, state: &State, next: u64) -> bool {
+        let limit = state.send.limit();
+        limit != u64::MAX && limit < next + u64::from(self.parts.window_packets) / 2
+    }
+
+    fn keep_alive(&self, state: &mut State, now: Timestamp) {
+        state.send.handle_timeout(now);
+        if let Some(heartbeat) = state.send.poll_heartbeat(now) {
+            let flags = if heartbeat.status_wanted { FLAG_STATUS_WANTED } else { 0 };
+            let packet = PacketHeader {
+                session: self.session,
+                sequence: heartbeat.next,
+                stream: self.parts.stream,
+                instance: self.parts.instance,
+            }
+            .encode(PacketKind::Heartbeat, flags);
+            let unicast = state.receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
+            for destination in self.group.iter().chain(unicast) {
+                // A heartbeat that the socket does not take comes again.
+                let _ =
+                    self.parts.socket.socket.send_run(Some(destination), &packet, packet.len());
+            }
+        }
+        self.count(state);
+    }
+
+    fn count(&self, state: &mut State) {
+        let (now, before) = (*state.send.counters(), state.counted);
+        state.counted = now;
+        let counters = &self.parts.counters;
+        counters.add(Counter::StatusesReceived, now.statuses - before.statuses);
+        counters.add(Counter::StatusesRefused, now.statuses_refused - before.statuses_refused);
+        counters.add(Counter::ReceiversDropped, now.receivers_dropped - before.receivers_dropped);
+    }
+}
+
+fn has_waiting(state: &State) -> bool {
+    state.ring.has_open_frames() || state.send.next() < state.ring.open_packet()
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.parts.socket.unregister(self.session);
+    }
+}

@@ -1,0 +1,245 @@
+//! The request processor: tracks every sent request, and runs timeout callbacks and instance events
+//! on its own thread. Layer: engine.
+//!
+//! The table of open requests is behind one lock that is held for a bounded time and never while
+//! user code runs. Callers register, the responses poller looks up, this thread expires.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::callback::{self, CallbackThread};
+use crate::counters::{Counter, Counters};
+use crate::id::{InstanceId, RequestId};
+use crate::listener::{
+    Event, InstanceListener, RequestControl, Response, ResponseListener, SentRequest,
+};
+use crate::protocol::delivery::{Arrival, Loss, Sink};
+use crate::request::{RegisterError, RequestTable};
+use crate::time::{Clock, Timestamp};
+use crate::wire::frame::{FrameKind, ResponsePrefix};
+
+/// Requests that are expired under one hold of the lock.
+const EXPIRY_BATCH: usize = 256;
+/// Instance events that may wait; the oldest ones are forgotten first.
+const MAX_EVENTS: usize = 16 * 1024;
+/// Without requests and events, the thread still looks around this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// All requests that this instance has open.
+pub(crate) struct RequestProcessor {
+    instance: InstanceId,
+    state: Mutex<State>,
+    changed: Condvar,
+    counters: Arc<Counters>,
+    clock: Clock,
+}
+
+struct State {
+    table: RequestTable<SentRequest>,
+    events: VecDeque<Event>,
+    /// When the thread will look at the table by itself.
+    wakes_at: Timestamp,
+    stopping: bool,
+}
+
+impl RequestProcessor {
+    pub(crate) fn new(
+        instance: InstanceId,
+        max_open_requests: usize,
+        counters: Arc<Counters>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            instance,
+            state: Mutex::new(State {
+                table: RequestTable::new(max_open_requests, clock.now()),
+                events: VecDeque::new(),
+                wakes_at: Timestamp::default(),
+                stopping: false,
+            }),
+            changed: Condvar::new(),
+            counters,
+            clock,
+        }
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says when it gives no thread.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        mut listener: Box<dyn InstanceListener>,
+    ) -> io::Result<JoinHandle<()>> {
+        let processor = Arc::clone(self);
+        thread::Builder::new().name("vega-requests".to_owned()).spawn(move || {
+            callback::adopt_thread(processor.instance, CallbackThread::RequestProcessor);
+            processor.run(&mut *listener);
+        })
+    }
+
+    /// Tracks a new request; to be called before its frame leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`].
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        topic: &Arc<str>,
+        timeout: Duration,
+        listener: Box<dyn ResponseListener>,
+    ) -> Result<SentRequest, RegisterError> {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let (_, request) = state.table.register(now, timeout, |id| {
+            let control: Arc<dyn RequestControl> = Arc::clone(self) as _;
+            SentRequest::new(id, Arc::clone(topic), control, listener)
+        })?;
+        self.wake_for(&state, now + timeout);
+        Ok(request)
+    }
+
+    /// Has an instance event delivered.
+    pub(crate) fn tell(&self, event: Event) {
+        let mut state = self.state.lock();
+        if state.events.len() >= MAX_EVENTS {
+            state.events.pop_front();
+        }
+        state.events.push_back(event);
+        self.changed.notify_one();
+    }
+
+    /// Ends all requests without callbacks, and the thread.
+    pub(crate) fn stop(&self) {
+        let mut open = Vec::new();
+        {
+            let mut state = self.state.lock();
+            state.stopping = true;
+            state.table.drain(&mut open);
+            self.changed.notify_one();
+        }
+        for request in open {
+            request.close();
+        }
+    }
+
+    /// What response frames of `responder` are delivered to.
+    pub(super) fn sink(&self, responder: InstanceId) -> ResponseSink<'_> {
+        ResponseSink { processor: self, responder }
+    }
+
+    fn wake_for(&self, state: &State, deadline: Timestamp) {
+        if deadline < state.wakes_at {
+            self.changed.notify_one();
+        }
+    }
+
+    fn run(&self, listener: &mut dyn InstanceListener) {
+        let mut expired = Vec::with_capacity(EXPIRY_BATCH);
+        let mut state = self.state.lock();
+        while !state.stopping {
+            let now = self.clock.now();
+            state.table.expire(now, EXPIRY_BATCH, &mut expired);
+            let event = state.events.pop_front();
+            if expired.is_empty() && event.is_none() {
+                let deadline = state.table.next_deadline().unwrap_or(Timestamp::NEVER);
+                state.wakes_at = deadline;
+                let wait = deadline.since(now).min(LONGEST_WAIT);
+                self.changed.wait_for(&mut state, wait);
+                state.wakes_at = Timestamp::default();
+                continue;
+            }
+            drop(state);
+            for request in expired.drain(..) {
+                self.expire(&request);
+            }
+            if let Some(event) = event {
+                callback::run(&self.counters, "instance listener", "", || event.tell(listener));
+            }
+            state = self.state.lock();
+        }
+    }
+
+    fn expire(&self, request: &SentRequest) {
+        callback::run(&self.counters, "on_timeout", request.topic(), || {
+            if request.handle_timeout() {
+                self.counters.add(Counter::RequestTimeouts, 1);
+            }
+        });
+    }
+}
+
+impl RequestControl for RequestProcessor {
+    fn reset(&self, id: RequestId, timeout: Duration) -> bool {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let known = state.table.reset(id, now, timeout);
+        if known {
+            self.wake_for(&state, now + timeout);
+        }
+        known
+    }
+
+    fn forget(&self, id: RequestId) {
+        let forgotten = self.state.lock().table.remove(id);
+        // Dropped here, after the lock: the listener's drop is user code.
+        drop(forgotten);
+    }
+
+    fn is_overdue(&self, id: RequestId) -> bool {
+        let now = self.clock.now();
+        self.state.lock().table.deadline(id).is_none_or(|deadline| deadline <= now)
+    }
+}
+
+/// Hands responses to the requests that they answer.
+pub(super) struct ResponseSink<'a> {
+    processor: &'a RequestProcessor,
+    responder: InstanceId,
+}
+
+impl Sink for ResponseSink<'_> {
+    fn deliver(&mut self, arrival: Arrival<'_>) {
+        let counters = &self.processor.counters;
+        if arrival.kind != FrameKind::Response {
+            counters.add(Counter::Foreign, 1);
+            return;
+        }
+        let Ok((prefix, payload)) = ResponsePrefix::decode(arrival.body) else {
+            counters.add(Counter::Malformed, 1);
+            return;
+        };
+        let request = if prefix.requester == self.processor.instance {
+            self.processor.state.lock().table.get(prefix.request).cloned()
+        } else {
+            None
+        };
+        let Some(request) = request else {
+            counters.add(Counter::ResponsesUnmatched, 1);
+            return;
+        };
+        let response = Response {
+            topic: request.topic_arc(),
+            request: prefix.request,
+            responder: self.responder,
+            payload,
+        };
+        let mut delivered = true;
+        callback::run(counters, "on_response", request.topic(), || {
+            delivered = request.handle_response(&response);
+        });
+        let counter =
+            if delivered { Counter::ResponsesReceived } else { Counter::ResponsesUnmatched };
+        counters.add(counter, 1);
+    }
+
+    fn lost(&mut self, loss: Loss) {
+        self.processor.counters.add(Counter::MessagesLost, loss.messages);
+    }
+}

@@ -1,0 +1,190 @@
+//! Sends responses: one publication per requester, always UDP unicast to the response socket that
+//! the request names. Layer: engine. Called by whatever thread answers.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::conductor::ConductorLink;
+use super::publication::{Publication, PublicationParts};
+use super::send_socket::SendSocket;
+use crate::config::ResponsesConfig;
+use crate::counters::{Counter, Counters};
+use crate::id::InstanceId;
+use crate::listener::{Reply, Respond, RespondError, SendError};
+use crate::ring::Layout;
+use crate::ring::append::Entry;
+use crate::time::Clock;
+use crate::wire::frame::{FrameKind, RESPONSE_PREFIX_LENGTH, ResponsePrefix};
+use crate::wire::locator::Locator;
+
+/// Sends the responses of one instance.
+pub(crate) struct Responses {
+    instance: InstanceId,
+    config: ResponsesConfig,
+    max_message_bytes: usize,
+    max_requesters: usize,
+    socket: Arc<SendSocket>,
+    on_loopback: bool,
+    link: Arc<ConductorLink>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    closed: AtomicBool,
+    requesters: RwLock<HashMap<Locator, Arc<Requester>>>,
+    /// Response sockets that discovery has told: these need no proof by source address.
+    known: RwLock<HashMap<InstanceId, SocketAddr>>,
+}
+
+struct Requester {
+    instance: InstanceId,
+    publication: Arc<Publication>,
+    /// Number of the next response. Held while it is appended, so that numbers are in order.
+    next: Mutex<u64>,
+}
+
+/// What [`Responses`] is made of.
+pub(crate) struct ResponsesParts {
+    pub(crate) instance: InstanceId,
+    pub(crate) config: ResponsesConfig,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_requesters: usize,
+    pub(crate) socket: Arc<SendSocket>,
+    pub(crate) on_loopback: bool,
+    pub(crate) link: Arc<ConductorLink>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+}
+
+impl Responses {
+    pub(crate) fn new(parts: ResponsesParts) -> Self {
+        let ResponsesParts {
+            instance,
+            config,
+            max_message_bytes,
+            max_requesters,
+            socket,
+            on_loopback,
+            link,
+            counters,
+            clock,
+        } = parts;
+        Self {
+            instance,
+            config,
+            max_message_bytes,
+            max_requesters,
+            socket,
+            on_loopback,
+            link,
+            counters,
+            clock,
+            closed: AtomicBool::new(false),
+            requesters: RwLock::default(),
+            known: RwLock::default(),
+        }
+    }
+
+    /// Discovery knows where an instance receives responses.
+    pub(super) fn learn(&self, instance: InstanceId, address: SocketAddr) {
+        self.known.write().insert(instance, address);
+    }
+
+    /// An instance is gone.
+    pub(super) fn forget(&self, instance: InstanceId) {
+        self.known.write().remove(&instance);
+        self.requesters.write().retain(|_, requester| {
+            let gone = requester.instance == instance;
+            if gone {
+                self.link.remove_publication(&requester.publication);
+            }
+            !gone
+        });
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn requester(&self, reply: &Reply) -> Result<Arc<Requester>, RespondError> {
+        if let Some(known) = self.requesters.read().get(&reply.to) {
+            return Ok(Arc::clone(known));
+        }
+        let mut requesters = self.requesters.write();
+        if let Some(known) = requesters.get(&reply.to) {
+            return Ok(Arc::clone(known));
+        }
+        if requesters.len() >= self.max_requesters {
+            return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
+        }
+        let requester = Arc::new(self.open(reply));
+        requesters.insert(reply.to, Arc::clone(&requester));
+        Ok(requester)
+    }
+
+    fn open(&self, reply: &Reply) -> Requester {
+        let layout = Layout::for_window(self.config.packet_bytes, self.config.window_bytes);
+        let publication = Arc::new(Publication::new(PublicationParts {
+            socket: Arc::clone(&self.socket),
+            instance: self.instance,
+            stream: reply.to.stream,
+            layout,
+            window_packets: layout.window_packets(self.config.window_bytes),
+            group: None,
+            receiver_timeout: self.config.receiver_timeout,
+            attention: Arc::clone(&self.link) as _,
+            counters: Arc::clone(&self.counters),
+            clock: self.clock,
+        }));
+        publication.add_receiver(reply.requester, Some(reply.to.address), self.clock.now());
+        self.link.add_publication(&publication);
+        Requester { instance: reply.requester, publication, next: Mutex::new(1) }
+    }
+
+    /// Whether answering cannot be used to send traffic to a bystander.
+    fn is_safe(&self, reply: &Reply) -> bool {
+        if self.on_loopback && !reply.to.address.ip().is_loopback() {
+            return false;
+        }
+        reply.trusted || self.known.read().get(&reply.requester) == Some(&reply.to.address)
+    }
+}
+
+impl Respond for Responses {
+    fn respond(&self, reply: &Reply, payload: &[u8]) -> Result<(), RespondError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(RespondError::Closed);
+        }
+        let limit_bytes = self.max_message_bytes;
+        if payload.len() > limit_bytes {
+            return Err(RespondError::TooLarge { bytes: payload.len(), limit_bytes });
+        }
+        if !self.is_safe(reply) {
+            return Err(RespondError::Untrusted { locator: reply.to.address });
+        }
+        let requester = self.requester(reply)?;
+        let prefix: [u8; RESPONSE_PREFIX_LENGTH] =
+            ResponsePrefix { request: reply.request, requester: reply.requester }.encode();
+        let mut next = requester.next.lock();
+        let sent = requester.publication.send(&Entry {
+            kind: FrameKind::Response,
+            publisher: 0,
+            topic: reply.topic,
+            sequence: *next,
+            prefix: &prefix,
+            payload,
+        });
+        match sent {
+            Ok(()) => {
+                *next += 1;
+                self.counters.add(Counter::ResponsesSent, 1);
+                Ok(())
+            }
+            Err(SendError::Closed) => Err(RespondError::Closed),
+            Err(_) => Err(RespondError::BackPressured),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What happens around an instance: peers that come and go, topics that are matched. Layer:
+//! listener.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::id::InstanceId;
+
+/// Another instance, as discovery knows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub(crate) id: InstanceId,
+    pub(crate) name: Arc<str>,
+    pub(crate) control: SocketAddr,
+    pub(crate) responses: SocketAddr,
+}
+
+impl Peer {
+    /// Its identity, new at every start.
+    #[must_use]
+    pub const fn id(&self) -> InstanceId {
+        self.id
+    }
+
+    /// The name it was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it answers discovery.
+    #[must_use]
+    pub const fn control_address(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Where it receives responses.
+    #[must_use]
+    pub const fn response_address(&self) -> SocketAddr {
+        self.responses
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({} {:?} at {})", self.id, self.name, self.control)
+    }
+}
+
+/// Why a peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// It said goodbye.
+    Goodbye,
+    /// It was silent for longer than its discovery timeout.
+    Expired,
+}
+
+/// Hears of peers and matches.
+///
+/// # Threads
+///
+/// Called on the request processor's thread, one call at a time, never under a lock. Do not block:
+/// request timeouts wait. A panic is caught, counted and reported.
+pub trait InstanceListener: Send + 'static {
+    /// An instance was discovered.
+    fn on_instance_up(&mut self, peer: &Peer) {
+        let _ = peer;
+    }
+
+    /// An instance is gone, and with it everything that it published and subscribed to.
+    fn on_instance_down(&mut self, peer: &Peer, reason: DownReason) {
+        let _ = (peer, reason);
+    }
+
+    /// A subscriber of a topic that this instance publishes was found.
+    fn on_subscriber_matched(&mut self, topic: &str, subscriber: InstanceId) {
+        let _ = (topic, subscriber);
+    }
+
+    /// A subscriber of a topic that this instance publishes is gone.
+    fn on_subscriber_unmatched(&mut self, topic: &str, subscriber: InstanceId) {
+        let _ = (topic, subscriber);
+    }
+
+    /// A publisher of a topic that this instance subscribes to was found.
+    fn on_publisher_matched(&mut self, topic: &str, publisher: InstanceId) {
+        let _ = (topic, publisher);
+    }
+
+    /// A publisher of a topic that this instance subscribes to is gone.
+    fn on_publisher_unmatched(&mut self, topic: &str, publisher: InstanceId) {
+        let _ = (topic, publisher);
+    }
+
+    /// A peer uses the topic in a way that can never meet ours: another transport, another group,
+    /// port or stream, or another name with the same hash. `reason` says which.
+    fn on_topic_conflict(&mut self, topic: &str, peer: InstanceId, reason: &str) {
+        let _ = (topic, peer, reason);
+    }
+}
+
+/// Hears nothing.
+impl InstanceListener for () {}
+
+/// One call of an [`InstanceListener`], on its way to the thread that makes it.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    InstanceUp(Peer),
+    InstanceDown(Peer, DownReason),
+    SubscriberMatched(Arc<str>, InstanceId),
+    SubscriberUnmatched(Arc<str>, InstanceId),
+    PublisherMatched(Arc<str>, InstanceId),
+    PublisherUnmatched(Arc<str>, InstanceId),
+    TopicConflict(Arc<str>, InstanceId, &'static str),
+}
+
+impl Event {
+    pub(crate) fn tell(&self, listener: &mut dyn InstanceListener) {
+        match self {
+            Self::InstanceUp(peer) => listener.on_instance_up(peer),
+            Self::InstanceDown(peer, reason) => listener.on_instance_down(peer, *reason),
+            Self::SubscriberMatched(topic, id) => listener.on_subscriber_matched(topic, *id),
+            Self::SubscriberUnmatched(topic, id) => listener.on_subscriber_unmatched(topic, *id),
+            Self::PublisherMatched(topic, id) => listener.on_publisher_matched(topic, *id),
+            Self::PublisherUnmatched(topic, id) => listener.on_publisher_unmatched(topic, *id),
+            Self::TopicConflict(topic, id, reason) => {
+                listener.on_topic_conflict(topic, *id, reason);
+            }
+        }
+    }
+}
