@@ -14,3 +14,7 @@ mod ring;
 mod time;
 mod transport;
 mod wire;
+
+pub use config::{
+    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TopicRoute, Transport,
+};

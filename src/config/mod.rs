@@ -1,1 +1,123 @@
-//! config
+//! The configuration: one TOML file for all applications, everything in it optional. Layer: config,
+//! above `counters`, `id` and `time`, below everything that opens a socket or starts a thread.
+//! A [`Config`] is immutable; no thread owns it.
+//!
+//! Text becomes a [`Config`] in one pass: `document` reads typed values (`value`, `quantity`,
+//! `range`, `interface`) out of the TOML tree and notes every fault with its line, `file` knows the
+//! tables and keys, `settings` holds what they are turned into, with all defaults and limits. A
+//! [`Config`] that exists is valid: ranges are not empty, references between tables are resolved to
+//! indices. `topics` and `spread` map a topic's name to its template, group, port and stream.
+
+mod document;
+mod error;
+mod file;
+mod interface;
+mod quantity;
+mod range;
+mod settings;
+mod spread;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod value;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+pub use self::error::{ConfigError, Problem};
+pub(crate) use self::interface::InterfaceSpec;
+pub(crate) use self::range::{AddressRange, PortRange, StreamRange};
+pub use self::settings::Transport;
+pub(crate) use self::settings::{
+    Carrier, ControlConfig, DiscoveryConfig, IdleKind, IpcConfig, LimitsConfig, PollerConfig,
+    ResponsesConfig, Template, UdpSettings,
+};
+pub(crate) use self::topics::TopicRule;
+pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};
+
+use self::error::Fault;
+
+/// The largest configuration file, in bytes. More is most likely not a configuration.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The settings of an instance. The default needs no file and stays on the loopback interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Never empty. The first one is the default of everything that names a poller.
+    pub(crate) pollers: Vec<PollerConfig>,
+    pub(crate) responses: ResponsesConfig,
+    pub(crate) control: ControlConfig,
+    pub(crate) discovery: DiscoveryConfig,
+    pub(crate) ipc: IpcConfig,
+    pub(crate) limits: LimitsConfig,
+    /// Never empty.
+    pub(crate) templates: Vec<Template>,
+    /// In the order in which they are tried; never empty.
+    pub(crate) topics: Vec<TopicRule>,
+}
+
+impl Config {
+    /// Reads a TOML file of at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every problem of the file, or the one that keeps it from being read.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let text = read_text(path)
+            .map_err(|(line, fault)| ConfigError::new(&origin, vec![Problem::of(line, fault)]))?;
+        file::read(&origin, &text)
+    }
+
+    /// Reads TOML text; problems name `<text>` as their file.
+    ///
+    /// ```
+    /// let error = vega::Config::parse("[discovery]\nttl = 300\ntimout = '5s'").unwrap_err();
+    /// assert_eq!(error.problems().len(), 2);
+    /// assert!(error.to_string().starts_with("<text>:2: discovery.ttl = 300: is out of range"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every problem of the text.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        file::read("<text>", text)
+    }
+
+    /// A file that says what [`Config::default`] is: every key with its unit, default, range and
+    /// reason. A starting point for one's own.
+    #[must_use]
+    pub const fn default_toml() -> &'static str {
+        include_str!("../../config/default.toml")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        file::built_in()
+    }
+}
+
+/// # Errors
+///
+/// What is wrong, and the line of it where there is one.
+fn read_text(path: &Path) -> Result<String, (Option<usize>, Fault)> {
+    let unreadable = |error: io::Error| (None, Fault::Unreadable(error.to_string()));
+    if path.is_dir() {
+        return Err((None, Fault::Directory));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err((None, Fault::FileTooLarge { limit: MAX_FILE_BYTES }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        (Some(line), Fault::NotUtf8)
+    })
+}

@@ -1,0 +1,465 @@
+//! The tables and keys of a configuration file, and what they mean together. Layer: config. Runs
+//! once, on the thread that loads the file.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+use super::document::{List, Names, Report, Section};
+use super::error::{ConfigError, Fault};
+use super::interface::InterfaceSpec;
+use super::quantity::format_duration;
+use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
+use super::settings::{
+    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, IdleKind,
+    IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES,
+    MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT,
+    PEERS, PollerConfig, REFRESH, ResponsesConfig, SLEEP, TTL, Template, Transport, UdpSettings,
+    WINDOW_BYTES,
+};
+use super::topics::TopicRule;
+use super::value::{choice, choice_names, size, size_range, text, text_or_number};
+
+pub(super) const ROOT_KEYS: &[&str] = &[
+    "interface",
+    "poller",
+    "responses",
+    "control",
+    "discovery",
+    "ipc",
+    "limits",
+    "template",
+    "topic",
+];
+pub(super) const POLLER_KEYS: &[&str] = &["name", "idle", "sleep", "core"];
+pub(super) const RESPONSES_KEYS: &[&str] = &[
+    "poller",
+    "interface",
+    "ports",
+    "streams",
+    "packet_bytes",
+    "window_bytes",
+    "receiver_timeout",
+];
+pub(super) const CONTROL_KEYS: &[&str] = &["interface", "ports"];
+pub(super) const DISCOVERY_KEYS: &[&str] =
+    &["kind", "interface", "address", "port", "ttl", "refresh", "timeout"];
+pub(super) const IPC_KEYS: &[&str] = &["directory", "reader_timeout"];
+pub(super) const LIMITS_KEYS: &[&str] = &["max_message_bytes", "max_open_requests", "max_peers"];
+/// Those of an `ipc` template come first, then those of `unicast`, then those of `multicast`: each
+/// transport has the keys of the ones before.
+pub(super) const TEMPLATE_KEYS: &[&str] = &[
+    "name",
+    "transport",
+    "poller",
+    "packet_bytes",
+    "window_bytes",
+    "interface",
+    "ports",
+    "streams",
+    "receiver_timeout",
+    "addresses",
+    "ttl",
+];
+pub(super) const TOPIC_KEYS: &[&str] = &["pattern", "template"];
+
+/// The patterns used when a file has no `[[topic]]`; the templates carry the transports' names.
+const BUILT_IN_TOPICS: [(&str, Transport); 3] = [
+    (r"ipc\..*", Transport::Ipc),
+    (r"unicast\..*", Transport::Unicast),
+    (".*", Transport::Multicast),
+];
+
+const IDLE_CHOICES: [(&str, IdleKind); 5] = [
+    ("busy_spin", IdleKind::BusySpin),
+    ("yield", IdleKind::Yield),
+    ("backoff", IdleKind::Backoff),
+    ("sleep", IdleKind::Sleep { pause: DEFAULT_SLEEP }),
+    ("block", IdleKind::Block),
+];
+
+/// The configuration that `text` describes; problems name `origin` as their file.
+///
+/// # Errors
+///
+/// Every problem of the text.
+pub(super) fn read(origin: &str, text: &str) -> Result<Config, ConfigError> {
+    // Recovery lets the rest of a file be judged when one line of it is no TOML.
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let report = Report::new(text, &errors);
+    let config = read_root(&Section::root(&report, document.get_ref(), ROOT_KEYS));
+    report.finish(origin)?;
+    Ok(config)
+}
+
+/// The configuration of an empty file.
+pub(super) fn built_in() -> Config {
+    let report = Report::new("", &[]);
+    read_root(&Section::root(&report, &DeTable::new(), ROOT_KEYS))
+}
+
+/// Without the patterns whose template is not among `templates`.
+fn built_in_topics(templates: &Names) -> Vec<TopicRule> {
+    let rules = BUILT_IN_TOPICS.iter().filter_map(|(pattern, transport)| {
+        let template = templates.position(transport.as_str())?;
+        // Constants, which every test that builds a default configuration compiles.
+        Some(TopicRule::new(pattern, template).expect("built-in pattern"))
+    });
+    rules.collect()
+}
+
+fn read_root(root: &Section<'_>) -> Config {
+    let interface = root.interface(&InterfaceSpec::Loopback);
+    let (pollers, poller_names) = read_pollers(root);
+    let discovery_section = root.table("discovery", DISCOVERY_KEYS);
+    let discovery = read_discovery(&discovery_section, DiscoveryConfig::on(&interface));
+
+    let (templates, template_names) = match root.list("template", TEMPLATE_KEYS, MAX_TEMPLATES) {
+        List::Tables(sections) => {
+            let names = read_names("template", &sections);
+            let of = |(section, name): (&Section<'_>, &Option<String>)| {
+                let name = name.as_deref().unwrap_or_default();
+                let template = read_template(section, name, &interface, &poller_names);
+                check_apart(&discovery_section, &discovery, Some(section), &template);
+                template
+            };
+            (sections.iter().zip(&names.names).map(of).collect(), names)
+        }
+        list => {
+            let templates = Transport::CHOICES.map(|(_, of)| Template::built_in(of, &interface));
+            for template in &templates {
+                check_apart(&discovery_section, &discovery, None, template);
+            }
+            let names = templates.iter().map(|template| template.name.clone());
+            (templates.to_vec(), Names::built_in("template", names, root, &list))
+        }
+    };
+    Config {
+        pollers,
+        responses: read_responses(root, ResponsesConfig::on(&interface), &poller_names),
+        control: read_control(root, ControlConfig::on(&interface)),
+        discovery,
+        ipc: read_ipc(root, IpcConfig::default()),
+        limits: read_limits(root, LimitsConfig::default()),
+        templates,
+        topics: read_topics(root, &template_names),
+    }
+}
+
+/// The names of the tables of one list: each is required, and none is there twice.
+fn read_names(table: &'static str, sections: &[Section<'_>]) -> Names {
+    let allowed = format!("1 to {MAX_NAME_CHARS} characters of A-Z a-z 0-9 . _ -");
+    let mut first_lines: HashMap<String, usize> = HashMap::new();
+    let mut names = Names { table, names: Vec::new(), complete: true };
+    for section in sections {
+        let name = section.require("name", allowed.as_str(), |value| {
+            let name = text(value)?;
+            if is_name(name) { Ok(name.to_owned()) } else { Err(Fault::BadName) }
+        });
+        names.complete &= name.is_some() && section.is_whole();
+        if let Some(name) = &name {
+            check_unique(&mut first_lines, section, "name", name, "a name of its own");
+        }
+        names.names.push(name);
+    }
+    names
+}
+
+/// Notes a fault of `key` when another table of the list has the same `value` there.
+fn check_unique(
+    first_lines: &mut HashMap<String, usize>,
+    section: &Section<'_>,
+    key: &'static str,
+    value: &str,
+    allowed: &str,
+) {
+    if let Some(&first_line) = first_lines.get(value) {
+        section.fault(key, Fault::Duplicate { first_line }, allowed);
+    } else if let Some(line) = section.line(key) {
+        first_lines.insert(value.to_owned(), line);
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_CHARS).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn read_pollers(root: &Section<'_>) -> (Vec<PollerConfig>, Names) {
+    match root.list("poller", POLLER_KEYS, MAX_POLLERS) {
+        List::Tables(sections) => {
+            let names = read_names("poller", &sections);
+            let of = |(section, name): (&Section<'_>, &Option<String>)| {
+                read_poller(section, PollerConfig::new(name.as_deref().unwrap_or_default()))
+            };
+            (sections.iter().zip(&names.names).map(of).collect(), names)
+        }
+        list => {
+            let poller = PollerConfig::new("default");
+            let names = Names::built_in("poller", [poller.name.clone()], root, &list);
+            (vec![poller], names)
+        }
+    }
+}
+
+fn read_poller(section: &Section<'_>, default: PollerConfig) -> PollerConfig {
+    let idle = if section.has("idle") {
+        section.read("idle", None, choice_names(&IDLE_CHOICES), |value| {
+            choice(value, &IDLE_CHOICES).map(Some)
+        })
+    } else {
+        Some(default.idle)
+    };
+    let pause = section.duration("sleep", DEFAULT_SLEEP, &SLEEP);
+    let idle = match idle {
+        Some(IdleKind::Sleep { .. }) => IdleKind::Sleep { pause },
+        Some(other) => {
+            if section.has("sleep") {
+                section.fault("sleep", Fault::InapplicableToIdle, "");
+            }
+            other
+        }
+        None => default.idle,
+    };
+    let core = section.has("core").then(|| section.integer("core", 0, &CORES));
+    PollerConfig { idle, core, ..default }
+}
+
+fn read_responses(
+    root: &Section<'_>,
+    default: ResponsesConfig,
+    pollers: &Names,
+) -> ResponsesConfig {
+    let section = root.table("responses", RESPONSES_KEYS);
+    let responses = ResponsesConfig {
+        poller: section.reference("poller", pollers).unwrap_or(default.poller),
+        interface: section.interface(&default.interface),
+        ports: read_ports(&section, default.ports),
+        streams: read_streams(&section, default.streams),
+        packet_bytes: read_packet_bytes(&section, default.packet_bytes),
+        window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
+        receiver_timeout: read_receiver_timeout(&section, default.receiver_timeout),
+    };
+    check_window(&section, responses.packet_bytes, responses.window_bytes);
+    responses
+}
+
+fn read_control(root: &Section<'_>, default: ControlConfig) -> ControlConfig {
+    let section = root.table("control", CONTROL_KEYS);
+    ControlConfig {
+        interface: section.interface(&default.interface),
+        ports: read_ports(&section, default.ports),
+    }
+}
+
+fn read_discovery(section: &Section<'_>, default: DiscoveryConfig) -> DiscoveryConfig {
+    const KINDS: [(&str, ()); 1] = [("multicast", ())];
+    section.read("kind", (), choice_names(&KINDS), |value| choice(value, &KINDS));
+    let discovery = DiscoveryConfig {
+        interface: section.interface(&default.interface),
+        address: section.read("address", default.address, MULTICAST_ALLOWED, read_group),
+        port: section.integer("port", default.port, &(1..=u16::MAX)),
+        ttl: section.integer("ttl", default.ttl, &TTL),
+        refresh: section.duration("refresh", default.refresh, &REFRESH),
+        timeout: section.duration("timeout", default.timeout, &DISCOVERY_TIMEOUT),
+    };
+    if !section.is_faulty() && discovery.timeout < 2 * discovery.refresh {
+        let key = if section.has("timeout") { "timeout" } else { "refresh" };
+        let fault = Fault::TimeoutTooShort {
+            timeout: format_duration(discovery.timeout),
+            refresh: format_duration(discovery.refresh),
+        };
+        section.fault(key, fault, "a timeout of at least twice the refresh interval");
+    }
+    discovery
+}
+
+fn read_ipc(root: &Section<'_>, default: IpcConfig) -> IpcConfig {
+    let section = root.table("ipc", IPC_KEYS);
+    IpcConfig {
+        directory: section.read("directory", default.directory, "a path, or \"\"", |value| {
+            Ok(Some(text(value)?).filter(|path| !path.is_empty()).map(PathBuf::from))
+        }),
+        reader_timeout: section.duration("reader_timeout", default.reader_timeout, &PEER_TIMEOUT),
+    }
+}
+
+fn read_limits(root: &Section<'_>, default: LimitsConfig) -> LimitsConfig {
+    let section = root.table("limits", LIMITS_KEYS);
+    let (message, requests) = (default.max_message_bytes, default.max_open_requests);
+    LimitsConfig {
+        max_message_bytes: section.size("max_message_bytes", message, &MESSAGE_BYTES),
+        max_open_requests: section.integer("max_open_requests", requests, &OPEN_REQUESTS),
+        max_peers: section.integer("max_peers", default.max_peers, &PEERS),
+    }
+}
+
+fn read_template(
+    section: &Section<'_>,
+    name: &str,
+    interface: &InterfaceSpec,
+    pollers: &Names,
+) -> Template {
+    let choices = &Transport::CHOICES;
+    let transport =
+        section.require("transport", choice_names(choices), |value| choice(value, choices));
+    // Multicast has every key, so that they are all checked when the transport is not known.
+    let default = Template::built_in(transport.unwrap_or(Transport::Multicast), interface);
+    let transport = default.transport();
+    let applicable = template_keys(transport);
+    for key in TEMPLATE_KEYS.iter().filter(|key| !applicable.contains(key) && section.has(key)) {
+        section.fault(key, Fault::Inapplicable(transport), applicable.join(", "));
+    }
+    let template = Template {
+        name: name.to_owned(),
+        poller: section.reference("poller", pollers).unwrap_or(default.poller),
+        packet_bytes: read_packet_bytes(section, default.packet_bytes),
+        window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
+        carrier: read_carrier(section, default.carrier),
+    };
+    check_window(section, template.packet_bytes, template.window_bytes);
+    template
+}
+
+/// The keys that a template of `transport` may have.
+pub(super) fn template_keys(transport: Transport) -> &'static [&'static str] {
+    match transport {
+        Transport::Ipc => &TEMPLATE_KEYS[..5],
+        Transport::Unicast => &TEMPLATE_KEYS[..9],
+        Transport::Multicast => TEMPLATE_KEYS,
+    }
+}
+
+fn read_carrier(section: &Section<'_>, default: Carrier) -> Carrier {
+    let read_udp = |default: UdpSettings| UdpSettings {
+        interface: section.interface(&default.interface),
+        ports: read_ports(section, default.ports),
+        streams: read_streams(section, default.streams),
+        receiver_timeout: read_receiver_timeout(section, default.receiver_timeout),
+    };
+    match default {
+        Carrier::Multicast { udp, addresses, ttl } => Carrier::Multicast {
+            udp: read_udp(udp),
+            addresses: section.read("addresses", addresses, MULTICAST_ALLOWED, |value| {
+                AddressRange::parse(text(value)?)
+            }),
+            ttl: section.integer("ttl", ttl, &TTL),
+        },
+        Carrier::Unicast { udp } => Carrier::Unicast { udp: read_udp(udp) },
+        Carrier::Ipc => Carrier::Ipc,
+    }
+}
+
+fn read_topics(root: &Section<'_>, templates: &Names) -> Vec<TopicRule> {
+    let sections = match root.list("topic", TOPIC_KEYS, MAX_TOPIC_RULES) {
+        List::Tables(sections) => sections,
+        list => {
+            let rules = built_in_topics(templates);
+            let is_lacking = rules.len() < BUILT_IN_TOPICS.len();
+            if is_lacking && templates.complete && matches!(list, List::Absent) {
+                let names = BUILT_IN_TOPICS.map(|(_, transport)| transport.as_str()).join(", ");
+                root.fault(
+                    "template",
+                    Fault::TopicsNeeded,
+                    format!("templates {names}, or [[topic]]"),
+                );
+            }
+            return rules;
+        }
+    };
+    let mut first_lines: HashMap<String, usize> = HashMap::new();
+    let mut rules = Vec::with_capacity(sections.len());
+    for section in &sections {
+        let Some(rule) = read_topic(section, templates) else { continue };
+        let allowed = "each pattern once: the first match wins";
+        check_unique(&mut first_lines, section, "pattern", rule.pattern(), allowed);
+        rules.push(rule);
+    }
+    rules
+}
+
+fn read_topic(section: &Section<'_>, templates: &Names) -> Option<TopicRule> {
+    let template = section.reference("template", templates);
+    if !section.has("template") && section.is_whole() {
+        section.fault("template", Fault::Missing, templates.allowed());
+    }
+    section.require("pattern", "a regular expression for whole topic names", |value| {
+        TopicRule::new(text(value)?, template.unwrap_or_default())
+    })
+}
+
+const MULTICAST_ALLOWED: &str = "224.0.1.0 to 239.255.255.255";
+
+fn read_group(value: &DeValue<'_>) -> Result<Ipv4Addr, Fault> {
+    let address = parse_address(text(value)?)?;
+    if is_usable_multicast(address) { Ok(address) } else { Err(Fault::NotMulticast) }
+}
+
+fn read_ports(section: &Section<'_>, default: PortRange) -> PortRange {
+    section.read("ports", default, "1 to 65535", |value| PortRange::parse(&text_or_number(value)?))
+}
+
+fn read_streams(section: &Section<'_>, default: StreamRange) -> StreamRange {
+    section.read("streams", default, "1 to 4294967295", |value| {
+        StreamRange::parse(&text_or_number(value)?)
+    })
+}
+
+fn read_receiver_timeout(section: &Section<'_>, default: Duration) -> Duration {
+    section.duration("receiver_timeout", default, &PEER_TIMEOUT)
+}
+
+fn read_packet_bytes(section: &Section<'_>, default: usize) -> usize {
+    let allowed = format!("{}, a multiple of {PACKET_STEP}", size_range(&PACKET_BYTES));
+    section.read("packet_bytes", default, allowed, |value| match size(value, &PACKET_BYTES)? {
+        bytes if bytes.is_multiple_of(PACKET_STEP) => Ok(bytes),
+        _ => Err(Fault::NotAMultiple(PACKET_STEP)),
+    })
+}
+
+fn check_window(section: &Section<'_>, packet_bytes: usize, window_bytes: usize) {
+    let needed = MIN_WINDOW_PACKETS * packet_bytes;
+    if !section.is_faulty() && window_bytes < needed {
+        let key = if section.has("window_bytes") { "window_bytes" } else { "packet_bytes" };
+        let minimum = MIN_WINDOW_PACKETS;
+        let fault = Fault::WindowTooSmall { window_bytes, packet_bytes, minimum };
+        section.fault(key, fault, format!("a window of at least {needed}"));
+    }
+}
+
+/// A topic on the group and port of discovery would receive every announcement, and the other way
+/// round.
+fn check_apart(
+    discovery_section: &Section<'_>,
+    discovery: &DiscoveryConfig,
+    section: Option<&Section<'_>>,
+    template: &Template,
+) {
+    let Carrier::Multicast { udp, addresses, .. } = &template.carrier else { return };
+    let overlaps = addresses.contains(discovery.address) && udp.ports.contains(discovery.port);
+    let is_faulty = discovery_section.is_faulty() || section.is_some_and(Section::is_faulty);
+    if !overlaps || is_faulty {
+        return;
+    }
+    let blamed = [
+        (section, "addresses"),
+        (section, "ports"),
+        (Some(discovery_section), "address"),
+        (Some(discovery_section), "port"),
+    ];
+    // The defaults do not overlap, so at least one of these is in the file.
+    let blamed = blamed
+        .into_iter()
+        .find_map(|(section, key)| Some((section?, key)).filter(|(section, key)| section.has(key)));
+    if let Some((section, key)) = blamed {
+        let fault = Fault::DiscoveryOverlap {
+            template: template.name.clone(),
+            discovery: format!("{}:{}", discovery.address, discovery.port),
+        };
+        section.fault(key, fault, "addresses or ports that do not meet");
+    }
+}

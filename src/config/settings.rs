@@ -1,0 +1,310 @@
+//! The settings that a configuration consists of: their types, defaults and limits. Layer: config.
+//! Plain data, immutable once an instance runs; no thread owns it.
+//!
+//! This file is the one home of every default and limit. `config/default.toml` shows them to users
+//! with their reasons, and a test holds it to the values here.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::interface::InterfaceSpec;
+use super::range::{AddressRange, PortRange, StreamRange};
+use super::spread::Choice;
+use crate::id::InstanceId;
+
+pub(super) const MAX_POLLERS: usize = 64;
+pub(super) const MAX_TEMPLATES: usize = 256;
+pub(super) const MAX_TOPIC_RULES: usize = 1024;
+pub(super) const MAX_NAME_CHARS: usize = 64;
+/// The bits of a Linux CPU set.
+pub(super) const CORES: RangeInclusive<usize> = 0..=1023;
+pub(super) const SLEEP: RangeInclusive<Duration> =
+    Duration::from_nanos(1)..=Duration::from_millis(100);
+pub(super) const REFRESH: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_mins(1);
+pub(super) const DISCOVERY_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(20)..=Duration::from_hours(1);
+pub(super) const PEER_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_hours(1);
+pub(super) const TTL: RangeInclusive<u8> = 0..=255;
+/// The largest multiple of [`PACKET_STEP`] that fits a UDP datagram over IPv4 (65,507 bytes).
+pub(super) const PACKET_BYTES: RangeInclusive<usize> = 512..=65_472;
+/// Slots of a ring start on a cache line.
+pub(super) const PACKET_STEP: usize = 64;
+pub(super) const WINDOW_BYTES: RangeInclusive<usize> = 64 << 10..=1 << 30;
+/// Fewer packets in flight would make each lost one stall its sender.
+pub(super) const MIN_WINDOW_PACKETS: usize = 16;
+pub(super) const MESSAGE_BYTES: RangeInclusive<usize> = 1 << 10..=1 << 30;
+pub(super) const OPEN_REQUESTS: RangeInclusive<usize> = 1..=1 << 24;
+pub(super) const PEERS: RangeInclusive<usize> = 1..=65_536;
+
+/// Fills an Ethernet frame of 1500 bytes, and is a multiple of a cache line.
+const DEFAULT_PACKET_BYTES: usize = 1408;
+const DEFAULT_WINDOW_BYTES: usize = 1 << 20;
+const DEFAULT_RESPONSE_WINDOW_BYTES: usize = 256 << 10;
+const DEFAULT_RECEIVER_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_STREAMS: StreamRange = StreamRange::constant(1, 10);
+const DEFAULT_TTL: u8 = 1;
+/// The pause of `idle = "sleep"`.
+pub(super) const DEFAULT_SLEEP: Duration = Duration::from_micros(100);
+
+/// A named thread that receives and runs user callbacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PollerConfig {
+    pub(crate) name: String,
+    pub(crate) idle: IdleKind,
+    /// The CPU core to pin the thread to.
+    pub(crate) core: Option<usize>,
+}
+
+impl PollerConfig {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), idle: IdleKind::Block, core: None }
+    }
+}
+
+/// What a poller does when there is nothing to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdleKind {
+    /// Polls again at once: the lowest latency, one core fully used.
+    BusySpin,
+    /// Offers the core to other threads between polls.
+    Yield,
+    /// Spins, then yields, then sleeps ever longer.
+    Backoff,
+    /// Sleeps between polls.
+    Sleep { pause: Duration },
+    /// Spins briefly, then waits in the kernel until data arrives.
+    Block,
+}
+
+/// The one response socket of an instance, and the response rings of its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResponsesConfig {
+    /// Index into `Config::pollers`.
+    pub(crate) poller: usize,
+    pub(crate) interface: InterfaceSpec,
+    pub(crate) ports: PortRange,
+    pub(crate) streams: StreamRange,
+    pub(crate) packet_bytes: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) receiver_timeout: Duration,
+}
+
+impl ResponsesConfig {
+    pub(super) fn on(interface: &InterfaceSpec) -> Self {
+        Self {
+            poller: 0,
+            interface: interface.clone(),
+            ports: const { PortRange::constant(35004, 35099) },
+            streams: DEFAULT_STREAMS,
+            packet_bytes: DEFAULT_PACKET_BYTES,
+            window_bytes: DEFAULT_RESPONSE_WINDOW_BYTES,
+            receiver_timeout: DEFAULT_RECEIVER_TIMEOUT,
+        }
+    }
+
+    /// The port that `instance` tries first.
+    pub(crate) fn preferred_port(&self, instance: InstanceId) -> u16 {
+        self.ports.pick(Choice::Port.hash(&instance.to_bytes()))
+    }
+
+    /// The stream on which `instance` receives responses.
+    pub(crate) fn stream(&self, instance: InstanceId) -> u32 {
+        self.streams.pick(Choice::Stream.hash(&instance.to_bytes()))
+    }
+}
+
+/// The socket on which peers ask this instance for what they missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ControlConfig {
+    pub(crate) interface: InterfaceSpec,
+    pub(crate) ports: PortRange,
+}
+
+impl ControlConfig {
+    pub(super) fn on(interface: &InterfaceSpec) -> Self {
+        Self { interface: interface.clone(), ports: const { PortRange::constant(35010, 35099) } }
+    }
+
+    /// The port that `instance` tries first.
+    pub(crate) fn preferred_port(&self, instance: InstanceId) -> u16 {
+        self.ports.pick(Choice::ControlPort.hash(&instance.to_bytes()))
+    }
+}
+
+/// How instances find each other, by multicast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DiscoveryConfig {
+    pub(crate) interface: InterfaceSpec,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) port: u16,
+    pub(crate) ttl: u8,
+    /// Time between two announcements of one instance.
+    pub(crate) refresh: Duration,
+    /// Silence after which peers take this instance for gone; at least two `refresh`.
+    pub(crate) timeout: Duration,
+}
+
+impl DiscoveryConfig {
+    pub(super) fn on(interface: &InterfaceSpec) -> Self {
+        Self {
+            interface: interface.clone(),
+            address: Ipv4Addr::new(239, 255, 0, 1),
+            port: 35000,
+            ttl: DEFAULT_TTL,
+            refresh: Duration::from_secs(1),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Shared-memory rings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IpcConfig {
+    /// Where the rings are; `None` leaves the choice to `transport::shm`.
+    pub(crate) directory: Option<PathBuf>,
+    /// How long a live reader that does not read may hold back a publisher.
+    pub(crate) reader_timeout: Duration,
+}
+
+impl Default for IpcConfig {
+    fn default() -> Self {
+        Self { directory: None, reader_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// Bounds of what one instance holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LimitsConfig {
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_open_requests: usize,
+    pub(crate) max_peers: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { max_message_bytes: 16 << 20, max_open_requests: 1 << 20, max_peers: 4096 }
+    }
+}
+
+/// Named transport settings that topic patterns select.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    pub(crate) name: String,
+    /// Index into `Config::pollers`: the one that receives the topics of this template.
+    pub(crate) poller: usize,
+    /// Size of one packet, which is one slot of the ring.
+    pub(crate) packet_bytes: usize,
+    /// Size of a publication's ring: what may be sent and not yet acknowledged.
+    pub(crate) window_bytes: usize,
+    pub(crate) carrier: Carrier,
+}
+
+impl Template {
+    /// The built-in template of `transport`, which carries the transport's name.
+    pub(super) fn built_in(transport: Transport, interface: &InterfaceSpec) -> Self {
+        let udp = |ports| UdpSettings {
+            interface: interface.clone(),
+            ports,
+            streams: DEFAULT_STREAMS,
+            receiver_timeout: DEFAULT_RECEIVER_TIMEOUT,
+        };
+        let carrier = match transport {
+            Transport::Multicast => Carrier::Multicast {
+                udp: udp(const { PortRange::constant(35006, 35007) }),
+                addresses: const {
+                    AddressRange::constant(
+                        Ipv4Addr::new(239, 255, 0, 9),
+                        Ipv4Addr::new(239, 255, 0, 20),
+                    )
+                },
+                ttl: DEFAULT_TTL,
+            },
+            Transport::Unicast => {
+                Carrier::Unicast { udp: udp(const { PortRange::constant(35008, 35099) }) }
+            }
+            Transport::Ipc => Carrier::Ipc,
+        };
+        Self {
+            name: transport.to_string(),
+            poller: 0,
+            packet_bytes: DEFAULT_PACKET_BYTES,
+            window_bytes: DEFAULT_WINDOW_BYTES,
+            carrier,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.carrier {
+            Carrier::Multicast { .. } => Transport::Multicast,
+            Carrier::Unicast { .. } => Transport::Unicast,
+            Carrier::Ipc => Transport::Ipc,
+        }
+    }
+
+    /// The socket settings; `None` for shared memory.
+    pub(crate) fn udp(&self) -> Option<&UdpSettings> {
+        match &self.carrier {
+            Carrier::Multicast { udp, .. } | Carrier::Unicast { udp } => Some(udp),
+            Carrier::Ipc => None,
+        }
+    }
+}
+
+/// What carries the packets, with the settings that only this carrier has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// Each topic has a group, a port and a stream.
+    Multicast { udp: UdpSettings, addresses: AddressRange, ttl: u8 },
+    /// Each subscriber has a socket, on the topic's preferred port or the next free one.
+    Unicast { udp: UdpSettings },
+    /// Each publisher has a ring in shared memory.
+    Ipc,
+}
+
+/// The settings that multicast and unicast have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UdpSettings {
+    pub(crate) interface: InterfaceSpec,
+    pub(crate) ports: PortRange,
+    pub(crate) streams: StreamRange,
+    /// Silence after which a receiver no longer counts for flow control.
+    pub(crate) receiver_timeout: Duration,
+}
+
+/// How the messages of a topic travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// UDP to a multicast group: one send reaches every subscriber.
+    Multicast,
+    /// UDP to each subscriber.
+    Unicast,
+    /// Shared memory: between processes of one machine.
+    Ipc,
+}
+
+impl Transport {
+    pub(super) const CHOICES: [(&'static str, Self); 3] =
+        [("multicast", Self::Multicast), ("unicast", Self::Unicast), ("ipc", Self::Ipc)];
+
+    /// The name used in configuration files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Multicast => "multicast",
+            Self::Unicast => "unicast",
+            Self::Ipc => "ipc",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
