@@ -345,6 +345,9 @@ pub(crate) struct RingEndpoint {
     /// Packet up to which the writer knows that we have read.
     published: u64,
     publish_every: u64,
+    /// To be dropped once it is empty.
+    closing: bool,
+    drained: bool,
 }
 
 /// What became of a ring.
@@ -352,6 +355,8 @@ pub(crate) struct RingEndpoint {
 pub(super) enum RingState {
     Idle,
     Busy,
+    /// Closed, and everything in it has been read.
+    Drained,
     /// The writer cut this reader off, or wrote nonsense: to be attached anew.
     Lost,
 }
@@ -373,11 +378,22 @@ impl RingEndpoint {
             },
             published,
             publish_every: (description.layout.slots as u64 / 8).max(1),
+            closing: false,
+            drained: false,
         }
     }
 
     pub(super) const fn session(&self) -> SessionId {
         self.origin.session
+    }
+
+    /// Nothing more will be written, or nobody wants it any more.
+    pub(super) const fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(super) const fn is_drained(&self) -> bool {
+        self.drained
     }
 
     pub(super) const fn entry(&self) -> &ReaderEntry {
@@ -409,7 +425,8 @@ impl RingEndpoint {
             self.entry.publish(packet);
         }
         if frames == 0 {
-            return RingState::Idle;
+            self.drained = self.closing;
+            return if self.closing { RingState::Drained } else { RingState::Idle };
         }
         dispatch.flush_counts();
         RingState::Busy

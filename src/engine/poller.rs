@@ -259,7 +259,12 @@ impl Poller {
                 drop(done);
             }
             Command::AttachRing(ring) => self.rings.push(*ring),
-            Command::DetachRing(session) => self.rings.retain(|ring| ring.session() != session),
+            Command::DetachRing(session) => {
+                // What the writer left in the ring is still read.
+                for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
+                    ring.close();
+                }
+            }
             Command::ForgetInstance(instance) => {
                 for socket in &mut self.sockets {
                     socket.forget_instance(instance);
@@ -369,13 +374,17 @@ impl Poller {
     #[inline]
     fn poll_rings(&mut self) -> bool {
         let mut worked = false;
-        let mut lost = None;
+        let (mut lost, mut drained) = (None, false);
         for ring in &mut self.rings {
             match ring.poll(&mut self.dispatch, &self.parts.counters) {
                 RingState::Idle => {}
                 RingState::Busy => worked = true,
+                RingState::Drained => drained = true,
                 RingState::Lost => lost = Some(ring.session()),
             }
+        }
+        if drained {
+            self.rings.retain(|ring| !ring.is_drained());
         }
         if let Some(session) = lost {
             self.rings.retain(|ring| ring.session() != session);

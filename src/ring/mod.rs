@@ -59,6 +59,12 @@ impl Layout {
         self.whole_body_bytes() - FRAGMENT_LENGTH
     }
 
+    /// Packets that may be on the way: half of the ring at most, the other half is being filled.
+    pub(crate) fn window_packets(self, window_bytes: usize) -> u32 {
+        let packets = (window_bytes / self.packet_bytes).clamp(1, self.slots / 2);
+        u32::try_from(packets).unwrap_or(u32::MAX)
+    }
+
     /// Packets that a body of `bytes` takes.
     pub(crate) const fn packets_for(self, bytes: usize) -> usize {
         if bytes <= self.whole_body_bytes() {

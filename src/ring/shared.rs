@@ -15,7 +15,7 @@
 //! | 128 | 8 | 1 once the writer is done |
 //! | 192 | 8 | not 0 when a reader may be asleep |
 //! | 256 | 8 | 1 when readers may run memory barriers in the writer's process |
-//! | 4096 | 64 x 128 | reader entries: state (8), position (8), wake port while asleep (8) |
+//! | 4096 | 64 x 128 | reader entries: state (8), position (8), wake port while asleep (8), 8 unused, instance (16) |
 //! | 12288 | slots x packet bytes | the slots |
 //!
 //! # Joining
@@ -57,6 +57,7 @@ const BARRIERS_AT: usize = 256;
 const READERS_AT: usize = 4096;
 const READER_BYTES: usize = 128;
 const WAKE_PORT: usize = 16;
+const READER_INSTANCE: usize = 32;
 const SLOTS_START: usize = READERS_AT + MAX_READERS * READER_BYTES;
 
 const FREE: u64 = 0;
@@ -225,11 +226,19 @@ impl SharedRing {
         })
     }
 
-    /// How many readers are attached.
-    pub(crate) fn readers(&self) -> usize {
+    /// The instances that read this ring.
+    pub(crate) fn reader_instances(&self) -> Vec<InstanceId> {
         (0..MAX_READERS)
             .filter(|index| self.reader(*index).0.load(Ordering::Acquire) == ACTIVE)
-            .count()
+            .map(|index| {
+                let mut id = [0; 16];
+                for (half, bytes) in id.chunks_exact_mut(8).enumerate() {
+                    let word = self.reader_instance(index, half).load(Ordering::Acquire);
+                    bytes.copy_from_slice(&word.to_ne_bytes());
+                }
+                InstanceId::from_bytes(id)
+            })
+            .collect()
     }
 
     /// Frees the entries of readers whose process is gone, and says how many there were.
@@ -284,12 +293,17 @@ impl SharedRing {
             || !self.is_alive(LockByte::WRITER)
     }
 
+    /// Reader: the writer's process died without a word; nobody else will remove the file.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.word(DONE_AT).load(Ordering::Acquire) == 0 && !self.is_alive(LockByte::WRITER)
+    }
+
     /// Registers a reader at the live edge.
     ///
     /// # Errors
     ///
     /// [`AttachError::TooManyReaders`], [`AttachError::WriterGone`].
-    pub(crate) fn attach(&self) -> Result<(ReaderEntry, Reader), AttachError> {
+    pub(crate) fn attach(&self, instance: InstanceId) -> Result<(ReaderEntry, Reader), AttachError> {
         if self.writer_is_gone() {
             return Err(AttachError::WriterGone);
         }
@@ -297,6 +311,11 @@ impl SharedRing {
             .find(|index| self.take_entry(*index))
             .ok_or(AttachError::TooManyReaders)?;
         let (state, position) = self.reader(index);
+        for (half, bytes) in instance.to_bytes().chunks_exact(8).enumerate() {
+            let mut raw = [0; 8];
+            raw.copy_from_slice(bytes);
+            self.reader_instance(index, half).store(u64::from_ne_bytes(raw), Ordering::Release);
+        }
         let edge = self.word(EDGE_AT);
         position.store(edge.load(Ordering::Acquire), Ordering::Release);
         state.store(JOINING, Ordering::Release);
@@ -360,6 +379,10 @@ impl SharedRing {
                 wake(port);
             }
         }
+    }
+
+    fn reader_instance(&self, index: usize, half: usize) -> &AtomicU64 {
+        self.word(READERS_AT + index * READER_BYTES + READER_INSTANCE + 8 * half)
     }
 
     #[inline]
