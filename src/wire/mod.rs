@@ -5,6 +5,7 @@
 //! the `encode_*` functions write what a view reads. `docs/wire-protocol.md` is normative and the
 //! golden-byte tests of the submodules hold the code to it.
 
+pub(crate) mod advert;
 pub(crate) mod locator;
 
 use thiserror::Error;
