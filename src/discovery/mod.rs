@@ -1,1 +1,437 @@
-//! discovery
+//! Who else is there and what they publish and subscribe. Layer: discovery (sans-IO), above `wire`.
+//! Owned by the conductor.
+//!
+//! No socket, clock, thread or lock: the owner moves bytes, time and events.
+//!
+//! # Contract
+//!
+//! 1. Hand every datagram of the discovery group and of the control socket that
+//!    [`wire::advert`](crate::wire::advert) describes to [`Discovery::handle_datagram`]. Read the
+//!    sockets dry before calling [`Discovery::handle_timeout`]: after a pause of the process, peers
+//!    whose packets wait in a socket would count as silent.
+//! 2. After any `handle_*`, [`Discovery::advertise`] or [`Discovery::withdraw`], call
+//!    [`Discovery::poll_event`] and [`Discovery::poll_transmit`] until they return nothing.
+//! 3. Send everything **from the control socket**, to the group as well: an ASK is answered to its
+//!    source address, and our own packets are recognized by it. A datagram that cannot be sent may
+//!    be dropped; that is a loss like any other.
+//! 4. Call [`Discovery::handle_timeout`], then `poll_*`, when [`Discovery::next_deadline`] has come.
+//!    It is in the past when something can leave at once.
+//! 5. At the end send what [`Discovery::goodbye`] writes, two or three times: nobody repeats it.
+//!
+//! The adverts of this instance itself are never reported as events.
+//!
+//! # How it works
+//!
+//! Each instance keeps a log of the changes of its advertised set ([`log`]). New changes are
+//! multicast at once; who misses some notices it by the change number or the digest in the next
+//! ANNOUNCE and asks for the difference ([`peer`], [`registry`]), paced and bounded by [`feed`]. In
+//! steady state all that is sent is one ANNOUNCE per instance and interval ([`announce`]).
+
+mod announce;
+mod counters;
+pub(crate) mod event;
+mod feed;
+mod jitter;
+mod log;
+mod peer;
+mod registry;
+mod topics;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub(crate) use counters::DiscoveryCounters;
+
+use self::announce::{Announcer, Due};
+use self::event::{Event, EventQueue, PeerInfo};
+use self::feed::{Feed, MAX_ANSWER_PAGES, Reception, STRANGER_PAGES};
+use self::jitter::Jitter;
+use self::log::{ChangeLog, Cursor};
+use self::registry::{Registry, Sighting};
+use self::topics::TopicTable;
+use crate::config::Transport;
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::time::Timestamp;
+use crate::wire::WireError;
+use crate::wire::advert::{
+    self, AdvertKind, Announce, Ask, ChangesView, DiscoveryView, MAX_TEXT_BYTES,
+};
+use crate::wire::locator::Locator;
+
+/// A shorter refresh interval is raised to this one: announcing is not a busy loop.
+const MIN_REFRESH: Duration = Duration::from_millis(10);
+
+/// Adverts of one instance, by default. Also the limit of what this instance may advertise.
+pub(crate) const MAX_ADVERTS_PER_PEER: usize = 65_536;
+
+/// Adverts of all peers together, by default; each takes a few hundred bytes.
+pub(crate) const MAX_ADVERTS: usize = 1 << 20;
+
+/// Datagrams are dropped while more events than this wait to be polled: an owner that does not poll
+/// loses packets, which heal, and not memory.
+const MAX_WAITING_EVENTS: usize = 65_536;
+
+/// What an instance tells about itself. Does not change while it lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) instance: InstanceId,
+    /// For people; cut at [`MAX_TEXT_BYTES`].
+    pub(crate) name: Arc<str>,
+    /// The socket that everything is sent from and that takes unicast packets.
+    pub(crate) control: Locator,
+    pub(crate) responses: Locator,
+    /// Equal on instances that can share memory.
+    pub(crate) host: u64,
+}
+
+/// How often to speak and how much to remember.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Between two ANNOUNCEs, give or take 10 %. At least 10 ms.
+    pub(crate) refresh: Duration,
+    /// How long the others shall believe us alive after an ANNOUNCE. Several refresh intervals.
+    pub(crate) timeout: Duration,
+    pub(crate) max_peers: usize,
+    pub(crate) max_adverts_per_peer: usize,
+    pub(crate) max_adverts: usize,
+}
+
+/// One side of one topic, of this instance or another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Advert {
+    pub(crate) kind: AdvertKind,
+    pub(crate) transport: Transport,
+    /// 1 to [`MAX_TEXT_BYTES`] bytes.
+    pub(crate) topic: Arc<str>,
+    pub(crate) hash: TopicHash,
+    /// Where the data arrives: the group of a multicast topic, the socket of a unicast subscriber.
+    pub(crate) locator: Option<Locator>,
+    /// Names, with the instance, the shared-memory file of an IPC publisher.
+    pub(crate) session: Option<SessionId>,
+}
+
+/// Names an advert within its instance. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AdvertKey(u64);
+
+impl fmt::Display for AdvertKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The discovery group.
+    Group,
+    Unicast(SocketAddr),
+}
+
+/// Why a topic cannot be advertised.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub(crate) enum AdvertiseError {
+    /// The name does not fit the wire format.
+    #[error("topic name has {length} bytes (allowed: 1 to {MAX_TEXT_BYTES})")]
+    TopicLength {
+        /// Bytes of the name.
+        length: usize,
+    },
+    /// This instance advertises as much as one instance may.
+    #[error(
+        "the instance advertises {limit} publishers and subscribers already (allowed: {limit})"
+    )]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// Another topic, here or at a peer, has the same hash. One of them needs another name.
+    #[error("topic \"{topic}\" has the same hash as the topic \"{held}\" that is in use")]
+    HashCollision {
+        /// The refused topic.
+        topic: Arc<str>,
+        /// The topic that has the hash.
+        held: Arc<str>,
+    },
+}
+
+/// What every part of discovery writes to.
+#[derive(Debug, Default)]
+struct Ledger {
+    topics: TopicTable,
+    events: EventQueue,
+    counters: DiscoveryCounters,
+}
+
+/// Discovery of one instance. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    identity: Identity,
+    settings: Settings,
+    jitter: Jitter,
+    log: ChangeLog,
+    announcer: Announcer,
+    feed: Feed,
+    registry: Registry,
+    ledger: Ledger,
+}
+
+impl Discovery {
+    /// The first ANNOUNCE is due at once. `seed` spreads the timers: it must differ between
+    /// instances.
+    pub(crate) fn new(identity: Identity, settings: Settings, seed: u64, now: Timestamp) -> Self {
+        Self {
+            jitter: Jitter::new(seed),
+            log: ChangeLog::default(),
+            announcer: Announcer::new(settings.refresh, now),
+            feed: Feed::default(),
+            registry: Registry::new(&settings),
+            ledger: Ledger::default(),
+            identity,
+            settings,
+        }
+    }
+
+    /// Tells the others of a publisher or subscriber of this instance, with the next
+    /// [`Self::poll_transmit`].
+    ///
+    /// # Errors
+    ///
+    /// When the topic name is empty or too long, when its hash belongs to another topic, or when
+    /// this instance advertises `max_adverts_per_peer` already. Nothing is advertised then.
+    pub(crate) fn advertise(&mut self, advert: Advert) -> Result<AdvertKey, AdvertiseError> {
+        let limit = self.settings.max_adverts_per_peer;
+        if self.log.len() >= limit {
+            return Err(AdvertiseError::Full { limit });
+        }
+        let length = advert.topic.len();
+        if length == 0 || length > MAX_TEXT_BYTES {
+            return Err(AdvertiseError::TopicLength { length });
+        }
+        if let Err(collision) = self.ledger.topics.hold(advert.hash, &advert.topic) {
+            self.ledger.counters.topic_collisions += 1;
+            let held = collision.held;
+            return Err(AdvertiseError::HashCollision { topic: advert.topic, held });
+        }
+        // The wire refuses nothing but the length, which has been checked above.
+        self.log.add(&advert).map_err(|_| AdvertiseError::TopicLength { length })
+    }
+
+    /// Takes back an advert; does nothing when that has happened before.
+    pub(crate) fn withdraw(&mut self, key: AdvertKey) {
+        if let Some(hash) = self.log.remove(key) {
+            self.ledger.topics.release(hash);
+        }
+    }
+
+    /// Takes one datagram. Work and events are bounded by its length and by the adverts held of
+    /// its sender.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a discovery packet; it is counted and has no effect.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), WireError> {
+        let counters = &mut self.ledger.counters;
+        counters.packets_received += 1;
+        counters.bytes_received += bytes.len() as u64;
+        let view = match advert::parse(bytes) {
+            Ok(view) => view,
+            Err(error) => {
+                counters.malformed += 1;
+                return Err(error);
+            }
+        };
+        if self.ledger.events.len() >= MAX_WAITING_EVENTS {
+            counters.overruns += 1;
+            return Ok(());
+        }
+        let sender = match &view {
+            DiscoveryView::Announce(announce) => announce.instance,
+            DiscoveryView::Changes(page) => page.instance,
+            DiscoveryView::Ask(ask) => ask.asker,
+            DiscoveryView::Goodbye(instance) => *instance,
+        };
+        if sender == self.identity.instance {
+            self.handle_own(source);
+            return Ok(());
+        }
+        match view {
+            DiscoveryView::Announce(announce) => self.handle_announce(now, &announce),
+            DiscoveryView::Changes(page) => self.handle_changes(now, &page),
+            DiscoveryView::Ask(ask) => self.handle_ask(now, source, &ask),
+            DiscoveryView::Goodbye(instance) => {
+                counters.goodbyes_received += 1;
+                self.registry.goodbye(now, instance, &mut self.ledger);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_own(&mut self, source: SocketAddr) {
+        let counters = &mut self.ledger.counters;
+        if source == self.identity.control.address {
+            counters.echoes += 1;
+            return;
+        }
+        counters.duplicate_identities += 1;
+        if counters.duplicate_identities == 1 {
+            self.ledger.events.push(Event::DuplicateIdentity { source });
+        }
+    }
+
+    fn handle_announce(&mut self, now: Timestamp, announce: &Announce<'_>) {
+        self.ledger.counters.announces_received += 1;
+        let sighting = self.registry.announced(now, announce, &mut self.ledger, &mut self.jitter);
+        if sighting == Sighting::New && !announce.direct {
+            let (newcomer, peers) = (announce.control.address, self.registry.len());
+            self.announcer.greet(now, newcomer, peers, &mut self.jitter);
+        }
+    }
+
+    fn handle_changes(&mut self, now: Timestamp, page: &ChangesView<'_>) {
+        self.ledger.counters.changes_received += 1;
+        self.registry.changed(now, page, &mut self.ledger, &mut self.jitter);
+    }
+
+    fn handle_ask(&mut self, now: Timestamp, source: SocketAddr, ask: &Ask) {
+        let counters = &mut self.ledger.counters;
+        counters.asks_received += 1;
+        if ask.target != self.identity.instance {
+            counters.asks_misdirected += 1;
+            return;
+        }
+        if ask.control.address != source {
+            counters.asks_readdressed += 1;
+        }
+        self.registry.heard(now, ask.asker);
+        let is_at_home =
+            self.registry.get(ask.asker).is_some_and(|peer| peer.info.control.address == source);
+        let pages = if is_at_home { MAX_ANSWER_PAGES } else { STRANGER_PAGES };
+        let cursor = Cursor { have: ask.have, horizon: ask.horizon };
+        if self.feed.ask(now, source, cursor, pages, &self.log) == Reception::Deferred {
+            counters.asks_deferred += 1;
+        }
+    }
+
+    /// Drops the peers whose time is up.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        self.registry.expire(now, &mut self.ledger);
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next, if nothing happens
+    /// before. Now and then there turns out to be nothing to do.
+    pub(crate) fn next_deadline(&self) -> Timestamp {
+        self.announcer
+            .next_deadline()
+            .min(self.registry.next_deadline())
+            .min(self.feed.next_deadline(&self.log))
+    }
+
+    /// Writes the next datagram that is due into `buffer`, replacing its content, and says where it
+    /// goes. The buffer never grows beyond
+    /// [`MAX_DISCOVERY_BYTES`](crate::wire::advert::MAX_DISCOVERY_BYTES).
+    ///
+    /// An ANNOUNCE comes before the changes it makes intelligible.
+    #[must_use = "the datagram in the buffer has to be sent"]
+    pub(crate) fn poll_transmit(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<Target> {
+        let target = self.poll_packet(now, buffer)?;
+        let counters = &mut self.ledger.counters;
+        counters.packets_sent += 1;
+        counters.bytes_sent += buffer.len() as u64;
+        Some(target)
+    }
+
+    fn poll_packet(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<Target> {
+        if let Some(due) = self.announcer.poll(now, &mut self.jitter) {
+            self.write_announce(due, buffer);
+            self.ledger.counters.announces_sent += 1;
+            return Some(due.target);
+        }
+        if let Some(question) = self.registry.next_question(now, &mut self.jitter) {
+            let ask = Ask {
+                asker: self.identity.instance,
+                control: self.identity.control,
+                target: question.target,
+                have: question.cursor.have,
+                horizon: question.cursor.horizon,
+            };
+            ask.encode(buffer);
+            self.ledger.counters.asks_sent += 1;
+            return Some(Target::Unicast(question.address));
+        }
+        let target = self.feed.poll(now, self.identity.instance, &self.log, buffer)?;
+        self.ledger.counters.changes_sent += 1;
+        Some(target)
+    }
+
+    fn write_announce(&self, due: Due, buffer: &mut Vec<u8>) {
+        let announce = Announce {
+            instance: self.identity.instance,
+            control: self.identity.control,
+            responses: self.identity.responses,
+            host: self.identity.host,
+            head: self.log.head(),
+            digest: self.log.digest(),
+            interval_ms: milliseconds(self.settings.refresh.max(MIN_REFRESH)),
+            timeout_ms: milliseconds(self.settings.timeout),
+            direct: due.direct,
+            name: &self.identity.name,
+        };
+        announce.encode(buffer);
+    }
+
+    /// The next thing that happened, in order.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.ledger.events.pop()
+    }
+
+    /// Writes the GOODBYE of this instance into `buffer`, replacing its content. It goes to the
+    /// group.
+    pub(crate) fn goodbye(&mut self, buffer: &mut Vec<u8>) {
+        advert::encode_goodbye(self.identity.instance, buffer);
+        self.ledger.counters.packets_sent += 1;
+        self.ledger.counters.bytes_sent += buffer.len() as u64;
+    }
+
+    pub(crate) fn peer(&self, instance: InstanceId) -> Option<&PeerInfo> {
+        self.registry.get(instance).map(|peer| &*peer.info)
+    }
+
+    /// All known instances, in no particular order.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = &PeerInfo> {
+        self.registry.peers().map(|peer| &*peer.info)
+    }
+
+    /// What the peers advertise, in no particular order: a new local subscription starts from here.
+    pub(crate) fn adverts(&self) -> impl Iterator<Item = (InstanceId, AdvertKey, &Arc<Advert>)> {
+        self.registry
+            .peers()
+            .flat_map(|peer| peer.adverts().map(|(key, advert)| (peer.info.instance, key, advert)))
+    }
+
+    pub(crate) fn counters(&self) -> DiscoveryCounters {
+        DiscoveryCounters {
+            peers: self.registry.len() as u64,
+            adverts: self.registry.adverts() as u64,
+            ..self.ledger.counters
+        }
+    }
+}
+
+/// Durations travel as milliseconds; the longest is 49 days.
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

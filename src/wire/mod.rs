@@ -5,8 +5,11 @@
 //! the `encode_*` functions write what a view reads. `docs/wire-protocol.md` is normative and the
 //! golden-byte tests of the submodules hold the code to it.
 
+pub(crate) mod advert;
 pub(crate) mod control;
 pub(crate) mod frame;
+pub(crate) mod locator;
+pub(crate) mod packet;
 pub(crate) mod locator;
 pub(crate) mod packet;
 
