@@ -1,1 +1,128 @@
-//! engine
+//! Threads and wiring: the only place where protocol meets transport. Layer: engine, above
+//! everything but the public API.
+//!
+//! | thread | owns | file |
+//! |---|---|---|
+//! | caller | nothing; frames and transmits under a publication's lock | [`publication`], [`ring_publication`] |
+//! | poller, one per `[[poller]]` | sockets, rings, sessions, listeners | [`poller`], [`endpoint`], [`dispatch`] |
+//! | conductor | discovery, matches | [`conductor`], [`matching`] |
+//! | request processor | expiry; runs timeout callbacks and instance events | [`request_processor`] |
+//!
+//! [`Engine`] is what the public API holds: it starts and stops the threads, and opens what topics
+//! need.
+
+pub(crate) mod callback;
+pub(crate) mod conductor;
+mod dispatch;
+mod endpoint;
+mod idle;
+pub(crate) mod matches;
+pub(crate) mod matching;
+mod pacing;
+mod poller;
+pub(crate) mod publication;
+pub(crate) mod request_processor;
+mod responses;
+pub(crate) mod ring_publication;
+mod send_socket;
+mod start;
+mod topics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use self::conductor::{Command, ConductorLink};
+use self::poller::PollerHandle;
+use self::request_processor::RequestProcessor;
+use self::responses::Responses;
+use self::topics::Topics;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::id::InstanceId;
+use crate::listener::Peer;
+use crate::time::Clock;
+use crate::transport::shm::{Directory, ShmError};
+use crate::transport::udp::UdpSocket;
+use crate::wire::locator::Locator;
+
+pub(crate) use self::start::StartError;
+pub(crate) use self::topics::{Published, PublisherLink, Subscribed, TopicError};
+
+/// One running instance.
+pub(crate) struct Engine {
+    pub(crate) id: InstanceId,
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Config,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) requests: Arc<RequestProcessor>,
+    /// Where this instance receives responses; every request carries it.
+    pub(crate) responses_at: Locator,
+    responses: Arc<Responses>,
+    conductor: Arc<ConductorLink>,
+    pollers: Vec<PollerHandle>,
+    topics: Mutex<Topics>,
+    /// Shared memory, or why there is none.
+    directory: Result<Directory, ShmError>,
+    /// Wakes pollers of other processes that sleep on a ring.
+    wake: Arc<UdpSocket>,
+    clock: Clock,
+    closed: AtomicBool,
+    threads: Mutex<Threads>,
+}
+
+/// The threads to wait for, in the order in which they are stopped.
+#[derive(Default)]
+struct Threads {
+    pollers: Vec<JoinHandle<()>>,
+    requests: Option<JoinHandle<()>>,
+    conductor: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Whether the instance was closed: nothing is sent or delivered any more.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The other instances that discovery knows.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.conductor.submit(Command::Peers(reply));
+        answer.recv().unwrap_or_default()
+    }
+
+    /// Stops everything. With `wait`, returns after the callbacks in flight; the second call has
+    /// nothing to do. Not to be called with `wait` from a thread that runs callbacks.
+    pub(crate) fn close(&self, wait: bool) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            // The conductor flushes and says goodbye before anything else ends.
+            self.conductor.submit(Command::Stop);
+            self.responses.close();
+            for poller in &self.pollers {
+                poller.submit(poller::Command::Stop);
+            }
+            self.requests.stop();
+        }
+        if !wait {
+            return;
+        }
+        let mut threads = self.threads.lock();
+        let Threads { pollers, requests, conductor } = std::mem::take(&mut *threads);
+        for thread in conductor.into_iter().chain(pollers).chain(requests) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the instance panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    /// Does not wait for callbacks: `close` does that.
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}

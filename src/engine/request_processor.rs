@@ -99,7 +99,7 @@ impl RequestProcessor {
         let mut state = self.state.lock();
         let (_, request) = state.table.register(now, timeout, |id| {
             let control: Arc<dyn RequestControl> = Arc::clone(self) as _;
-            SentRequest::new(id, Arc::clone(topic), control, listener)
+            SentRequest::new(id, Arc::clone(topic), now + timeout, control, listener)
         })?;
         self.wake_for(&state, now + timeout);
         Ok(request)
@@ -145,9 +145,9 @@ impl RequestProcessor {
         let mut state = self.state.lock();
         while !state.stopping {
             let now = self.clock.now();
-            state.table.expire(now, EXPIRY_BATCH, &mut expired);
+            let more = state.table.expire(now, EXPIRY_BATCH, &mut expired);
             let event = state.events.pop_front();
-            if expired.is_empty() && event.is_none() {
+            if expired.is_empty() && event.is_none() && !more {
                 let deadline = state.table.next_deadline().unwrap_or(Timestamp::NEVER);
                 state.wakes_at = deadline;
                 let wait = deadline.since(now).min(LONGEST_WAIT);
@@ -176,14 +176,14 @@ impl RequestProcessor {
 }
 
 impl RequestControl for RequestProcessor {
-    fn reset(&self, id: RequestId, timeout: Duration) -> bool {
+    fn reset(&self, id: RequestId, timeout: Duration) -> Option<Timestamp> {
         let now = self.clock.now();
         let mut state = self.state.lock();
-        let known = state.table.reset(id, now, timeout);
-        if known {
-            self.wake_for(&state, now + timeout);
+        if !state.table.reset(id, now, timeout) {
+            return None;
         }
-        known
+        self.wake_for(&state, now + timeout);
+        Some(now + timeout)
     }
 
     fn forget(&self, id: RequestId) {
@@ -192,9 +192,8 @@ impl RequestControl for RequestProcessor {
         drop(forgotten);
     }
 
-    fn is_overdue(&self, id: RequestId) -> bool {
-        let now = self.clock.now();
-        self.state.lock().table.deadline(id).is_none_or(|deadline| deadline <= now)
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 }
 

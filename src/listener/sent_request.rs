@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Response, ResponseListener, SendStatus};
 use crate::id::RequestId;
+use crate::time::Timestamp;
 
 const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
@@ -15,12 +16,13 @@ const EXPIRED: u8 = 2;
 
 /// What a request asks of the engine that tracks it.
 pub(crate) trait RequestControl: Send + Sync {
-    /// Expiry becomes now + `timeout`. False when the request is not tracked any more.
-    fn reset(&self, id: RequestId, timeout: Duration) -> bool;
+    /// Expiry becomes now + `timeout`; returns when that is. `None` when the request is not tracked
+    /// any more.
+    fn reset(&self, id: RequestId, timeout: Duration) -> Option<Timestamp>;
     /// Stops tracking.
     fn forget(&self, id: RequestId);
-    /// Whether the request's time is over, though its expiry may not have been processed yet.
-    fn is_overdue(&self, id: RequestId) -> bool;
+    /// The time that deadlines are compared with.
+    fn now(&self) -> Timestamp;
 }
 
 /// A request that was sent, open until it expires or is closed. Cloning gives another handle to
@@ -37,6 +39,8 @@ struct Shared {
     /// Set once the send returned: whether subscribers were known.
     lonely: AtomicU8,
     responses: AtomicU64,
+    /// Nanoseconds of the [`Timestamp`] at which it expires.
+    deadline: AtomicU64,
     control: Arc<dyn RequestControl>,
     listener: Box<dyn ResponseListener>,
 }
@@ -45,6 +49,7 @@ impl SentRequest {
     pub(crate) fn new(
         id: RequestId,
         topic: Arc<str>,
+        deadline: Timestamp,
         control: Arc<dyn RequestControl>,
         listener: Box<dyn ResponseListener>,
     ) -> Self {
@@ -55,6 +60,7 @@ impl SentRequest {
                 state: AtomicU8::new(OPEN),
                 lonely: AtomicU8::new(0),
                 responses: AtomicU64::new(0),
+                deadline: AtomicU64::new(deadline.as_nanos()),
                 control,
                 listener,
             }),
@@ -97,7 +103,10 @@ impl SentRequest {
     pub fn has_expired(&self) -> bool {
         match self.shared.state.load(Ordering::Acquire) {
             EXPIRED => true,
-            OPEN => self.shared.control.is_overdue(self.shared.id),
+            OPEN => {
+                let now = self.shared.control.now();
+                self.shared.deadline.load(Ordering::Relaxed) <= now.as_nanos()
+            }
             _ => false,
         }
     }
@@ -105,8 +114,14 @@ impl SentRequest {
     /// Gives the request more, or less, time: it expires `timeout` from now. A timeout of zero lets
     /// it expire at once. Returns whether that had an effect; it has none once the request ended.
     pub fn reset_expiration(&self, timeout: Duration) -> bool {
-        self.shared.state.load(Ordering::Acquire) == OPEN
-            && self.shared.control.reset(self.shared.id, timeout)
+        if self.is_closed() {
+            return false;
+        }
+        let Some(deadline) = self.shared.control.reset(self.shared.id, timeout) else {
+            return false;
+        };
+        self.shared.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
+        true
     }
 
     /// Ends the request: no further responses, no timeout. Returns whether this call ended it;

@@ -8,42 +8,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use thiserror::Error;
 
 use super::sys::{self, LocalAddress};
+use crate::config::InterfaceSpec;
 
 #[cfg(test)]
 mod tests;
 
 /// The longest prefix of an IPv4 subnet.
 const MAX_PREFIX: u8 = 32;
-
-/// How the configuration names an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum InterfaceSpec {
-    /// The loopback interface with its address 127.0.0.1.
-    Loopback,
-    /// The interface that has this address.
-    Address(IpAddr),
-    /// The first interface with an address inside `network`/`prefix`. Host bits of `network` are
-    /// ignored.
-    Subnet {
-        /// Any address of the subnet.
-        network: Ipv4Addr,
-        /// How many leading bits must agree: 0..=32.
-        prefix: u8,
-    },
-    /// The first IPv4 address of the interface with this name.
-    Name(String),
-}
-
-impl fmt::Display for InterfaceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loopback => f.write_str("loopback"),
-            Self::Address(address) => write!(f, "address {address}"),
-            Self::Subnet { network, prefix } => write!(f, "subnet {network}/{prefix}"),
-            Self::Name(name) => write!(f, "name {name:?}"),
-        }
-    }
-}
 
 /// A local interface, and the address of it that sockets bind.
 #[derive(Clone, Debug, PartialEq, Eq)]

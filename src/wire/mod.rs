@@ -10,8 +10,6 @@ pub(crate) mod control;
 pub(crate) mod frame;
 pub(crate) mod locator;
 pub(crate) mod packet;
-pub(crate) mod locator;
-pub(crate) mod packet;
 
 use thiserror::Error;
 

@@ -1,0 +1,455 @@
+//! The conductor: the one slow-path thread of an instance. Layer: engine.
+//!
+//! It moves discovery's datagrams, keeps matches up to date, and looks after publications that are
+//! active: tails nobody follows up, heartbeats, silent receivers. It never runs user callbacks and
+//! never waits for a poller.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::matching::{LocalPublisher, LocalSubscriber, Matching};
+use super::poller::{PollerHandle, RingLost};
+use super::publication::{Attention, Publication};
+use super::request_processor::RequestProcessor;
+use super::responses::Responses;
+use super::send_socket::SendSocket;
+use crate::counters::{Counter, Counters};
+use crate::discovery::event::{self, PeerInfo};
+use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::listener::{DownReason, Event, Peer};
+use crate::time::{Clock, Timestamp};
+use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
+use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
+
+/// Pause between two looks at active publications: the bound on how long a tail that nobody follows
+/// up can wait, scheduling apart.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// How often dead readers and writers of rings are looked for.
+const RECLAIM_INTERVAL: Duration = Duration::from_millis(100);
+/// The conductor looks around at least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Commands that may wait.
+const MAX_COMMANDS: usize = 16 * 1024;
+/// Datagrams read from one socket, or sent, before the rest of the cycle gets its turn.
+const BURST: usize = 256;
+/// A publication that is not needed any more is kept this long to deliver what it still holds.
+const LINGER: Duration = Duration::from_secs(1);
+/// A goodbye is not repeated later, so it is said more than once.
+const GOODBYES: usize = 2;
+
+const WAKE: Token = Token(0);
+const CONTROL: Token = Token(1);
+const GROUP: Token = Token(2);
+
+/// What the conductor is told to do.
+pub(crate) enum Command {
+    Publish {
+        advert: Advert,
+        publisher: LocalPublisher,
+        reply: Sender<Result<(), AdvertiseError>>,
+    },
+    Unpublish(TopicHash),
+    Subscribe {
+        advert: Advert,
+        subscriber: LocalSubscriber,
+        reply: Sender<Result<(), AdvertiseError>>,
+    },
+    Unsubscribe(TopicHash),
+    AddPublication(Arc<Publication>),
+    RemovePublication(Arc<Publication>),
+    AddSendSocket(Arc<SendSocket>),
+    RingLost(SessionId),
+    Peers(Sender<Vec<Peer>>),
+    Stop,
+}
+
+/// How others talk to the conductor.
+pub(crate) struct ConductorLink {
+    commands: Sender<Command>,
+    waker: Waker,
+}
+
+impl ConductorLink {
+    /// Gives a command. A conductor that is gone has nothing left to do.
+    pub(crate) fn submit(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn add_publication(&self, publication: &Arc<Publication>) {
+        self.submit(Command::AddPublication(Arc::clone(publication)));
+    }
+
+    pub(crate) fn remove_publication(&self, publication: &Arc<Publication>) {
+        // Not `submit`: the conductor itself calls this when a requester goes down.
+        let _ = self.commands.try_send(Command::RemovePublication(Arc::clone(publication)));
+    }
+}
+
+impl Attention for ConductorLink {
+    fn wake(&self) {
+        // Fails only when the conductor is gone.
+        let _ = self.waker.wake();
+    }
+}
+
+impl RingLost for ConductorLink {
+    fn ring_lost(&self, session: SessionId) {
+        self.submit(Command::RingLost(session));
+    }
+}
+
+/// The sockets of discovery.
+pub(crate) struct DiscoverySockets {
+    /// Everything is sent from here, to the group as well.
+    pub(crate) control: UdpSocket,
+    pub(crate) group: UdpSocket,
+    pub(crate) group_address: Destination,
+}
+
+/// A link and the queue behind it, made before the threads that use them.
+pub(crate) struct Mailroom {
+    pub(crate) link: Arc<ConductorLink>,
+    queue: Receiver<Command>,
+    poll: Poll,
+}
+
+impl Mailroom {
+    /// # Errors
+    ///
+    /// What the operating system says when it gives no epoll instance.
+    pub(crate) fn open() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
+        Ok(Self { link: Arc::new(ConductorLink { commands, waker }), queue, poll })
+    }
+}
+
+/// What the conductor needs from its instance.
+pub(crate) struct ConductorParts {
+    pub(crate) instance: InstanceId,
+    pub(crate) discovery: Discovery,
+    pub(crate) sockets: DiscoverySockets,
+    pub(crate) matching: super::matching::MatchingParts,
+    pub(crate) pollers: Vec<PollerHandle>,
+    pub(crate) requests: Arc<RequestProcessor>,
+    pub(crate) responses: Arc<Responses>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+}
+
+/// Starts the conductor's thread.
+///
+/// # Errors
+///
+/// What the operating system says when a socket cannot be polled or it gives no thread.
+pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<JoinHandle<()>> {
+    let registry = mailroom.poll.registry();
+    registry.register(&mut &parts.sockets.control, CONTROL, Interest::READABLE)?;
+    registry.register(&mut &parts.sockets.group, GROUP, Interest::READABLE)?;
+    let conductor = Conductor {
+        queue: mailroom.queue,
+        poll: mailroom.poll,
+        events: Events::with_capacity(16),
+        matching: Matching::new(parts.matching),
+        instance: parts.instance,
+        discovery: parts.discovery,
+        sockets: parts.sockets,
+        pollers: parts.pollers,
+        requests: parts.requests,
+        responses: parts.responses,
+        counters: parts.counters,
+        clock: parts.clock,
+        counted: DiscoveryCounters::default(),
+        own: HashMap::new(),
+        publications: Vec::new(),
+        leaving: Vec::new(),
+        send_sockets: Vec::new(),
+        buffer: ReceiveBuffer::new(),
+        outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
+        reclaimed_at: Timestamp::default(),
+        busy: false,
+    };
+    thread::Builder::new().name("vega-conductor".to_owned()).spawn(move || conductor.run())
+}
+
+struct Conductor {
+    queue: Receiver<Command>,
+    poll: Poll,
+    events: Events,
+    instance: InstanceId,
+    discovery: Discovery,
+    sockets: DiscoverySockets,
+    matching: Matching,
+    pollers: Vec<PollerHandle>,
+    requests: Arc<RequestProcessor>,
+    responses: Arc<Responses>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    counted: DiscoveryCounters,
+    /// Adverts of this instance.
+    own: HashMap<(TopicHash, AdvertKind), (AdvertKey, Arc<Advert>)>,
+    publications: Vec<Arc<Publication>>,
+    /// Publications that are done once they are drained, or at the given time.
+    leaving: Vec<(Arc<Publication>, Timestamp)>,
+    send_sockets: Vec<Arc<SendSocket>>,
+    buffer: ReceiveBuffer,
+    outgoing: Vec<u8>,
+    reclaimed_at: Timestamp,
+    /// Something was left for the next cycle.
+    busy: bool,
+}
+
+impl Conductor {
+    fn run(mut self) {
+        loop {
+            self.wait();
+            self.busy = false;
+            let now = self.clock.now();
+            self.receive(now);
+            if self.take_commands(now) {
+                break;
+            }
+            self.discovery.handle_timeout(now);
+            self.take_events(now);
+            self.transmit(now);
+            self.matching.service(now);
+            self.service_publications(now);
+            if self.matching.has_rings() && now.since(self.reclaimed_at) >= RECLAIM_INTERVAL {
+                self.reclaimed_at = now;
+                self.matching.reclaim(now);
+            }
+            self.count();
+        }
+        self.leave();
+    }
+
+    fn wait(&mut self) {
+        let now = self.clock.now();
+        let deadline = self.discovery.next_deadline().min(self.matching.next_deadline());
+        let mut timeout = deadline.since(now).min(LONGEST_WAIT);
+        if self.matching.has_rings() {
+            timeout = timeout.min(RECLAIM_INTERVAL);
+        }
+        if !self.leaving.is_empty()
+            || self.publications.iter().any(|publication| publication.is_active())
+        {
+            timeout = timeout.min(TICK);
+        }
+        if self.busy {
+            timeout = Duration::ZERO;
+        }
+        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "polling failed");
+        }
+    }
+
+    /// Reads both sockets; what is left after a burst is read in the next cycle.
+    fn receive(&mut self, now: Timestamp) {
+        for socket in [&self.sockets.control, &self.sockets.group] {
+            for count in 0..=BURST {
+                let received = match socket.recv(&mut self.buffer) {
+                    Ok(Some(received)) => received,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::debug!(%error, "receive failed");
+                        break;
+                    }
+                };
+                let source = received.source();
+                for datagram in received.segments() {
+                    // Counted there; nothing else is to be done about it.
+                    let _ = self.discovery.handle_datagram(now, source, datagram);
+                }
+                self.busy |= count == BURST;
+            }
+        }
+    }
+
+    /// True when the conductor is to stop.
+    fn take_commands(&mut self, now: Timestamp) -> bool {
+        while let Ok(command) = self.queue.try_recv() {
+            match command {
+                Command::Publish { advert, publisher, reply } => {
+                    let result = self.advertise(advert, now, |matching| {
+                        matching.add_publisher(publisher, now);
+                    });
+                    // Nobody waits any more when the instance was closed meanwhile.
+                    let _ = reply.send(result);
+                }
+                Command::Subscribe { advert, subscriber, reply } => {
+                    let result = self.advertise(advert, now, |matching| {
+                        matching.add_subscriber(subscriber, now);
+                    });
+                    let _ = reply.send(result);
+                }
+                Command::Unpublish(hash) => {
+                    self.matching.remove_publisher(hash);
+                    self.withdraw(hash, AdvertKind::Publisher);
+                }
+                Command::Unsubscribe(hash) => {
+                    self.matching.remove_subscriber(hash);
+                    self.withdraw(hash, AdvertKind::Subscriber);
+                }
+                Command::AddPublication(publication) => self.publications.push(publication),
+                Command::RemovePublication(publication) => {
+                    self.publications.retain(|known| !Arc::ptr_eq(known, &publication));
+                    self.leaving.push((publication, now + LINGER));
+                }
+                Command::AddSendSocket(socket) => self.send_sockets.push(socket),
+                Command::RingLost(session) => self.matching.ring_lost(session, now),
+                Command::Peers(reply) => {
+                    let peers = self.discovery.peers().map(peer).collect();
+                    let _ = reply.send(peers);
+                }
+                Command::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn advertise(
+        &mut self,
+        advert: Advert,
+        now: Timestamp,
+        add: impl FnOnce(&mut Matching),
+    ) -> Result<(), AdvertiseError> {
+        let key = self.discovery.advertise(advert.clone())?;
+        let advert = Arc::new(advert);
+        add(&mut self.matching);
+        self.own.insert((advert.hash, advert.kind), (key, Arc::clone(&advert)));
+        self.matching.advertised(self.instance, &advert, now);
+        Ok(())
+    }
+
+    fn withdraw(&mut self, hash: TopicHash, kind: AdvertKind) {
+        if let Some((key, advert)) = self.own.remove(&(hash, kind)) {
+            self.discovery.withdraw(key);
+            self.matching.withdrawn(self.instance, &advert);
+        }
+    }
+
+    fn take_events(&mut self, now: Timestamp) {
+        while let Some(event) = self.discovery.poll_event() {
+            match event {
+                event::Event::InstanceUp(info) => {
+                    self.responses.learn(info.instance, info.responses.address);
+                    self.matching.instance_up(info.instance, info.host);
+                    self.requests.tell(Event::InstanceUp(peer(&info)));
+                }
+                event::Event::InstanceDown { peer: info, reason } => {
+                    self.responses.forget(info.instance);
+                    self.matching.instance_down(info.instance, &self.pollers);
+                    let reason = match reason {
+                        event::DownReason::Goodbye => DownReason::Goodbye,
+                        event::DownReason::Expired => DownReason::Expired,
+                    };
+                    self.requests.tell(Event::InstanceDown(peer(&info), reason));
+                }
+                event::Event::Advertised { instance, advert, .. } => {
+                    self.matching.advertised(instance, &advert, now);
+                }
+                event::Event::Withdrawn { instance, advert, .. } => {
+                    self.matching.withdrawn(instance, &advert);
+                }
+                event::Event::TopicCollision { instance, held, refused, .. } => {
+                    self.counters.add(Counter::TopicConflicts, 1);
+                    tracing::warn!(%instance, %held, %refused, "two topics have the same hash");
+                    let reason = "another topic with the same hash";
+                    self.requests.tell(Event::TopicConflict(held, instance, reason));
+                }
+                event::Event::Overflow(limit) => {
+                    tracing::warn!(?limit, "discovery holds as much as it may");
+                }
+                event::Event::DuplicateIdentity { source } => {
+                    tracing::error!(%source, "somebody else uses the identity of this instance");
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Timestamp) {
+        for _ in 0..BURST {
+            let Some(target) = self.discovery.poll_transmit(now, &mut self.outgoing) else { return };
+            self.send(target);
+        }
+        self.busy = true;
+    }
+
+    fn send(&self, target: Target) {
+        let unicast;
+        let destination = match target {
+            Target::Group => &self.sockets.group_address,
+            Target::Unicast(address) => {
+                unicast = Destination::from(address);
+                &unicast
+            }
+        };
+        let bytes = &self.outgoing;
+        if let Err(error) = self.sockets.control.send_run(Some(destination), bytes, bytes.len()) {
+            // Discovery repeats what matters.
+            self.counters.add(Counter::SendErrors, 1);
+            tracing::debug!(%error, ?target, "a discovery datagram was not sent");
+        }
+    }
+
+    fn service_publications(&mut self, now: Timestamp) {
+        let active = self.publications.iter().any(|publication| publication.is_active());
+        if !active && self.leaving.is_empty() {
+            return;
+        }
+        for socket in &self.send_sockets {
+            socket.read_feedback();
+        }
+        for publication in &self.publications {
+            publication.service(now);
+        }
+        self.leaving.retain(|(publication, until)| {
+            publication.service(now);
+            publication.is_active() && now < *until
+        });
+    }
+
+    /// Adds what discovery has counted since the last time.
+    fn count(&mut self) {
+        let (now, before) = (self.discovery.counters(), self.counted);
+        self.counted = now;
+        let counters = &self.counters;
+        counters.add(Counter::DiscoverySent, now.packets_sent - before.packets_sent);
+        counters.add(Counter::DiscoveryBytesSent, now.bytes_sent - before.bytes_sent);
+        counters.add(Counter::DiscoveryReceived, now.packets_received - before.packets_received);
+        counters.add(Counter::Malformed, now.malformed - before.malformed);
+    }
+
+    /// Sends what is still held, and says goodbye.
+    fn leave(mut self) {
+        for publication in self.publications.iter().chain(self.leaving.iter().map(|(one, _)| one)) {
+            publication.flush();
+        }
+        self.discovery.goodbye(&mut self.outgoing);
+        for _ in 0..GOODBYES {
+            self.send(Target::Group);
+        }
+        self.count();
+    }
+}
+
+fn peer(info: &PeerInfo) -> Peer {
+    Peer {
+        id: info.instance,
+        name: Arc::clone(&info.name),
+        control: info.control.address,
+        responses: info.responses.address,
+    }
+}
