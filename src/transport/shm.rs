@@ -43,7 +43,9 @@
 //! still grows only as its ring is used, and a ring that is in use touches all of it in one lap.
 
 mod mapped;
+// Elsewhere there are no locks that would do, and every file is refused: see `sys/files.rs`.
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 pub(crate) use mapped::{LockByte, MappedFile};
@@ -354,19 +356,23 @@ fn check_private(path: &Path, found: &fs::Metadata, allowed: u32) -> Result<(), 
     Ok(())
 }
 
-/// See "Creating against removing" above: the order of these steps is the argument.
 fn remove_if_stale(path: &Path) -> Result<bool, ShmError> {
+    remove_opened(path, &open_private(path)?)
+}
+
+/// See "Creating against removing" above: the order of these steps is the argument. By now `path`
+/// may lead to another file than the one that was opened.
+fn remove_opened(path: &Path, file: &File) -> Result<bool, ShmError> {
     let writer = LockByte::WRITER.offset();
-    let file = open_private(path)?;
     // Asking first keeps us from locking, even for a moment, the file of a living writer.
-    if sys::is_locked_by_other(&file, writer).map_err(io_error("inspect the lock of", path))?
-        || !sys::lock_byte(&file, writer).map_err(io_error("lock", path))?
+    if sys::is_locked_by_other(file, writer).map_err(io_error("inspect the lock of", path))?
+        || !sys::lock_byte(file, writer).map_err(io_error("lock", path))?
     {
         return Ok(false);
     }
-    let is_removed = mapped::is_name_of(path, &file) && fs::remove_file(path).is_ok();
+    let is_removed = mapped::is_name_of(path, file) && fs::remove_file(path).is_ok();
     // Released by hand, for the reason given at `MappedFile`.
-    let _ = sys::unlock_all(&file);
+    let _ = sys::unlock_all(file);
     Ok(is_removed)
 }
 

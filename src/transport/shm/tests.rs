@@ -5,7 +5,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
@@ -166,7 +166,7 @@ fn child_that_locks_and_waits_to_be_killed() {
     let _own = directory.create("of-the-child", 4096).unwrap();
     println!("{CHILD_SAYS}");
     // Ends with the parent, should it die before it kills.
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let _ = io::stdin().read_to_end(&mut Vec::new());
 }
 
 #[test]
@@ -259,41 +259,64 @@ fn a_creator_notices_that_its_temporary_was_taken_for_stale() {
 }
 
 #[test]
+fn a_remover_that_comes_late_spares_the_successor() {
+    let (_parent, directory) = directory();
+    let path = directory.path().join("ring");
+    drop(directory.create("ring", 4096).unwrap());
+    let opened_by_the_late_one = open_private(&path).unwrap();
+    assert!(directory.remove("ring").unwrap());
+    let successor = directory.create("ring", 4096).unwrap();
+    assert!(!remove_opened(&path, &opened_by_the_late_one).unwrap());
+    assert!(mapped::is_name_of(&path, &open_private(successor.path()).unwrap()));
+}
+
+#[test]
 fn creators_and_removers_do_not_disturb_each_other() {
     const CREATORS: usize = 2;
-    const FILES: usize = 200;
+    const FILES: usize = 100;
     let (_parent, directory) = directory();
+    let sweeps = AtomicUsize::new(0);
     let is_done = AtomicBool::new(false);
-    thread::scope(|scope| {
+    // Two more, because one may be under way that has read the directory already.
+    let await_a_sweep = || {
+        let seen = sweeps.load(Ordering::Acquire);
+        while sweeps.load(Ordering::Acquire) < seen + 2 && !is_done.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    };
+    let create_all = |creator: usize| {
+        (0..FILES).try_for_each(|index| {
+            let ring = directory.create(&format!("{creator}-{index}"), 4096)?;
+            await_a_sweep();
+            open_private(ring.path())?;
+            // Every other file is abandoned under its real name.
+            if index % 2 == 0 { ring.unlink() } else { Ok(()) }
+                .map_err(io_error("unlink", ring.path()))
+        })
+    };
+    let removed = thread::scope(|scope| {
         let remover = scope.spawn(|| {
             let mut removed = 0;
             while !is_done.load(Ordering::Acquire) {
                 removed += directory.remove_stale(|_| true);
+                sweeps.fetch_add(1, Ordering::Release);
             }
             removed + directory.remove_stale(|_| true)
         });
         let creators: Vec<_> = (0..CREATORS)
             .map(|creator| {
-                let directory = &directory;
-                scope.spawn(move || {
-                    (0..FILES).try_for_each(|index| {
-                        let ring = directory.create(&format!("{creator}-{index}"), 4096)?;
-                        assert!(mapped::is_name_of(ring.path(), &open_private(ring.path())?));
-                        // Every other file is abandoned under its real name.
-                        if index % 2 == 0 { ring.unlink() } else { Ok(()) }
-                            .map_err(io_error("unlink", ring.path()))
-                    })
-                })
+                let create_all = &create_all;
+                scope.spawn(move || create_all(creator))
             })
             .collect();
         let results: Vec<_> = creators.into_iter().map(|creator| creator.join()).collect();
         is_done.store(true, Ordering::Release);
-        let removed = remover.join().unwrap();
         for result in results {
             result.unwrap().unwrap();
         }
-        // Temporaries that the remover won count as well.
-        assert!(removed >= CREATORS * FILES / 2);
+        remover.join().unwrap()
     });
+    // Temporaries that the remover won count as well.
+    assert!(removed >= CREATORS * FILES / 2);
     assert!(names(&directory).is_empty());
 }

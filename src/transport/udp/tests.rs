@@ -291,7 +291,7 @@ fn run_limits_follow_from_the_packet_size() {
     }
 }
 
-/// Loopback has an MTU of 64 KiB less or more; two segments of this size exceed no limit of a run.
+/// A packet larger than the MTU of the interface is more than segmentation takes on.
 #[test]
 fn the_largest_packet_and_the_largest_run_arrive() {
     for way in WAYS {
@@ -399,7 +399,9 @@ fn only_exhaustion_is_back_pressure() {
 fn a_receive_buffer_of_usual_size_is_granted_in_full() {
     let options = SocketOptions { receive_buffer_bytes: 64 * 1024, ..Way::Segmented.options() };
     let socket = UdpSocket::bind_unicast(&loopback(), [0], &options).unwrap();
-    assert_eq!(socket.receive_buffer_bytes(), 64 * 1024);
+    if cfg!(target_os = "linux") {
+        assert_eq!(socket.receive_buffer_bytes(), 64 * 1024);
+    }
     let options = SocketOptions {
         receive_buffer_bytes: usize::MAX,
         send_buffer_bytes: usize::MAX,
