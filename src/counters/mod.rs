@@ -4,7 +4,10 @@
 //! batch, never per message.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident => $label:literal, $unit:literal;)+) => {
@@ -118,11 +121,44 @@ struct Line(AtomicU64);
 #[derive(Debug)]
 pub(crate) struct Counters {
     values: Vec<Line>,
+    /// Counts with a single writer each, see [`OwnCount`].
+    own: Mutex<Vec<(Counter, Arc<AtomicU64>)>>,
+}
+
+/// A share of a counter that only one thread at a time adds to: without a locked instruction, for
+/// what happens with every message. It is added to the counter for good when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnCount {
+    counter: Counter,
+    value: Arc<AtomicU64>,
+    counters: Arc<Counters>,
+}
+
+impl OwnCount {
+    #[inline]
+    pub(crate) fn increment(&mut self) {
+        self.value.store(self.value.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OwnCount {
+    fn drop(&mut self) {
+        let mut own = self.counters.own.lock();
+        own.retain(|(_, value)| !Arc::ptr_eq(value, &self.value));
+        self.counters.add(self.counter, self.value.load(Ordering::Relaxed));
+    }
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self { values: Counter::ALL.iter().map(|_| Line::default()).collect() }
+        Self { values: Counter::ALL.iter().map(|_| Line::default()).collect(), own: Mutex::default() }
+    }
+
+    /// A share of `counter` for a single writer.
+    pub(crate) fn own(self: &Arc<Self>, counter: Counter) -> OwnCount {
+        let value = Arc::new(AtomicU64::new(0));
+        self.own.lock().push((counter, Arc::clone(&value)));
+        OwnCount { counter, value, counters: Arc::clone(self) }
     }
 
     /// Adds without ordering: counters say how many, not when.
@@ -134,7 +170,10 @@ impl Counters {
     }
 
     pub(crate) fn get(&self, counter: Counter) -> u64 {
+        let own = self.own.lock();
+        let shares = own.iter().filter(|(of, _)| *of == counter);
         self.values[counter as usize].0.load(Ordering::Relaxed)
+            + shares.map(|(_, value)| value.load(Ordering::Relaxed)).sum::<u64>()
     }
 
     pub(crate) fn snapshot(&self) -> CounterSnapshot {
@@ -187,6 +226,16 @@ mod tests {
         counters.add(Counter::Malformed, 2);
         counters.add(Counter::Malformed, 3);
         assert_eq!(counters.snapshot().get(Counter::Malformed), 5);
+        let counters = Arc::new(counters);
+        let mut own = counters.own(Counter::MessagesSent);
+        own.increment();
+        own.increment();
+        assert_eq!(counters.get(Counter::MessagesSent), 2);
+        drop(own);
+        assert_eq!(counters.get(Counter::MessagesSent), 2);
+        counters.add(Counter::MessagesSent, u64::MAX - 1);
+        let counters = Counters::new();
+        counters.add(Counter::Malformed, 5);
         assert_eq!(format!("{:?}", counters.snapshot()), r#"{"malformed": 5}"#);
     }
 }

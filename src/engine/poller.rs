@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -98,18 +98,18 @@ impl PollerHandle {
         }
     }
 
-    /// Stops delivery of a topic, and waits until the callback in flight is over: unless this is a
-    /// thread that runs callbacks, where waiting for each other could deadlock.
-    pub(crate) fn unsubscribe(&self, hash: TopicHash, closed: &AtomicBool) {
-        closed.store(true, std::sync::atomic::Ordering::SeqCst);
+    /// Stops delivery of a topic. What is returned disconnects once the callback in flight is over;
+    /// threads that run callbacks get nothing to wait for, because waiting for each other could
+    /// deadlock.
+    pub(crate) fn unsubscribe(&self, hash: TopicHash, closed: &AtomicBool) -> Option<Receiver<()>> {
+        closed.store(true, Ordering::SeqCst);
         if callback::current_thread(self.instance).is_some() {
             self.submit(Command::Unsubscribe { hash, done: None });
-            return;
+            return None;
         }
         let (done, finished) = crossbeam_channel::bounded(1);
         self.submit(Command::Unsubscribe { hash, done: Some(done) });
-        // An error means that the poller stopped, and with it all delivery.
-        let _ = finished.recv();
+        Some(finished)
     }
 
     fn is_current_thread(&self) -> bool {

@@ -201,6 +201,19 @@ impl Directory {
         Ok(Self { path })
     }
 
+    /// Equal for processes that share this directory: they are on one running system, and see the
+    /// same file system.
+    pub(crate) fn identity(&self) -> u64 {
+        // Systems without this file have one kernel per machine just as well; there, the directory
+        // alone has to tell.
+        let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let place = fs::metadata(&self.path).map_or((0, 0), |found| (found.dev(), found.ino()));
+        let mut bytes = boot;
+        bytes.extend_from_slice(&place.0.to_le_bytes());
+        bytes.extend_from_slice(&place.1.to_le_bytes());
+        xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+
     /// Where the files lie.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -182,14 +182,19 @@ impl UdpSocket {
         options: &SocketOptions,
     ) -> Result<Self, OpenError> {
         let socket = create(interface, options)?;
-        let through =
-            sys::native::set_multicast_interface(&socket, interface.address, interface.index);
-        set(interface, "IP_MULTICAST_IF", through)?;
-        // Subscribers on the same host are as good as any others.
-        set(interface, "IP_MULTICAST_LOOP", socket.set_multicast_loop_v4(true))?;
-        set(interface, "IP_MULTICAST_TTL", socket.set_multicast_ttl_v4(ttl.into()))?;
+        send_to_groups(&socket, interface, ttl)?;
         bind(&socket, interface, SocketAddrV4::new(interface.address, 0))?;
         finish(socket, interface, options)
+    }
+
+    /// Lets a bound socket send to multicast groups through an interface, like one that
+    /// [`UdpSocket::open_sender`] opens.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn send_to_groups(&self, interface: &Interface, ttl: u8) -> Result<(), OpenError> {
+        send_to_groups(&self.socket, interface, ttl)
     }
 
     /// Opens a socket that sends to one unicast destination, cheaper than one that must look up the
@@ -212,6 +217,15 @@ impl UdpSocket {
         })?;
         finish(socket, interface, options)
     }
+}
+
+fn send_to_groups(socket: &Socket, interface: &Interface, ttl: u8) -> Result<(), OpenError> {
+    let through =
+        sys::native::set_multicast_interface(socket, interface.address, interface.index);
+    set(interface, "IP_MULTICAST_IF", through)?;
+    // Subscribers on the same host are as good as any others.
+    set(interface, "IP_MULTICAST_LOOP", socket.set_multicast_loop_v4(true))?;
+    set(interface, "IP_MULTICAST_TTL", socket.set_multicast_ttl_v4(ttl.into()))
 }
 
 /// A socket with everything that does not depend on where it is bound. The buffers come before the

@@ -1,0 +1,316 @@
+//! Starting an instance: sockets first, then threads. Layer: engine. Runs on the thread of whoever
+//! builds the instance; what was started is stopped again when a later step fails.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use super::conductor::{self, Command as ConductorCommand, ConductorParts, DiscoverySockets, Mailroom};
+use super::endpoint::{EndpointId, SocketEndpoint};
+use super::matching::{MatchingParts, RING_SUFFIX};
+use super::poller::{self, Command, PollerHandle, PollerParts, RingLost};
+use super::request_processor::RequestProcessor;
+use super::responses::{Responses, ResponsesParts};
+use super::send_socket::SendSocket;
+use super::topics::Topics;
+use super::{Engine, Threads};
+use crate::config::{Config, InterfaceSpec};
+use crate::counters::{Counter, Counters};
+use crate::discovery::{Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
+use crate::id::InstanceId;
+use crate::listener::{InstanceListener, Respond};
+use crate::protocol::receiver::ReceiveSettings;
+use crate::ring::Layout;
+use crate::time::Clock;
+use crate::transport::accept_barriers;
+use crate::transport::interface::{Interface, InterfaceError, resolve};
+use crate::transport::shm::Directory;
+use crate::transport::udp::{Destination, OpenError, SocketOptions, UdpSocket};
+use crate::wire::locator::Locator;
+
+/// Receive buffer asked for per data socket: four windows of the default size, as much as systems
+/// grant that were tuned for multicast. Windows shrink to what is granted.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// Send buffer: some dozens of the longest runs.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+/// Sockets for data ask for this much.
+pub(super) const SOCKET_OPTIONS: SocketOptions = SocketOptions {
+    receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+    send_buffer_bytes: SEND_BUFFER_BYTES,
+    force_portable: false,
+};
+
+/// Why an instance did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum StartError {
+    #[error("[{section}] interface")]
+    Interface { section: &'static str, source: InterfaceError },
+    #[error("[{section}] socket")]
+    Socket { section: &'static str, source: OpenError },
+    #[error("the operating system gives no thread or no poll instance")]
+    Thread(#[from] io::Error),
+}
+
+fn interface(section: &'static str, spec: &InterfaceSpec) -> Result<Interface, StartError> {
+    resolve(spec).map_err(|source| StartError::Interface { section, source })
+}
+
+fn opened<T>(section: &'static str, result: Result<T, OpenError>) -> Result<T, StartError> {
+    result.map_err(|source| StartError::Socket { section, source })
+}
+
+/// Everything that is opened before the first thread starts.
+struct Opened {
+    responses: UdpSocket,
+    respond: Arc<SendSocket>,
+    responds_on_loopback: bool,
+    discovery: DiscoverySockets,
+    wakes: Vec<UdpSocket>,
+    wake: Arc<UdpSocket>,
+    feedback: Vec<Arc<UdpSocket>>,
+}
+
+impl Opened {
+    fn open(id: InstanceId, config: &Config, counters: &Arc<Counters>) -> Result<Self, StartError> {
+        let options = &SOCKET_OPTIONS;
+        let responses_at = interface("responses", &config.responses.interface)?;
+        let ports = config.responses.ports;
+        let preferred = config.responses.preferred_port(id);
+        let responses = opened(
+            "responses",
+            UdpSocket::bind_unicast(&responses_at, ports.candidates(preferred), options),
+        )?;
+        let respond = opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?;
+        let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
+        let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, options));
+        let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
+        // Statuses for multicast senders go out through the response interface of each poller's
+        // instance: unicast, to the address that the data came from.
+        let feedback = config
+            .pollers
+            .iter()
+            .map(|_| Ok(Arc::new(opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?)))
+            .collect::<Result<_, StartError>>()?;
+        Ok(Self {
+            responses,
+            respond: Arc::new(SendSocket::new(respond, Arc::clone(counters))),
+            responds_on_loopback: responses_at.is_loopback,
+            discovery: open_discovery(id, config)?,
+            wakes,
+            wake: Arc::new(wake()?),
+            feedback,
+        })
+    }
+}
+
+fn open_discovery(id: InstanceId, config: &Config) -> Result<DiscoverySockets, StartError> {
+    let discovery = &config.discovery;
+    let at = interface("discovery", &discovery.interface)?;
+    let group = UdpSocket::bind_multicast(&at, discovery.address, discovery.port, &SOCKET_OPTIONS);
+    let group = opened("discovery", group)?;
+    let control_at = interface("control", &config.control.interface)?;
+    let ports = config.control.ports.candidates(config.control.preferred_port(id));
+    let control = UdpSocket::bind_unicast(&control_at, ports, &SOCKET_OPTIONS);
+    let control = opened("control", control)?;
+    opened("discovery", control.send_to_groups(&at, discovery.ttl))?;
+    let group_address = SocketAddr::from((discovery.address, discovery.port));
+    Ok(DiscoverySockets { control, group, group_address: Destination::from(group_address) })
+}
+
+impl Engine {
+    /// Opens the sockets and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running.
+    pub(crate) fn start(
+        name: &str,
+        config: Config,
+        listener: Box<dyn InstanceListener>,
+    ) -> Result<Arc<Self>, StartError> {
+        let id = InstanceId::random();
+        let clock = Clock::start();
+        let counters = Arc::new(Counters::new());
+        let opened = Opened::open(id, &config, &counters)?;
+        let mailroom = Mailroom::open()?;
+        accept_barriers();
+
+        let directory = Directory::open(config.ipc.directory.as_deref());
+        if let Ok(directory) = &directory {
+            let removed = directory.remove_stale(|name| name.ends_with(RING_SUFFIX));
+            counters.add(Counter::RingsReclaimed, removed as u64);
+        }
+        let responses_at = Locator {
+            address: opened.responses.local_address().into(),
+            stream: config.responses.stream(id),
+        };
+        let requests = Arc::new(RequestProcessor::new(
+            id,
+            config.limits.max_open_requests,
+            Arc::clone(&counters),
+            clock,
+        ));
+        let link = Arc::clone(&mailroom.link);
+        let responses = Arc::new(Responses::new(ResponsesParts {
+            instance: id,
+            config: config.responses.clone(),
+            max_message_bytes: config.limits.max_message_bytes,
+            max_requesters: config.limits.max_peers,
+            socket: Arc::clone(&opened.respond),
+            on_loopback: opened.responds_on_loopback,
+            link: Arc::clone(&link),
+            counters: Arc::clone(&counters),
+            clock,
+        }));
+        link.submit(ConductorCommand::AddSendSocket(Arc::clone(&opened.respond)));
+
+        let mut engine = Self {
+            id,
+            name: Arc::from(name),
+            counters,
+            requests,
+            responses_at,
+            responses,
+            conductor: link,
+            pollers: Vec::new(),
+            topics: Mutex::new(Topics::default()),
+            directory,
+            wake: opened.wake,
+            clock,
+            closed: AtomicBool::new(false),
+            threads: Mutex::new(Threads::default()),
+            config,
+        };
+        // From here on, dropping the engine stops what runs.
+        engine.start_requests(listener)?;
+        engine.start_pollers(opened.wakes, &opened.feedback)?;
+        engine.add_response_endpoint(opened.responses);
+        engine.start_conductor(mailroom, opened.discovery)?;
+        Ok(Arc::new(engine))
+    }
+
+    fn start_requests(&self, listener: Box<dyn InstanceListener>) -> Result<(), StartError> {
+        let thread = self.requests.start(listener)?;
+        self.threads.lock().requests = Some(thread);
+        Ok(())
+    }
+
+    fn start_pollers(
+        &mut self,
+        wakes: Vec<UdpSocket>,
+        feedback: &[Arc<UdpSocket>],
+    ) -> Result<(), StartError> {
+        for (index, ring_wake) in wakes.into_iter().enumerate() {
+            let parts = PollerParts {
+                instance: self.id,
+                counters: Arc::clone(&self.counters),
+                requests: Arc::clone(&self.requests),
+                responder: Arc::clone(&self.responses) as Arc<dyn Respond>,
+                ring_lost: Arc::clone(&self.conductor) as Arc<dyn RingLost>,
+                feedback: Arc::clone(&feedback[index]),
+                ring_wake,
+                clock: self.clock,
+            };
+            let (handle, thread) = poller::start(index, &self.config.pollers[index], parts)?;
+            self.pollers.push(handle);
+            self.threads.lock().pollers.push(thread);
+        }
+        Ok(())
+    }
+
+    fn add_response_endpoint(&self, socket: UdpSocket) {
+        let responses = &self.config.responses;
+        let layout = Layout::for_window(responses.packet_bytes, responses.window_bytes);
+        let settings = self.receive_settings(layout, responses.window_bytes, &socket);
+        let mut endpoint = SocketEndpoint::new(EndpointId::RESPONSES, socket, self.id, settings);
+        endpoint.add_stream(self.responses_at.stream);
+        self.pollers[responses.poller].submit(Command::AddSocket(Box::new(endpoint)));
+    }
+
+    /// What a receiver may promise to senders: no more than half of what its socket holds, because
+    /// small packets take more of the kernel's memory than they carry.
+    pub(super) fn receive_settings(
+        &self,
+        layout: Layout,
+        window_bytes: usize,
+        socket: &UdpSocket,
+    ) -> ReceiveSettings {
+        let granted = socket.receive_buffer_bytes() / (2 * layout.packet_bytes);
+        let granted = u32::try_from(granted).unwrap_or(u32::MAX).max(MIN_WINDOW_PACKETS);
+        let wanted = layout.window_packets(window_bytes);
+        if granted < wanted {
+            tracing::warn!(
+                granted_bytes = socket.receive_buffer_bytes(),
+                wanted_bytes = 2 * window_bytes,
+                "the system limits socket buffers, windows are smaller than configured: raise \
+                 net.core.rmem_max"
+            );
+        }
+        ReceiveSettings {
+            window_packets: wanted.min(granted),
+            max_message_bytes: self.config.limits.max_message_bytes + MAX_PREFIX_BYTES,
+        }
+    }
+
+    fn start_conductor(
+        &self,
+        mailroom: Mailroom,
+        sockets: DiscoverySockets,
+    ) -> Result<(), StartError> {
+        let config = &self.config.discovery;
+        let control = sockets.control.local_address();
+        let directory = self.directory.as_ref().ok().cloned();
+        let host = directory.as_ref().map_or(0, Directory::identity);
+        let identity = Identity {
+            instance: self.id,
+            name: Arc::clone(&self.name),
+            control: Locator { address: control.into(), stream: 0 },
+            responses: self.responses_at,
+            host,
+        };
+        let settings = Settings {
+            refresh: config.refresh,
+            timeout: config.timeout,
+            max_peers: self.config.limits.max_peers,
+            max_adverts_per_peer: MAX_ADVERTS_PER_PEER,
+            max_adverts: MAX_ADVERTS,
+        };
+        let seed = self.id.as_uuid().as_u64_pair().0;
+        let parts = ConductorParts {
+            instance: self.id,
+            discovery: Discovery::new(identity, settings, seed, self.clock.now()),
+            sockets,
+            matching: MatchingParts {
+                own: self.id,
+                host,
+                directory,
+                max_message_bytes: self.config.limits.max_message_bytes + MAX_PREFIX_BYTES,
+                requests: Arc::clone(&self.requests),
+                counters: Arc::clone(&self.counters),
+            },
+            pollers: self.pollers.clone(),
+            requests: Arc::clone(&self.requests),
+            responses: Arc::clone(&self.responses),
+            counters: Arc::clone(&self.counters),
+            clock: self.clock,
+        };
+        self.threads.lock().conductor = Some(conductor::start(mailroom, parts)?);
+        Ok(())
+    }
+
+    pub(super) fn poller(&self, index: usize) -> &PollerHandle {
+        &self.pollers[index]
+    }
+}
+
+/// A window of fewer packets makes each status a stall.
+const MIN_WINDOW_PACKETS: u32 = 16;
+/// What stands before the user's payload in requests and responses counts as part of the message on
+/// the wire, but not against the user's limit.
+const MAX_PREFIX_BYTES: usize = crate::wire::frame::REQUEST_PREFIX_LENGTH;
