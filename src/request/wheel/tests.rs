@@ -1,0 +1,226 @@
+//! The wheel alone: exact ticks at every level, cheap idle stretches, work done ahead.
+
+use super::*;
+use std::time::Duration;
+
+#[derive(Default)]
+struct Stored(Vec<Timer>);
+
+impl Timers for Stored {
+    fn timer(&mut self, index: u32) -> &mut Timer {
+        &mut self.0[index as usize]
+    }
+}
+
+struct Bench {
+    wheel: Wheel,
+    timers: Stored,
+}
+
+impl Bench {
+    fn starting_at(tick: u64) -> Self {
+        Self { wheel: Wheel::new(at(tick)), timers: Stored::default() }
+    }
+
+    fn insert(&mut self, now: Timestamp, deadline: Timestamp) -> u32 {
+        let index = u32::try_from(self.timers.0.len()).unwrap();
+        self.timers.0.push(Timer::new());
+        self.wheel.insert(&mut self.timers, index, now, deadline);
+        index
+    }
+
+    /// One call without a limit: what expires at `now`.
+    fn advance(&mut self, now: Timestamp) -> Vec<u32> {
+        let mut expired = Vec::new();
+        let more =
+            self.wheel.advance(&mut self.timers, now, usize::MAX, |_, index| expired.push(index));
+        assert!(!more);
+        expired
+    }
+
+    /// Goes to sleep until the wheel asks to be called, as a thread would, until something expires.
+    /// Returns what, when, and the number of calls.
+    fn run(&mut self) -> (Vec<u32>, Timestamp, usize) {
+        for calls in 1..=LEVELS as usize + 1 {
+            let now = self.wheel.next_wake().expect("a timer is left");
+            let expired = self.advance(now);
+            if !expired.is_empty() {
+                return (expired, now, calls);
+            }
+            assert!(self.wheel.next_wake() > Some(now), "no progress at {now:?}");
+        }
+        panic!("more calls than levels");
+    }
+
+    fn occupied_slots(&self) -> u32 {
+        self.wheel.occupied.iter().map(|bits| bits.count_ones()).sum()
+    }
+}
+
+fn at(tick: u64) -> Timestamp {
+    Timestamp::from_nanos(tick.saturating_mul(TICK_NANOS))
+}
+
+#[test]
+fn a_timer_expires_at_the_first_tick_that_is_not_before_its_deadline() {
+    for (deadline, tick) in [(0, 0), (1, 1), (TICK_NANOS, 1), (TICK_NANOS + 1, 2)] {
+        let mut bench = Bench::starting_at(0);
+        bench.insert(at(0), Timestamp::from_nanos(deadline));
+        if tick > 0 {
+            let just_before = Timestamp::from_nanos(tick * TICK_NANOS - 1);
+            assert!(bench.advance(just_before).is_empty(), "{deadline} early");
+        }
+        assert_eq!(bench.advance(at(tick)), [0], "{deadline} late");
+    }
+}
+
+#[test]
+fn deadlines_around_the_borders_of_every_level_are_exact() {
+    for level in 0..LEVELS {
+        let width = 1_u64 << shift(level);
+        for start in [0, 1, width - 1, width, 31 * width, 3 * width + 1] {
+            for slots in [1, 2, 31, 32, 33, 62, 63, 64, 65] {
+                for tick in [slots * width - 1, slots * width, slots * width + 1] {
+                    let (start, tick) = (start.min(LAST_TICK - 1), (start + tick).min(LAST_TICK));
+                    let mut bench = Bench::starting_at(start);
+                    bench.insert(at(start), at(tick));
+                    if tick == LAST_TICK {
+                        assert!(bench.advance(Timestamp::NEVER).is_empty());
+                        continue;
+                    }
+                    let (_, expired_at, _) = bench.run();
+                    assert_eq!(expired_at, at(tick.max(start)), "level {level} from {start}");
+                    assert_eq!(bench.occupied_slots(), 0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_distant_timer_costs_at_most_one_wake_up_per_level() {
+    let mut bench = Bench::starting_at(12_345);
+    bench.insert(at(12_345), at(LAST_TICK - 1));
+    let (_, expired_at, calls) = bench.run();
+    assert_eq!(expired_at, at(LAST_TICK - 1));
+    assert!(calls <= LEVELS as usize, "{calls} calls");
+}
+
+#[test]
+fn a_second_costs_three_wake_ups() {
+    let mut bench = Bench::starting_at(1_000_003);
+    let now = at(1_000_003);
+    bench.insert(now, now + Duration::from_secs(1));
+    assert_eq!(bench.run().2, 3);
+}
+
+#[test]
+fn never_comes_after_the_end_of_time() {
+    let mut bench = Bench::starting_at(0);
+    bench.insert(at(0), Timestamp::NEVER);
+    assert!(bench.wheel.next_wake() <= Some(Timestamp::NEVER));
+    assert!(bench.advance(Timestamp::NEVER).is_empty());
+    assert_eq!(bench.wheel.next_wake(), Some(Timestamp::NEVER));
+}
+
+#[test]
+fn a_jump_over_all_levels_expires_everything_in_order_of_time() {
+    let mut bench = Bench::starting_at(7);
+    let ticks = [1 << 40, 8, 1 << 20, 5_000, 40, 1 << 46, 71, 300];
+    for tick in ticks {
+        bench.insert(at(7), at(tick));
+    }
+    let order = bench.advance(Timestamp::NEVER).into_iter().map(|index| ticks[index as usize]);
+    assert!(order.is_sorted());
+    assert_eq!(bench.wheel.next_wake(), None);
+}
+
+#[test]
+fn a_late_call_keeps_the_order_of_timers_that_wait_on_different_levels() {
+    let mut bench = Bench::starting_at(0);
+    let coarse = bench.insert(at(0), at(70));
+    let fine = bench.insert(at(20), at(80));
+    assert_eq!(bench.advance(at(1_000)), [coarse, fine]);
+}
+
+#[test]
+fn inserting_after_an_idle_stretch_starts_from_now() {
+    let mut bench = Bench::starting_at(0);
+    let now = 1 << 36;
+    bench.insert(at(now), at(now + 5));
+    assert_eq!(bench.wheel.next_wake(), Some(at(now + 5)));
+}
+
+#[test]
+fn a_deadline_in_the_past_is_due_at_once() {
+    let mut bench = Bench::starting_at(0);
+    bench.advance(at(1_000));
+    bench.insert(at(900), at(950));
+    assert_eq!(bench.wheel.next_wake(), Some(at(1_000)));
+    assert_eq!(bench.advance(at(1_000)), [0]);
+}
+
+#[test]
+fn time_that_stands_still_or_goes_back_expires_nothing_new() {
+    let mut bench = Bench::starting_at(100);
+    bench.insert(at(100), at(101));
+    for tick in [100, 100, 50, 0] {
+        assert!(bench.advance(at(tick)).is_empty());
+    }
+    assert_eq!(bench.advance(at(101)), [0]);
+    assert!(bench.advance(at(101)).is_empty());
+}
+
+#[test]
+fn a_crowded_slot_is_emptied_ahead_of_its_time_and_delays_nothing() {
+    let mut bench = Bench::starting_at(0);
+    let width = 1 << shift(2);
+    let start = 10 * width;
+    for offset in 0..1_000 {
+        bench.insert(at(0), at(start + offset));
+    }
+    // Called when asked, a whole slot early, it takes many portions to bring the crowd closer.
+    let wake = bench.wheel.next_wake().unwrap();
+    assert_eq!(wake, at(start - width));
+    let due_meanwhile = bench.insert(wake, wake + Duration::from_nanos(TICK_NANOS));
+    let mut expired = Vec::new();
+    let mut portion = |bench: &mut Bench, now| {
+        bench.wheel.advance(&mut bench.timers, now, 10, |_, index| expired.push((index, now)))
+    };
+    assert!(portion(&mut bench, wake));
+    let later = wake + Duration::from_nanos(TICK_NANOS);
+    assert!(portion(&mut bench, later));
+    let mut portions = 2;
+    while portion(&mut bench, later) {
+        portions += 1;
+    }
+    assert!(portions >= 100, "{portions}");
+    // The timer that fell due between two portions did not wait for the rest of the crowd.
+    assert_eq!(expired, [(due_meanwhile, later)]);
+}
+
+#[test]
+fn removal_from_either_end_and_the_middle_keeps_the_list() {
+    for removed in 0..3 {
+        let mut bench = Bench::starting_at(0);
+        for _ in 0..3 {
+            bench.insert(at(0), at(5));
+        }
+        bench.wheel.remove(&mut bench.timers, removed);
+        let left: Vec<_> = (0..3).filter(|index| *index != removed).collect();
+        let mut expired = bench.advance(at(5));
+        expired.sort_unstable();
+        assert_eq!(expired, left);
+        assert_eq!(bench.occupied_slots(), 0);
+    }
+}
+
+#[test]
+fn removing_the_last_timer_leaves_nothing_to_wake_for() {
+    let mut bench = Bench::starting_at(0);
+    for tick in [3, 300, 1 << 30] {
+        let index = bench.insert(at(0), at(tick));
+        bench.wheel.remove(&mut bench.timers, index);
+        assert_eq!(bench.wheel.next_wake(), None);
+    }
+}
