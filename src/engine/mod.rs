@@ -73,7 +73,7 @@ pub(crate) struct Engine {
     threads: Mutex<Threads>,
 }
 
-/// The threads to wait for, in the order in which they are stopped.
+/// The threads to wait for.
 #[derive(Default)]
 struct Threads {
     pollers: Vec<JoinHandle<()>>,
@@ -95,34 +95,45 @@ impl Engine {
         answer.recv().unwrap_or_default()
     }
 
-    /// Stops everything. With `wait`, returns after the callbacks in flight; the second call has
-    /// nothing to do. Not to be called with `wait` from a thread that runs callbacks.
-    pub(crate) fn close(&self, wait: bool) {
-        if !self.closed.swap(true, Ordering::AcqRel) {
-            // The conductor flushes and says goodbye before anything else ends.
-            self.conductor.submit(Command::Stop);
-            self.responses.close();
-            for poller in &self.pollers {
-                poller.submit(poller::Command::Stop);
-            }
-            self.requests.stop();
+    /// Stops everything, and returns after the callbacks in flight. Not to be called from a thread
+    /// that runs callbacks.
+    pub(crate) fn close(&self) {
+        self.stop();
+        let Threads { pollers, requests, .. } = std::mem::take(&mut *self.threads.lock());
+        for thread in pollers.into_iter().chain(requests) {
+            join(thread);
         }
-        if !wait {
+    }
+
+    /// Stops everything, and returns once the goodbye has been said: callbacks in flight are not
+    /// waited for.
+    pub(crate) fn stop(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut threads = self.threads.lock();
-        let Threads { pollers, requests, conductor } = std::mem::take(&mut *threads);
-        for thread in conductor.into_iter().chain(pollers).chain(requests) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the instance panicked");
-            }
+        // The conductor flushes publications before it says goodbye.
+        self.conductor.submit(Command::Stop);
+        self.responses.close();
+        for poller in &self.pollers {
+            poller.submit(poller::Command::Stop);
+        }
+        self.requests.stop();
+        let conductor = self.threads.lock().conductor.take();
+        if let Some(conductor) = conductor {
+            join(conductor);
         }
     }
 }
 
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the instance panicked");
+    }
+}
+
 impl Drop for Engine {
-    /// Does not wait for callbacks: `close` does that.
+    /// Also the way in which a start that fails half-way is undone.
     fn drop(&mut self) {
-        self.close(false);
+        self.stop();
     }
 }

@@ -1,9 +1,9 @@
 //! Open requests: who waits for responses, and until when. Layer: request, above `time` and `id`;
-//! sans-IO. The engine owns one [`RequestTable`] behind a mutex: callers register, the poller of the
-//! responses looks up, the request processor expires.
+//! sans-IO. The engine owns one [`RequestTable`] behind a mutex: callers register, the poller of
+//! the responses looks up, the request processor expires.
 //!
-//! **Completion.** A request is open from [`register`](RequestTable::register) until it is taken out
-//! of the table, which happens exactly once: by [`remove`](RequestTable::remove) (closed by the
+//! **Completion.** A request is open from [`register`](RequestTable::register) until it is taken
+//! out of the table, which happens exactly once: by [`remove`](RequestTable::remove) (closed by the
 //! user), by [`expire`](RequestTable::expire) (timed out) or by [`drain`](RequestTable::drain) (the
 //! instance closes). Whoever takes it out completes it, outside the lock; from then on its id finds
 //! nothing, so a response, a reset or a second close that comes too late has no effect.
@@ -13,6 +13,7 @@
 //! chunks with the number of open requests, never beyond the capacity, and is reused.
 
 mod slab;
+mod vacancy;
 mod wheel;
 
 #[cfg(test)]
@@ -28,6 +29,11 @@ use crate::time::Timestamp;
 
 use slab::{Key, Slab};
 use wheel::{MAX_TIMERS, Timer, Timers, Wheel};
+
+/// The largest capacity of a [`RequestTable`]: 16 times what the engine is built for, and so little
+/// (3 MiB) to reserve for the slots of requests that were never opened that nobody has to care.
+pub(crate) const MAX_CAPACITY: u32 = 1 << 24;
+const _: () = assert!(MAX_CAPACITY <= MAX_TIMERS);
 
 /// Why a request was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -67,10 +73,9 @@ pub(crate) struct RequestTable<T> {
 }
 
 impl<T> RequestTable<T> {
-    /// A table for at most `capacity` open requests; a capacity above 4,294,966,656, the number of
-    /// distinct slots an id can name, counts as that number.
+    /// A table for at most `capacity` open requests, or [`MAX_CAPACITY`] when that is less.
     pub(crate) fn new(capacity: usize, now: Timestamp) -> Self {
-        let capacity = u32::try_from(capacity).unwrap_or(MAX_TIMERS).min(MAX_TIMERS);
+        let capacity = u32::try_from(capacity).map_or(MAX_CAPACITY, |it| it.min(MAX_CAPACITY));
         Self { open: Slab::new(capacity), wheel: Wheel::new(now), capacity }
     }
 
@@ -122,8 +127,9 @@ impl<T> RequestTable<T> {
         self.open.remove(key).map(|open| open.request)
     }
 
-    /// Takes out requests whose deadline has passed and appends them to `out`: never before the
-    /// deadline, and less than a tick (131 µs) after it when called in time.
+    /// Takes out requests whose deadline has passed and appends them to `out`, the earlier tick
+    /// first: never before the deadline, and less than a tick (131 µs) after it when called in
+    /// time.
     ///
     /// Handles at most `limit` requests, those whose timers it only moves closer included, so that
     /// the caller's lock is held for a bounded time. Returns whether there is more to do now, in
@@ -146,10 +152,10 @@ impl<T> RequestTable<T> {
         self.open.get(Key::from(id)).map(|open| &open.request)
     }
 
-    /// When to call [`expire`](Self::expire) next, `None` when no request is open. After an `expire`
-    /// that returned `false` this is later than its `now`. It can be earlier than any deadline (a
-    /// distant one is approached in at most ten steps), never more than a tick later, and
-    /// [`Timestamp::NEVER`] when nothing that is open ever expires.
+    /// When to call [`expire`](Self::expire) next, `None` when no request is open. After an
+    /// `expire` that returned `false` this is later than its `now`. It is always less than a tick
+    /// after the earliest deadline, and can be before it: a distant deadline is approached in
+    /// steps, at most one per level of the wheel. A new or reset request can bring it forward.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.wheel.next_wake()
     }

@@ -1,9 +1,11 @@
 //! Slab with generations: storage for what open requests need, addressed by keys that stop working
 //! the moment their value is removed. Layer: request. Owned by the table that embeds it.
 //!
-//! Slots live in chunks that are never moved or given back, so growing costs one allocation of
-//! [`CHUNK_SLOTS`] slots (a few microseconds, untouched until used) however large the slab already
-//! is, and a slab that has seen its peak allocates nothing more.
+//! Slots live in chunks that are never moved or given back. Growing therefore costs one allocation
+//! of [`CHUNK_SLOTS`] slots, written only as they are used, however large the slab already is; and
+//! a slab that has seen its peak allocates nothing more.
+
+use super::vacancy::VacantSlots;
 
 /// Slots per allocation: 32 KiB for a 32-byte slot, small enough to come from the allocator's heap
 /// rather than from a fresh mapping, large enough that a million slots need only a thousand chunks.
@@ -14,9 +16,6 @@ const CHUNK_BITS: u32 = 10;
 /// valid.
 const FIRST_GENERATION: u32 = 1;
 
-/// End of the chain of vacant slots; never an index, see [`Slab::new`].
-const NO_SLOT: u32 = u32::MAX;
-
 /// Address of a value: a slot, and which of the slot's successive values is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -24,19 +23,20 @@ pub(super) struct Key {
     pub(super) index: u32,
 }
 
+/// Aligned so that a slot never straddles two cache lines: among a million open requests each
+/// visit is a cache miss, and should be only one.
 #[derive(Debug)]
+#[repr(align(32))]
 struct Slot<V> {
     /// Generation of the value inside or, when vacant, of the next one. Changes at removal.
     generation: u32,
-    /// The vacant slot to use after this one; meaningless while occupied.
-    next_vacant: u32,
     value: Option<V>,
 }
 
 /// Values addressed by [`Key`], at most `limit` of them.
 ///
-/// A vacated slot is the first to be used again: with few values alive they stay in few cache
-/// lines. A key repeats only after its slot was reused 2^32 - 1 times.
+/// The lowest vacant slot is the first to be used: few values stay in few cache lines. A key
+/// repeats only after its slot was used 2^32 - 1 times more.
 #[derive(Debug)]
 pub(super) struct Slab<V> {
     chunks: Vec<Vec<Slot<V>>>,
@@ -44,28 +44,28 @@ pub(super) struct Slab<V> {
     created: u32,
     occupied: u32,
     limit: u32,
-    first_vacant: u32,
+    /// Those of the created slots that hold no value.
+    vacant: VacantSlots,
 }
 
 impl<V> Slab<V> {
-    /// Reserves the chunk table (24 bytes per [`CHUNK_SLOTS`] slots) and no slot. A `limit` of
-    /// `u32::MAX` is the largest and makes `u32::MAX - 1` the last index.
+    /// Reserves the tables that grow with the limit (less than 0.2 bytes per slot) and no slot.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             chunks: Vec::with_capacity(limit.div_ceil(CHUNK_SLOTS) as usize),
             created: 0,
             occupied: 0,
             limit,
-            first_vacant: NO_SLOT,
+            vacant: VacantSlots::new(limit),
         }
     }
 
     /// A slot to put a value in, `None` when the slab is full. Dropping it unused changes nothing.
     pub(super) fn vacant(&mut self) -> Option<Vacant<'_, V>> {
-        if self.first_vacant == NO_SLOT {
-            self.create_slot()?;
-        }
-        let index = self.first_vacant;
+        let index = match self.vacant.lowest() {
+            Some(index) => index,
+            None => self.create_slot()?,
+        };
         let generation = self.slot(index)?.generation;
         Some(Vacant { key: Key { generation, index }, slab: self })
     }
@@ -79,12 +79,10 @@ impl<V> Slab<V> {
     /// Removes whatever value the slot holds; for callers that got `index` from a structure of
     /// their own rather than from outside.
     pub(super) fn remove_at(&mut self, index: u32) -> Option<V> {
-        let next_vacant = self.first_vacant;
         let slot = self.slot_mut(index)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.checked_add(1).unwrap_or(FIRST_GENERATION);
-        slot.next_vacant = next_vacant;
-        self.first_vacant = index;
+        self.vacant.insert(index);
         self.occupied -= 1;
         Some(value)
     }
@@ -119,8 +117,8 @@ impl<V> Slab<V> {
         self.occupied as usize
     }
 
-    /// Appends one slot and makes it the first vacant one; `None` at the limit.
-    fn create_slot(&mut self) -> Option<()> {
+    /// Appends a vacant slot; `None` at the limit.
+    fn create_slot(&mut self) -> Option<u32> {
         if self.created == self.limit {
             return None;
         }
@@ -128,16 +126,12 @@ impl<V> Slab<V> {
             let slots = CHUNK_SLOTS.min(self.limit - self.created);
             self.chunks.push(Vec::with_capacity(slots as usize));
         }
-        let next_vacant = self.first_vacant;
         // Never beyond the capacity reserved above, so the chunk stays where it is.
-        self.chunks.last_mut()?.push(Slot {
-            generation: FIRST_GENERATION,
-            next_vacant,
-            value: None,
-        });
-        self.first_vacant = self.created;
+        self.chunks.last_mut()?.push(Slot { generation: FIRST_GENERATION, value: None });
+        let index = self.created;
+        self.vacant.insert(index);
         self.created += 1;
-        Some(())
+        Some(index)
     }
 
     fn slot(&self, index: u32) -> Option<&Slot<V>> {
@@ -166,7 +160,7 @@ impl<V> Vacant<'_, V> {
     pub(super) fn insert(self, value: V) {
         if let Some(slot) = self.slab.slot_mut(self.key.index) {
             slot.value = Some(value);
-            self.slab.first_vacant = slot.next_vacant;
+            self.slab.vacant.remove(self.key.index);
             self.slab.occupied += 1;
         }
     }
@@ -219,7 +213,7 @@ mod tests {
         for generation in [0, 2, u32::MAX] {
             assert_eq!(slab.get(Key { generation, index: 0 }), None);
         }
-        for index in [1, CHUNK_SLOTS, NO_SLOT] {
+        for index in [1, CHUNK_SLOTS, u32::MAX] {
             assert_eq!(slab.get(Key { generation: FIRST_GENERATION, index }), None);
         }
     }

@@ -75,7 +75,7 @@ unsafe impl Send for Claimed {}
 
 impl Claimed {
     /// The body to write.
-    pub(crate) fn body(&mut self) -> &mut [u8] {
+    pub(crate) fn body_mut(&mut self) -> &mut [u8] {
         // SAFETY: `Appender::claim` reserved these bytes for this claim; nobody else reads or
         // writes them before the commit word is stored.
         unsafe {
@@ -86,8 +86,15 @@ impl Claimed {
         }
     }
 
-    pub(crate) const fn body_bytes(&self) -> usize {
-        self.body_bytes
+    /// What has been written so far.
+    pub(crate) fn body(&self) -> &[u8] {
+        // SAFETY: as in `body_mut`.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.frame.add(FRAME_HEADER_LENGTH).as_ptr(),
+                self.body_bytes,
+            )
+        }
     }
 }
 

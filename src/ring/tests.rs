@@ -115,7 +115,7 @@ fn a_claim_holds_readers_back_until_it_is_resolved() {
     appender.append(&entry(9, b"after")).unwrap();
     assert_eq!(appender.first_claimed(), Some(0));
     assert!(read_all(&mut reader).is_empty());
-    first.body().copy_from_slice(b"claim");
+    first.body_mut().copy_from_slice(b"claim");
     appender.commit_claim(first, 1);
     assert_eq!(read_all(&mut reader), vec![(1, b"claim".to_vec())]);
     appender.abandon_claim(second);

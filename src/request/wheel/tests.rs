@@ -41,7 +41,7 @@ impl Bench {
     /// Goes to sleep until the wheel asks to be called, as a thread would, until something expires.
     /// Returns what, when, and the number of calls.
     fn run(&mut self) -> (Vec<u32>, Timestamp, usize) {
-        for calls in 1..=LEVELS + 1 {
+        for calls in 1..=LEVELS as usize + 1 {
             let now = self.wheel.next_wake().expect("a timer is left");
             let expired = self.advance(now);
             if !expired.is_empty() {
@@ -103,7 +103,7 @@ fn a_distant_timer_costs_at_most_one_wake_up_per_level() {
     bench.insert(at(12_345), at(LAST_TICK - 1));
     let (_, expired_at, calls) = bench.run();
     assert_eq!(expired_at, at(LAST_TICK - 1));
-    assert!(calls <= LEVELS, "{calls} calls");
+    assert!(calls <= LEVELS as usize, "{calls} calls");
 }
 
 #[test]
@@ -208,7 +208,9 @@ fn removal_from_either_end_and_the_middle_keeps_the_list() {
         }
         bench.wheel.remove(&mut bench.timers, removed);
         let left: Vec<_> = (0..3).filter(|index| *index != removed).collect();
-        assert_eq!(bench.advance(at(5)), left);
+        let mut expired = bench.advance(at(5));
+        expired.sort_unstable();
+        assert_eq!(expired, left);
         assert_eq!(bench.occupied_slots(), 0);
     }
 }

@@ -1,0 +1,414 @@
+//! Handles to publish a topic. Layer: instance. A [`Publisher`] belongs to one thread at a time; a
+//! [`SharedPublisher`] puts a lock around one.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{PublishError, RequestError};
+use crate::config::Transport;
+use crate::counters::{Counter, OwnCount};
+use crate::engine::{Engine, Published, PublisherLink};
+use crate::id::{InstanceId, PublisherId};
+use crate::listener::{ResponseListener, SendError, SendStatus, SentRequest};
+use crate::ring::append::{Claimed, Entry};
+use crate::wire::frame::{
+    FLAG_WHOLE, FrameHeader, FrameKind, REQUEST_PREFIX_LENGTH, RequestPrefix,
+};
+
+/// Publishes one topic. Made by [`Instance::publisher`](crate::Instance::publisher).
+///
+/// # Blocking
+///
+/// [`Publisher::send`] and [`Publisher::request`] do not wait, with one exception: a message larger
+/// than the topic's ring goes out piece by piece and waits for receivers to make room, at most as
+/// long as its template waits for a silent receiver. Dropping a publisher does not wait either;
+/// what it has accepted is sent.
+pub struct Publisher {
+    engine: Arc<Engine>,
+    published: Published,
+    /// Number of the last message.
+    sequence: u64,
+    sent: OwnCount,
+}
+
+impl Publisher {
+    pub(super) fn open(engine: Arc<Engine>, topic: &str) -> Result<Self, PublishError> {
+        let published = engine.publish(topic)?;
+        let sent = engine.counters.own(Counter::MessagesSent);
+        Ok(Self { engine, published, sequence: 0, sent })
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.published.topic
+    }
+
+    /// What carries the topic.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.published.transport
+    }
+
+    /// Its identity, as messages carry it.
+    #[must_use]
+    pub const fn id(&self) -> PublisherId {
+        PublisherId { session: self.published.session, index: self.published.index }
+    }
+
+    /// Number of the last message that was accepted; 0 before the first.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// How many instances are known to listen.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.published.matches.count()
+    }
+
+    /// The instances that are known to listen.
+    #[must_use]
+    pub fn subscriber_ids(&self) -> Vec<InstanceId> {
+        self.published.matches.instances()
+    }
+
+    /// Waits until at least `count` instances are ready to receive what is sent from now on. False
+    /// when the time is over first.
+    #[must_use = "false means that they are not there"]
+    pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> bool {
+        self.published.matches.wait_for(count, timeout)
+    }
+
+    /// Publishes a message: at once when messages are rare, packed with its neighbours under load.
+    /// The last message of a burst waits for at most a millisecond; [`Publisher::flush`] does not
+    /// let it wait.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent and no sequence number was used.
+    #[inline]
+    pub fn send(&mut self, payload: &[u8]) -> Result<SendStatus, SendError> {
+        self.check(payload.len())?;
+        self.append(FrameKind::Message, &[], payload)
+    }
+
+    /// Reserves `bytes` for a message that is written in place and sent by [`Claim::commit`].
+    /// Dropping the claim gives it up. Until then, topics that share the same group, port and
+    /// stream wait behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; a claim has to fit into one packet.
+    pub fn try_claim(&mut self, bytes: usize) -> Result<Claim<'_>, SendError> {
+        if self.engine.is_closed() {
+            return Err(SendError::Closed);
+        }
+        let limit_bytes = self.max_claim_bytes();
+        if bytes > limit_bytes {
+            return Err(SendError::TooLarge { bytes, limit_bytes });
+        }
+        let header = FrameHeader {
+            kind: FrameKind::Message,
+            flags: FLAG_WHOLE,
+            publisher: self.published.index,
+            topic: self.published.hash,
+            sequence: 0,
+        };
+        let claimed = match &mut self.published.link {
+            PublisherLink::Udp(publication) => publication.claim(&header, bytes)?,
+            PublisherLink::Ring(ring) => ring.claim(&header, bytes)?,
+        };
+        Ok(Claim { publisher: self, claimed: Some(claimed) })
+    }
+
+    /// The largest message that [`Publisher::try_claim`] can reserve: what fits into one packet.
+    #[must_use]
+    pub fn max_claim_bytes(&self) -> usize {
+        match &self.published.link {
+            PublisherLink::Udp(publication) => publication.layout().whole_body_bytes(),
+            PublisherLink::Ring(ring) => ring.layout().whole_body_bytes(),
+        }
+    }
+
+    /// The largest message that [`Publisher::send`] accepts.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        self.engine.config.limits.max_message_bytes
+    }
+
+    /// Hands everything that was accepted to the network now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::BackPressured`] when receivers or the socket do not take everything; the rest
+    /// follows by itself.
+    pub fn flush(&mut self) -> Result<(), SendError> {
+        if self.engine.is_closed() {
+            return Err(SendError::Closed);
+        }
+        match &self.published.link {
+            PublisherLink::Udp(publication) if !publication.flush() => {
+                Err(SendError::BackPressured)
+            }
+            // A ring is read as it is written.
+            PublisherLink::Udp(_) | PublisherLink::Ring(_) => Ok(()),
+        }
+    }
+
+    /// Sends a request to all subscribers of the topic. Any of them may answer, any number of
+    /// times, until the request expires or is closed; a closure that takes the request and a
+    /// response is a listener, a pair of closures takes responses and the timeout, and `()` just
+    /// counts.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use vega::{Response, SentRequest};
+    /// # fn ask(publisher: &mut vega::Publisher) -> Result<(), vega::RequestError> {
+    /// let wait = Duration::from_millis(100);
+    /// publisher.request(b"quote EURUSD", wait, move |request: &SentRequest, quote: &Response<'_>| {
+    ///     println!("{:?} from {}", quote.payload(), quote.responder());
+    ///     request.reset_expiration(wait);
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was sent, and the listener is not called.
+    pub fn request(
+        &mut self,
+        payload: &[u8],
+        timeout: Duration,
+        listener: impl ResponseListener,
+    ) -> Result<SentRequest, RequestError> {
+        self.check(payload.len())?;
+        let engine = Arc::clone(&self.engine);
+        // Registered before the frame leaves: the fastest response finds its request.
+        let request =
+            engine.requests.register(&self.published.topic, timeout, Box::new(listener))?;
+        let prefix: [u8; REQUEST_PREFIX_LENGTH] = RequestPrefix {
+            request: request.request_id(),
+            timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+            reply_to: engine.responses_at,
+        }
+        .encode();
+        match self.append(FrameKind::Request, &prefix, payload) {
+            Ok(status) => {
+                request.set_send_status(status);
+                engine.counters.add(Counter::RequestsSent, 1);
+                Ok(request)
+            }
+            Err(error) => {
+                request.close();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A handle that several threads can use, at the cost of a lock per message.
+    #[must_use]
+    pub fn into_shared(self) -> SharedPublisher {
+        let topic = Arc::clone(&self.published.topic);
+        SharedPublisher { publisher: Arc::new(Mutex::new(self)), topic }
+    }
+
+    #[inline]
+    fn check(&self, bytes: usize) -> Result<(), SendError> {
+        if self.engine.is_closed() {
+            return Err(SendError::Closed);
+        }
+        let limit_bytes = self.max_message_bytes();
+        if bytes > limit_bytes {
+            return Err(SendError::TooLarge { bytes, limit_bytes });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn append(
+        &mut self,
+        kind: FrameKind,
+        prefix: &[u8],
+        payload: &[u8],
+    ) -> Result<SendStatus, SendError> {
+        let sequence = self.sequence + 1;
+        let entry = Entry {
+            kind,
+            publisher: self.published.index,
+            topic: self.published.hash,
+            sequence,
+            prefix,
+            payload,
+        };
+        match &mut self.published.link {
+            PublisherLink::Udp(publication) => publication.send(&entry)?,
+            PublisherLink::Ring(ring) => ring.send(&entry)?,
+        }
+        Ok(self.accepted(sequence))
+    }
+
+    #[inline]
+    fn accepted(&mut self, sequence: u64) -> SendStatus {
+        self.sequence = sequence;
+        self.sent.increment();
+        if self.published.matches.count() == 0 {
+            SendStatus::NoSubscribers
+        } else {
+            SendStatus::Sent
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.engine.unpublish(&self.published);
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("topic", &self.published.topic)
+            .field("transport", &self.published.transport)
+            .field("id", &self.id())
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room for a message, written in place: dereferences to its bytes. What is not written has
+/// arbitrary content.
+#[must_use = "a claim that is dropped is given up"]
+pub struct Claim<'a> {
+    publisher: &'a mut Publisher,
+    /// Present until it is resolved.
+    claimed: Option<Claimed>,
+}
+
+impl Claim<'_> {
+    /// Sends the message.
+    pub fn commit(mut self) -> SendStatus {
+        let sequence = self.publisher.sequence + 1;
+        if let Some(claimed) = self.claimed.take() {
+            match &mut self.publisher.published.link {
+                PublisherLink::Udp(publication) => publication.commit(claimed, sequence),
+                PublisherLink::Ring(ring) => ring.commit(claimed, sequence),
+            }
+        }
+        self.publisher.accepted(sequence)
+    }
+
+    /// Gives the room back without sending anything.
+    pub fn abort(self) {}
+}
+
+impl Deref for Claim<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.claimed.as_ref().map_or(&[], Claimed::body)
+    }
+}
+
+impl DerefMut for Claim<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.claimed.as_mut().map_or(&mut [], Claimed::body_mut)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(claimed) = self.claimed.take() {
+            match &mut self.publisher.published.link {
+                PublisherLink::Udp(publication) => publication.abandon(claimed),
+                PublisherLink::Ring(ring) => ring.abandon(claimed),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("bytes", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Publishes one topic from several threads. Cloning gives another handle to the same publisher;
+/// it is dropped with the last one.
+#[derive(Clone)]
+pub struct SharedPublisher {
+    publisher: Arc<Mutex<Publisher>>,
+    topic: Arc<str>,
+}
+
+impl SharedPublisher {
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Its identity, as messages carry it.
+    #[must_use]
+    pub fn id(&self) -> PublisherId {
+        self.publisher.lock().id()
+    }
+
+    /// How many instances are known to listen.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.publisher.lock().subscribers()
+    }
+
+    /// As [`Publisher::wait_for_subscribers`]; other threads may send meanwhile.
+    #[must_use = "false means that they are not there"]
+    pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> bool {
+        let matches = Arc::clone(&self.publisher.lock().published.matches);
+        matches.wait_for(count, timeout)
+    }
+
+    /// As [`Publisher::send`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
+    pub fn send(&self, payload: &[u8]) -> Result<SendStatus, SendError> {
+        self.publisher.lock().send(payload)
+    }
+
+    /// As [`Publisher::request`].
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was sent.
+    pub fn request(
+        &self,
+        payload: &[u8],
+        timeout: Duration,
+        listener: impl ResponseListener,
+    ) -> Result<SentRequest, RequestError> {
+        self.publisher.lock().request(payload, timeout, listener)
+    }
+
+    /// As [`Publisher::flush`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::BackPressured`]; the rest follows by itself.
+    pub fn flush(&self) -> Result<(), SendError> {
+        self.publisher.lock().flush()
+    }
+}
+
+impl fmt::Debug for SharedPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedPublisher").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
