@@ -15,6 +15,9 @@ mod time;
 mod transport;
 mod wire;
 
+pub use config::{
+    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TopicRoute, Transport,
+};
 pub use counters::{Counter, CounterSnapshot};
 pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
@@ -25,7 +28,4 @@ pub use listener::{
     Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
     OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
     SendError, SendStatus, SentRequest, TopicReceiver,
-};
-pub use config::{
-    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TopicRoute, Transport,
 };

@@ -151,7 +151,10 @@ impl Drop for OwnCount {
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self { values: Counter::ALL.iter().map(|_| Line::default()).collect(), own: Mutex::default() }
+        Self {
+            values: Counter::ALL.iter().map(|_| Line::default()).collect(),
+            own: Mutex::default(),
+        }
     }
 
     /// A share of `counter` for a single writer.
@@ -203,7 +206,9 @@ impl CounterSnapshot {
 impl fmt::Debug for CounterSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.iter().filter(|(_, value)| *value > 0).map(|(c, value)| (c.label(), value)))
+            .entries(
+                self.iter().filter(|(_, value)| *value > 0).map(|(c, value)| (c.label(), value)),
+            )
             .finish()
     }
 }

@@ -158,9 +158,9 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Transport;
     use crate::discovery::Advert;
     use crate::id::TopicHash;
-    use crate::config::Transport;
     use crate::wire::advert::{AdvertKind, DiscoveryView, parse};
 
     const INSTANCE: InstanceId = InstanceId::from_bytes([1; 16]);

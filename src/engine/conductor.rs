@@ -381,7 +381,9 @@ impl Conductor {
 
     fn transmit(&mut self, now: Timestamp) {
         for _ in 0..BURST {
-            let Some(target) = self.discovery.poll_transmit(now, &mut self.outgoing) else { return };
+            let Some(target) = self.discovery.poll_transmit(now, &mut self.outgoing) else {
+                return;
+            };
             self.send(target);
         }
         self.busy = true;

@@ -331,8 +331,7 @@ fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), Counter> {
     if !matches!(prefix.kind, PacketKind::Data | PacketKind::Heartbeat) {
         return Err(Counter::Foreign);
     }
-    let header =
-        PacketHeader::decode(&packet[..prefix.length]).map_err(|_| Counter::Malformed)?;
+    let header = PacketHeader::decode(&packet[..prefix.length]).map_err(|_| Counter::Malformed)?;
     Ok((prefix, header))
 }
 

@@ -195,7 +195,12 @@ impl Matching {
     }
 
     /// A publisher or subscriber appeared somewhere.
-    pub(super) fn advertised(&mut self, instance: InstanceId, advert: &Arc<Advert>, now: Timestamp) {
+    pub(super) fn advertised(
+        &mut self,
+        instance: InstanceId,
+        advert: &Arc<Advert>,
+        now: Timestamp,
+    ) {
         let topic = self.topics.entry(advert.hash).or_default();
         topic.remotes.push((instance, Arc::clone(advert)));
         match advert.kind {
@@ -290,14 +295,17 @@ impl Matching {
 
     /// A subscriber at `instance` meets the local publisher of its topic, if there is one.
     fn match_subscriber(&mut self, instance: InstanceId, advert: &Advert, now: Timestamp) {
-        let Some(publisher) = self.topics.get(&advert.hash).and_then(|topic| topic.publisher.as_ref())
+        let Some(publisher) =
+            self.topics.get(&advert.hash).and_then(|topic| topic.publisher.as_ref())
         else {
             return;
         };
         let verdict = match &publisher.path {
-            PublisherPath::Multicast { group, .. } => meets(advert, Transport::Multicast, |there| {
-                (there == *group).then_some(()).ok_or("another group, port or stream")
-            }),
+            PublisherPath::Multicast { group, .. } => {
+                meets(advert, Transport::Multicast, |there| {
+                    (there == *group).then_some(()).ok_or("another group, port or stream")
+                })
+            }
             PublisherPath::Unicast { stream, .. } => meets(advert, Transport::Unicast, |there| {
                 (there.stream == *stream).then_some(()).ok_or("another stream")
             }),
@@ -442,11 +450,8 @@ impl Matching {
             return;
         }
         let own = self.parts.own;
-        let opened = self
-            .parts
-            .directory
-            .as_ref()
-            .map(|directory| open(directory, instance, session, own));
+        let opened =
+            self.parts.directory.as_ref().map(|directory| open(directory, instance, session, own));
         let Some(Ok((ring, (entry, reader)))) = opened else {
             if let Some(Err(error)) = opened {
                 tracing::debug!(%error, topic = %subscriber.topic, "a ring was not attached");
@@ -470,7 +475,8 @@ impl Matching {
     fn detach(&mut self, session: SessionId) {
         let Some(attached) = self.attached.remove(&session) else { return };
         self.submit(&attached.poller, Command::DetachRing(session));
-        let subscriber = self.topics.get(&attached.hash).and_then(|topic| topic.subscriber.as_ref());
+        let subscriber =
+            self.topics.get(&attached.hash).and_then(|topic| topic.subscriber.as_ref());
         if let Some(subscriber) = subscriber
             && subscriber.matches.remove(attached.instance)
         {

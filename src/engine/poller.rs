@@ -150,12 +150,7 @@ pub(crate) fn start(
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
     let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
-    let handle = PollerHandle {
-        instance: parts.instance,
-        index,
-        commands,
-        waker,
-    };
+    let handle = PollerHandle { instance: parts.instance, index, commands, waker };
     let core = config.core;
     let poller = Poller {
         dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),

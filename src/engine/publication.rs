@@ -84,12 +84,8 @@ struct Receiver {
 impl Publication {
     pub(crate) fn new(parts: PublicationParts) -> Self {
         let session = SessionId::random();
-        let header = PacketHeader {
-            session,
-            sequence: 0,
-            stream: parts.stream,
-            instance: parts.instance,
-        };
+        let header =
+            PacketHeader { session, sequence: 0, stream: parts.stream, instance: parts.instance };
         let flow = FlowControl::new(parts.window_packets, parts.receiver_timeout);
         Self {
             session,
@@ -414,11 +410,11 @@ impl Publication {
                 instance: self.parts.instance,
             }
             .encode(PacketKind::Heartbeat, flags);
-            let unicast = state.receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
+            let unicast =
+                state.receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
             for destination in self.group.iter().chain(unicast) {
                 // A heartbeat that the socket does not take comes again.
-                let _ =
-                    self.parts.socket.socket.send_run(Some(destination), &packet, packet.len());
+                let _ = self.parts.socket.socket.send_run(Some(destination), &packet, packet.len());
             }
         }
         self.count(state);

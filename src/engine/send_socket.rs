@@ -106,8 +106,7 @@ impl SendSocket {
         };
         let Ok(status) = status else { return self.counters.add(Counter::Malformed, 1) };
         let mailboxes = self.mailboxes.read();
-        let accepted =
-            mailboxes.get(&status.session).is_some_and(|mailbox| mailbox.put(status));
+        let accepted = mailboxes.get(&status.session).is_some_and(|mailbox| mailbox.put(status));
         if !accepted {
             self.counters.add(Counter::StatusesRefused, 1);
         }

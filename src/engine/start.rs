@@ -9,7 +9,9 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::conductor::{self, Command as ConductorCommand, ConductorParts, DiscoverySockets, Mailroom};
+use super::conductor::{
+    self, Command as ConductorCommand, ConductorParts, DiscoverySockets, Mailroom,
+};
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
 use super::poller::{self, Command, PollerHandle, PollerParts, RingLost};
@@ -95,7 +97,12 @@ impl Opened {
         let feedback = config
             .pollers
             .iter()
-            .map(|_| Ok(Arc::new(opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?)))
+            .map(|_| {
+                Ok(Arc::new(opened(
+                    "responses",
+                    UdpSocket::open_sender(&responses_at, 0, options),
+                )?))
+            })
             .collect::<Result<_, StartError>>()?;
         Ok(Self {
             responses,

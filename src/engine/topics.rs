@@ -152,8 +152,7 @@ impl Engine {
             locator,
             session: matches!(template.carrier, Carrier::Ipc).then_some(published.session),
         };
-        let publisher =
-            LocalPublisher { topic: Arc::clone(&published.topic), hash, matches, path };
+        let publisher = LocalPublisher { topic: Arc::clone(&published.topic), hash, matches, path };
         let told = self.tell(|reply| ConductorCommand::Publish { advert, publisher, reply });
         if let Err(error) = told {
             self.release_publication(&mut topics, published.place.as_ref());
@@ -480,9 +479,7 @@ fn udp_settings(template: &Template) -> Result<(&UdpSettings, u8), TopicError> {
     match &template.carrier {
         Carrier::Multicast { udp, ttl, .. } => Ok((udp, *ttl)),
         Carrier::Unicast { udp } => Ok((udp, 0)),
-        Carrier::Ipc => {
-            Err(TopicError::SharedMemory { reason: "it has no sockets".to_owned() })
-        }
+        Carrier::Ipc => Err(TopicError::SharedMemory { reason: "it has no sockets".to_owned() }),
     }
 }
 

@@ -42,7 +42,6 @@ use crate::transport::shm::{LockByte, MappedFile};
 /// Readers that one ring can have.
 pub(crate) const MAX_READERS: usize = 64;
 
-
 const MAGIC: u64 = u64::from_le_bytes(*b"VEGARING");
 const VERSION: u32 = 1;
 const SIZES_AT: usize = 8;
@@ -289,8 +288,7 @@ impl SharedRing {
     /// Reader: the writer said that it is done, or its process died.
     pub(crate) fn writer_is_gone(&self) -> bool {
         // Acquire: pairs with the Release in `finish`.
-        self.word(DONE_AT).load(Ordering::Acquire) != 0
-            || !self.is_alive(LockByte::WRITER)
+        self.word(DONE_AT).load(Ordering::Acquire) != 0 || !self.is_alive(LockByte::WRITER)
     }
 
     /// Reader: the writer's process died without a word; nobody else will remove the file.
@@ -303,7 +301,10 @@ impl SharedRing {
     /// # Errors
     ///
     /// [`AttachError::TooManyReaders`], [`AttachError::WriterGone`].
-    pub(crate) fn attach(&self, instance: InstanceId) -> Result<(ReaderEntry, Reader), AttachError> {
+    pub(crate) fn attach(
+        &self,
+        instance: InstanceId,
+    ) -> Result<(ReaderEntry, Reader), AttachError> {
         if self.writer_is_gone() {
             return Err(AttachError::WriterGone);
         }

@@ -403,7 +403,12 @@ impl<'a> Add<'a> {
             parts |= PART_SESSION;
         }
         let mut entry = Vec::with_capacity(ADD_HEADER + LOCATOR_LENGTH + 8 + self.topic.len());
-        entry.extend_from_slice(&[OP_ADD, self.kind.to_wire(), transport_to_wire(self.transport), parts]);
+        entry.extend_from_slice(&[
+            OP_ADD,
+            self.kind.to_wire(),
+            transport_to_wire(self.transport),
+            parts,
+        ]);
         entry.push(text_length(self.topic));
         entry.extend_from_slice(&self.key.to_le_bytes());
         entry.extend_from_slice(&self.hash.0.to_le_bytes());

@@ -220,8 +220,7 @@ impl UdpSocket {
 }
 
 fn send_to_groups(socket: &Socket, interface: &Interface, ttl: u8) -> Result<(), OpenError> {
-    let through =
-        sys::native::set_multicast_interface(socket, interface.address, interface.index);
+    let through = sys::native::set_multicast_interface(socket, interface.address, interface.index);
     set(interface, "IP_MULTICAST_IF", through)?;
     // Subscribers on the same host are as good as any others.
     set(interface, "IP_MULTICAST_LOOP", socket.set_multicast_loop_v4(true))?;
