@@ -39,6 +39,8 @@ impl EndpointId {
 const MAX_SESSIONS: usize = 4096;
 /// Datagrams read from one socket before others get their turn.
 const BURST: usize = 16;
+/// A socket is hot until it has been asked in vain this often: about a millisecond.
+const HOT: u32 = 1024;
 /// Frames read from one ring before others get their turn.
 const RING_BURST: usize = 256;
 
@@ -57,6 +59,8 @@ pub(crate) struct SocketEndpoint {
     /// Some session waits for a gap to close.
     has_gaps: bool,
     kernel_drops: u64,
+    /// Times in a row that the socket was asked and had nothing.
+    empty: u32,
 }
 
 /// A session, and whom to tell how far it has been read.
@@ -99,6 +103,7 @@ impl SocketEndpoint {
             last: 0,
             has_gaps: false,
             kernel_drops: 0,
+            empty: 0,
         }
     }
 
@@ -134,14 +139,28 @@ impl SocketEndpoint {
         self.last = 0;
     }
 
+    pub(super) const fn has_gaps(&self) -> bool {
+        self.has_gaps
+    }
+
+    /// Whether data has arrived lately.
+    #[inline]
+    pub(super) const fn is_hot(&self) -> bool {
+        self.empty < HOT
+    }
+
     /// Reads what has arrived. Returns how many datagrams there were, and whether more may wait.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> (usize, bool) {
+        let mut now = None;
         for count in 0..BURST {
             let received = match self.socket.recv(context.buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => {
                     if count > 0 {
+                        self.empty = 0;
                         self.finish_batch(context);
+                    } else {
+                        self.empty = self.empty.saturating_add(1);
                     }
                     return (count, false);
                 }
@@ -150,7 +169,7 @@ impl SocketEndpoint {
                     return (count, false);
                 }
             };
-            let now = context.clock.now();
+            let now = *now.get_or_insert_with(|| context.clock.now());
             context.counters.add(Counter::BytesReceived, received.bytes().len() as u64);
             let source = received.source();
             let mut packets = 0;

@@ -32,6 +32,11 @@ const MAX_COMMANDS: usize = 16 * 1024;
 /// Up to this many sockets are asked directly, one system call each; beyond, one call asks the
 /// kernel which of them are ready.
 const DIRECT_SOCKETS: usize = 3;
+/// A socket that has been empty for a while is asked only in every so many cycles, so that it does
+/// not slow down the others.
+const COLD_EVERY: u32 = 8;
+/// How often rings are looked at in one cycle that finds nothing.
+const RING_LOOKS: usize = 128;
 /// A poller looks at its commands and gaps at least this often, even when data never stops.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a blocked poller with open gaps waits before it looks at them again.
@@ -164,6 +169,7 @@ pub(crate) fn start(
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
+        cycle: 0,
     };
     let instance = poller.parts.instance;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
@@ -191,6 +197,7 @@ struct Poller {
     buffer: ReceiveBuffer,
     idle: Idle,
     has_gaps: bool,
+    cycle: u32,
 }
 
 impl Poller {
@@ -200,8 +207,10 @@ impl Poller {
                 return;
             }
             let mut worked = self.poll_sockets();
-            worked |= self.poll_rings();
-            worked |= self.take_deferred();
+            worked |= self.poll_rings_often();
+            if self.take_deferred() {
+                return;
+            }
             if self.has_gaps {
                 self.handle_timeouts();
             }
@@ -224,13 +233,17 @@ impl Poller {
         false
     }
 
+    /// Carries out what callbacks on this thread asked for. True when the poller is to stop.
     fn take_deferred(&mut self) -> bool {
-        let deferred = DEFERRED.with_borrow_mut(std::mem::take);
-        let any = !deferred.is_empty();
-        for command in deferred {
+        if DEFERRED.with_borrow(Vec::is_empty) {
+            return false;
+        }
+        let mut stop = false;
+        for command in DEFERRED.with_borrow_mut(std::mem::take) {
+            stop |= matches!(command, Command::Stop);
             self.execute(command);
         }
-        any
+        stop
     }
 
     fn execute(&mut self, command: Command) {
@@ -304,12 +317,12 @@ impl Poller {
             feedback: &self.parts.feedback,
             clock: &self.parts.clock,
         };
-        for socket in &mut self.sockets {
+        self.cycle = self.cycle.wrapping_add(1);
+        let ask_cold = self.cycle.is_multiple_of(COLD_EVERY);
+        for socket in self.sockets.iter_mut().filter(|socket| ask_cold || socket.is_hot()) {
             let (count, _) = socket.poll(&mut context);
-            if count > 0 {
-                worked = true;
-                self.has_gaps = true;
-            }
+            worked |= count > 0;
+            self.has_gaps |= socket.has_gaps();
         }
         worked
     }
@@ -332,11 +345,11 @@ impl Poller {
             };
             let (count, more) = socket.poll(&mut context);
             worked |= count > 0;
+            self.has_gaps |= socket.has_gaps();
             if more {
                 self.ready.push(id);
             }
         }
-        self.has_gaps |= worked;
         worked
     }
 
@@ -364,6 +377,16 @@ impl Poller {
                 }
             }
         }
+    }
+
+    /// Rings cost nanoseconds to look at, sockets a system call: so rings are looked at many times
+    /// in between.
+    #[inline]
+    fn poll_rings_often(&mut self) -> bool {
+        if self.rings.is_empty() {
+            return false;
+        }
+        (0..RING_LOOKS).any(|_| self.poll_rings())
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -57,8 +57,20 @@ pub(crate) struct Publication {
     group: Option<Destination>,
     batch: u64,
     state: Mutex<State>,
-    /// The conductor has something to do here: a tail to flush, a heartbeat to send.
-    active: AtomicBool,
+    /// How soon the conductor has to look: see [`Urgency`].
+    urgency: AtomicU8,
+}
+
+/// What a publication wants of the conductor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Urgency {
+    /// Nothing: everything is sent and confirmed.
+    Settled = 0,
+    /// Heartbeats, should no more data follow.
+    Unconfirmed = 1,
+    /// Frames wait to be sent.
+    Waiting = 2,
 }
 
 struct State {
@@ -102,7 +114,7 @@ impl Publication {
                 feedback: Vec::new(),
                 counted: SendCounters::default(),
             }),
-            active: AtomicBool::new(false),
+            urgency: AtomicU8::new(Urgency::Settled as u8),
             parts,
         }
     }
@@ -217,7 +229,7 @@ impl Publication {
     /// Looks after tails, heartbeats and silent receivers; called by the conductor while the
     /// publication is active. Never waits: whoever holds the lock is sending, and looks after it.
     pub(super) fn service(&self, now: Timestamp) {
-        if !self.active.load(Ordering::Acquire) {
+        if self.urgency() == Urgency::Settled {
             return;
         }
         let Some(mut state) = self.state.try_lock() else { return };
@@ -226,14 +238,16 @@ impl Publication {
             self.transmit(&mut state);
         }
         self.keep_alive(&mut state, now);
-        if !has_waiting(&state) && state.send.is_settled() {
-            // Release: pairs with the Acquire above; set again under the same lock.
-            self.active.store(false, Ordering::Release);
-        }
+        // Stored under the lock, like every raise, so that none is lost.
+        self.urgency.store(urgency_of(&state) as u8, Ordering::Release);
     }
 
-    pub(super) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
+    pub(super) fn urgency(&self) -> Urgency {
+        match self.urgency.load(Ordering::Acquire) {
+            0 => Urgency::Settled,
+            1 => Urgency::Unconfirmed,
+            _ => Urgency::Waiting,
+        }
     }
 
     fn send_fragments(&self, entry: &Entry<'_>) -> Result<(), SendError> {
@@ -288,14 +302,16 @@ impl Publication {
         if state.pacing.is_due(start, full, self.batch) {
             self.transmit(state);
             state.pacing.transmitted(start, cycles());
+        } else {
+            self.raise(Urgency::Waiting);
         }
-        self.activate();
     }
 
+    /// Wakes the conductor when it does not know yet that it has to look this soon.
     #[inline]
-    fn activate(&self) {
-        if !self.active.load(Ordering::Relaxed) {
-            self.active.store(true, Ordering::Release);
+    fn raise(&self, urgency: Urgency) {
+        if self.urgency.load(Ordering::Relaxed) < urgency as u8 {
+            self.urgency.store(urgency as u8, Ordering::Release);
             self.parts.attention.wake();
         }
     }
@@ -356,7 +372,7 @@ impl Publication {
             self.parts.counters.add(Counter::PacketsSent, next - first);
             self.parts.counters.add(Counter::BytesSent, bytes_sent);
         }
-        self.activate();
+        self.raise(urgency_of(state));
     }
 
     /// Sends one run to every destination. False when the socket takes no more; who got the run
@@ -427,6 +443,16 @@ impl Publication {
         counters.add(Counter::StatusesReceived, now.statuses - before.statuses);
         counters.add(Counter::StatusesRefused, now.statuses_refused - before.statuses_refused);
         counters.add(Counter::ReceiversDropped, now.receivers_dropped - before.receivers_dropped);
+    }
+}
+
+fn urgency_of(state: &State) -> Urgency {
+    if has_waiting(state) {
+        Urgency::Waiting
+    } else if state.send.is_settled() {
+        Urgency::Settled
+    } else {
+        Urgency::Unconfirmed
     }
 }
 

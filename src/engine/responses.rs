@@ -33,7 +33,7 @@ pub(crate) struct Responses {
     counters: Arc<Counters>,
     clock: Clock,
     closed: AtomicBool,
-    requesters: RwLock<HashMap<Locator, Arc<Requester>>>,
+    requesters: RwLock<HashMap<(InstanceId, Locator), Arc<Requester>>>,
     /// Response sockets that discovery has told: these need no proof by source address.
     known: RwLock<HashMap<InstanceId, SocketAddr>>,
 }
@@ -110,19 +110,31 @@ impl Responses {
     }
 
     fn requester(&self, reply: &Reply) -> Result<Arc<Requester>, RespondError> {
-        if let Some(known) = self.requesters.read().get(&reply.to) {
+        let key = (reply.requester, reply.to);
+        if let Some(known) = self.requesters.read().get(&key) {
             return Ok(Arc::clone(known));
         }
         let mut requesters = self.requesters.write();
-        if let Some(known) = requesters.get(&reply.to) {
+        if let Some(known) = requesters.get(&key) {
             return Ok(Arc::clone(known));
         }
-        if requesters.len() >= self.max_requesters {
+        if requesters.len() >= self.max_requesters && !self.make_place(&mut requesters) {
             return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
         }
         let requester = Arc::new(self.open(reply));
-        requesters.insert(reply.to, Arc::clone(&requester));
+        requesters.insert(key, Arc::clone(&requester));
         Ok(requester)
+    }
+
+    /// Requesters that discovery does not know are never told to be gone: one of them gives way.
+    fn make_place(&self, requesters: &mut HashMap<(InstanceId, Locator), Arc<Requester>>) -> bool {
+        let known = self.known.read();
+        let stranger = requesters.keys().find(|(instance, _)| !known.contains_key(instance));
+        let Some(key) = stranger.copied() else { return false };
+        if let Some(requester) = requesters.remove(&key) {
+            self.link.remove_publication(&requester.publication);
+        }
+        true
     }
 
     fn open(&self, reply: &Reply) -> Requester {
