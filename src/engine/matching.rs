@@ -47,6 +47,12 @@ pub(crate) enum PublisherPath {
     Ring(SharedRing),
 }
 
+impl PublisherPath {
+    const fn is_ring(&self) -> bool {
+        matches!(self, Self::Ring(_))
+    }
+}
+
 /// A subscription of this instance.
 pub(crate) struct LocalSubscriber {
     pub(crate) topic: Arc<str>,
@@ -111,6 +117,8 @@ pub(super) struct Matching {
     hosts: HashMap<InstanceId, u64>,
     /// When to look who reads the local rings.
     readers_due: Timestamp,
+    /// How many publishers of this instance are rings.
+    local_rings: usize,
 }
 
 /// Name of a ring's file in the shared-memory directory.
@@ -131,6 +139,7 @@ impl Matching {
             backlog: Vec::new(),
             hosts: HashMap::new(),
             readers_due: Timestamp::NEVER,
+            local_rings: 0,
         }
     }
 
@@ -148,6 +157,7 @@ impl Matching {
 
     pub(super) fn add_publisher(&mut self, publisher: LocalPublisher, now: Timestamp) {
         let hash = publisher.hash;
+        self.local_rings += usize::from(publisher.path.is_ring());
         let topic = self.topics.entry(hash).or_default();
         topic.publisher = Some(publisher);
         for (instance, advert) in topic.remotes.clone() {
@@ -160,6 +170,7 @@ impl Matching {
     pub(super) fn remove_publisher(&mut self, hash: TopicHash) {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         if let Some(publisher) = topic.publisher.take() {
+            self.local_rings -= usize::from(publisher.path.is_ring());
             for instance in publisher.matches.instances() {
                 self.unmatch_from(&publisher, instance);
             }
@@ -277,12 +288,7 @@ impl Matching {
 
     /// Whether [`Matching::reclaim`] can have something to do.
     pub(super) fn has_rings(&self) -> bool {
-        !self.attached.is_empty()
-            || self
-                .topics
-                .values()
-                .filter_map(|topic| topic.publisher.as_ref())
-                .any(|publisher| matches!(publisher.path, PublisherPath::Ring(_)))
+        self.local_rings > 0 || !self.attached.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Timestamp {

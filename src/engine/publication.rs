@@ -412,7 +412,7 @@ impl Publication {
     #[inline]
     fn is_near_limit(&self, state: &State, next: u64) -> bool {
         let limit = state.send.limit();
-        limit != u64::MAX && limit < next + u64::from(self.parts.window_packets) / 2
+        limit != u64::MAX && limit < next + 2 * self.batch
     }
 
     fn keep_alive(&self, state: &mut State, now: Timestamp) {
