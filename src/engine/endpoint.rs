@@ -143,6 +143,11 @@ impl SocketEndpoint {
         self.has_gaps
     }
 
+    /// The kernel says that something is there.
+    pub(super) const fn heat(&mut self) {
+        self.empty = 0;
+    }
+
     /// Whether data has arrived lately.
     #[inline]
     pub(super) const fn is_hot(&self) -> bool {
@@ -403,6 +408,16 @@ impl RingEndpoint {
 
     pub(super) const fn session(&self) -> SessionId {
         self.origin.session
+    }
+
+    /// What has been delivered so far, for the ring's next attachment.
+    pub(super) fn into_delivery(self) -> Delivery {
+        self.delivery
+    }
+
+    /// Goes on where an earlier attachment was lost.
+    pub(super) fn resume(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
     }
 
     /// Nothing more will be written, or nobody wants it any more.

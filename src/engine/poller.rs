@@ -23,6 +23,7 @@ use crate::config::PollerConfig;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Respond;
+use crate::protocol::delivery::Delivery;
 use crate::time::Clock;
 use crate::transport::barrier_in_all_processes;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
@@ -37,6 +38,8 @@ const DIRECT_SOCKETS: usize = 3;
 const COLD_EVERY: u32 = 8;
 /// How often rings are looked at in one cycle that finds nothing.
 const RING_LOOKS: usize = 128;
+/// Rings whose place was lost and that may come back.
+const MAX_LOST_RINGS: usize = 64;
 /// A poller looks at its commands and gaps at least this often, even when data never stops.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a blocked poller with open gaps waits before it looks at them again.
@@ -165,6 +168,7 @@ pub(crate) fn start(
         queue,
         sockets: Vec::new(),
         rings: Vec::new(),
+        lost: Vec::new(),
         ready: Vec::new(),
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
@@ -191,6 +195,8 @@ struct Poller {
     queue: Receiver<Command>,
     sockets: Vec<SocketEndpoint>,
     rings: Vec<RingEndpoint>,
+    /// What was delivered from rings whose place was lost, until they are attached anew.
+    lost: Vec<(SessionId, Delivery)>,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
     ready: Vec<EndpointId>,
     dispatch: Dispatch,
@@ -266,7 +272,14 @@ impl Poller {
                 }
                 drop(done);
             }
-            Command::AttachRing(ring) => self.rings.push(*ring),
+            Command::AttachRing(mut ring) => {
+                let lost = self.lost.iter().position(|(session, _)| *session == ring.session());
+                if let Some(at) = lost {
+                    // What was missed meanwhile shows in the numbers of the messages.
+                    ring.resume(self.lost.swap_remove(at).1);
+                }
+                self.rings.push(*ring);
+            }
             Command::DetachRing(session) => {
                 // What the writer left in the ring is still read.
                 for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
@@ -374,6 +387,10 @@ impl Poller {
                     if !self.ready.contains(&id) {
                         self.ready.push(id);
                     }
+                    // Readiness is told once: a cold socket must not wait for its turn now.
+                    if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == id) {
+                        socket.heat();
+                    }
                 }
             }
         }
@@ -405,10 +422,21 @@ impl Poller {
             self.rings.retain(|ring| !ring.is_drained());
         }
         if let Some(session) = lost {
-            self.rings.retain(|ring| ring.session() != session);
-            self.parts.ring_lost.ring_lost(session);
+            self.lose_ring(session);
         }
         worked
+    }
+
+    /// Gives up a place in a ring, and asks for a new one.
+    #[cold]
+    fn lose_ring(&mut self, session: SessionId) {
+        let Some(at) = self.rings.iter().position(|ring| ring.session() == session) else { return };
+        let delivery = self.rings.swap_remove(at).into_delivery();
+        if self.lost.len() >= MAX_LOST_RINGS {
+            self.lost.remove(0);
+        }
+        self.lost.push((session, delivery));
+        self.parts.ring_lost.ring_lost(session);
     }
 
     #[cold]

@@ -81,7 +81,7 @@ struct State {
     served: usize,
     pacing: Pacing,
     /// Index of the next publisher.
-    next_publisher: u16,
+    next_publisher: u32,
     feedback: Vec<Status>,
     counted: SendCounters,
 }
@@ -124,7 +124,7 @@ impl Publication {
     }
 
     /// Index for a new publisher on this publication.
-    pub(crate) fn add_publisher(&self) -> u16 {
+    pub(crate) fn add_publisher(&self) -> u32 {
         let mut state = self.state.lock();
         let index = state.next_publisher;
         state.next_publisher = index.wrapping_add(1);

@@ -98,7 +98,7 @@ pub(crate) struct Published {
     pub(crate) hash: TopicHash,
     pub(crate) transport: Transport,
     pub(crate) session: SessionId,
-    pub(crate) index: u16,
+    pub(crate) index: u32,
     pub(crate) matches: Arc<Matches>,
     pub(crate) link: PublisherLink,
     place: Option<Place>,
