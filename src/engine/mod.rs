@@ -99,7 +99,9 @@ impl Engine {
     /// that runs callbacks.
     pub(crate) fn close(&self) {
         self.stop();
-        let Threads { pollers, requests, .. } = std::mem::take(&mut *self.threads.lock());
+        // Held while joining, so that a second caller returns no earlier than the first.
+        let mut threads = self.threads.lock();
+        let Threads { pollers, requests, .. } = std::mem::take(&mut *threads);
         for thread in pollers.into_iter().chain(requests) {
             join(thread);
         }

@@ -114,15 +114,21 @@ impl Responses {
         if let Some(known) = self.requesters.read().get(&key) {
             return Ok(Arc::clone(known));
         }
-        let mut requesters = self.requesters.write();
-        if let Some(known) = requesters.get(&key) {
-            return Ok(Arc::clone(known));
-        }
-        if requesters.len() >= self.max_requesters && !self.make_place(&mut requesters) {
-            return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
-        }
-        let requester = Arc::new(self.open(reply));
-        requesters.insert(key, Arc::clone(&requester));
+        let requester = {
+            let mut requesters = self.requesters.write();
+            if let Some(known) = requesters.get(&key) {
+                return Ok(Arc::clone(known));
+            }
+            if requesters.len() >= self.max_requesters && !self.make_place(&mut requesters) {
+                return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
+            }
+            let requester = Arc::new(self.open(reply));
+            requesters.insert(key, Arc::clone(&requester));
+            requester
+        };
+        // Without the lock: the conductor takes it when a requester goes down, and must never wait
+        // for somebody who waits for the conductor.
+        self.link.add_publication(&requester.publication);
         Ok(requester)
     }
 
@@ -152,7 +158,6 @@ impl Responses {
             clock: self.clock,
         }));
         publication.add_receiver(reply.requester, Some(reply.to.address), self.clock.now());
-        self.link.add_publication(&publication);
         Requester { instance: reply.requester, publication, next: Mutex::new(1) }
     }
 
