@@ -203,6 +203,7 @@ impl UdpSocket {
     /// # Errors
     ///
     /// [`OpenError`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "unicast to one receiver will use it"))]
     pub(crate) fn open_connected(
         interface: &Interface,
         destination: SocketAddr,

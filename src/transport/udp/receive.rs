@@ -50,7 +50,7 @@ impl fmt::Debug for ReceiveBuffer {
 pub(crate) struct Received<'b> {
     source: SocketAddr,
     bytes: &'b [u8],
-    /// Never 0.
+    /// Length of each packet but the last, which may be shorter. Never 0.
     segment_bytes: usize,
 }
 
@@ -63,11 +63,6 @@ impl<'b> Received<'b> {
     /// All packets, end to end.
     pub(crate) fn bytes(&self) -> &'b [u8] {
         self.bytes
-    }
-
-    /// Length of each packet but the last, which may be shorter.
-    pub(crate) fn segment_bytes(&self) -> usize {
-        self.segment_bytes
     }
 
     /// The packets in the order in which they were sent.

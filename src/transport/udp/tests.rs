@@ -7,7 +7,8 @@ use mio::{Events, Poll};
 use proptest::prelude::*;
 
 use super::*;
-use crate::transport::interface::{Interface, InterfaceSpec, resolve};
+use crate::config::InterfaceSpec;
+use crate::transport::interface::{Interface, resolve};
 
 /// How a run leaves: cut by the kernel, as a batch, or packet by packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
