@@ -277,6 +277,5 @@ fn finish(
         receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
         portable: options.force_portable,
         kernel_drops: AtomicU64::new(0),
-        truncated: AtomicU64::new(0),
     })
 }
