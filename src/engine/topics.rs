@@ -171,11 +171,17 @@ impl Engine {
         let place = Place::of(route, route.stream());
         let stream = route.stream().unwrap_or_default();
         let group = route.address().map(|address| SocketAddr::from((address, place.port)));
-        let publication = match topics.publications.get(&place) {
-            Some((publication, _)) => Arc::clone(publication),
-            None => self.open_publication(topics, route.settings(), stream, group)?,
+        let publication = match topics.publications.get_mut(&place) {
+            Some((publication, publishers)) => {
+                *publishers += 1;
+                Arc::clone(publication)
+            }
+            None => {
+                let opened = self.open_publication(topics, route.settings(), stream, group)?;
+                topics.publications.insert(place.clone(), (Arc::clone(&opened), 1));
+                opened
+            }
         };
-        topics.publications.entry(place.clone()).or_insert((Arc::clone(&publication), 0)).1 += 1;
         let path = match group {
             Some(address) => PublisherPath::Multicast {
                 publication: Arc::clone(&publication),

@@ -4,8 +4,8 @@
 //! in a shared ring the writer stores them last, so a reader that sees a non-zero word sees the
 //! whole frame.
 
+use super::WireError;
 use super::packet::{u16_at, u32_at, u64_at};
-use super::{WireError, locator};
 use crate::id::{InstanceId, RequestId, TopicHash};
 use crate::wire::locator::{LOCATOR_LENGTH, Locator};
 
@@ -81,7 +81,7 @@ pub(crate) const fn committed_length(word: u64) -> usize {
 /// Whether a commit word says that the rest of the packet is unused.
 #[inline]
 pub(crate) const fn is_end(word: u64) -> bool {
-    (word >> 16) as u8 == FrameKind::End as u8
+    (word >> 16) & 0xff == FrameKind::End as u64
 }
 
 /// Rounds up to the next frame boundary.
@@ -220,7 +220,7 @@ impl RequestPrefix {
         let prefix = Self {
             request: RequestId(u64_at(head, 0)),
             timeout_ns: u64_at(head, 8),
-            reply_to: locator::Locator::decode(&head[16..])?,
+            reply_to: Locator::decode(&head[16..])?,
         };
         Ok((prefix, payload))
     }
