@@ -68,6 +68,7 @@ fn refusal(packet: &[u8]) -> WireError {
     parse(packet).expect_err("must be refused")
 }
 
+/// `docs/wire-protocol.md`, "ANNOUNCE".
 #[test]
 fn golden_announce() {
     let mut buffer = vec![0xff; 3];
@@ -87,6 +88,7 @@ fn golden_announce() {
     }
 }
 
+/// `docs/wire-protocol.md`, "CHANGES".
 #[test]
 fn golden_changes() {
     let buffer = changes(0, 3, &[add(2, "t")], &[]);
@@ -106,6 +108,7 @@ fn golden_changes() {
     assert_eq!(view.entries().collect::<Vec<_>>(), [Entry::Add { add: add(2, "t"), digest }]);
 }
 
+/// `docs/wire-protocol.md`, "CHANGES".
 #[test]
 fn golden_removal() {
     let buffer = changes(4, 6, &[], &[3, 4]);
@@ -116,6 +119,7 @@ fn golden_removal() {
     assert_eq!(view.entries().collect::<Vec<_>>(), removed);
 }
 
+/// `docs/wire-protocol.md`, "ASK" and "GOODBYE".
 #[test]
 fn golden_ask_and_goodbye() {
     let ask =
