@@ -164,6 +164,7 @@ pub(crate) fn start(
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
+        stopping: false,
     };
     let instance = poller.parts.instance;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
@@ -191,17 +192,24 @@ struct Poller {
     buffer: ReceiveBuffer,
     idle: Idle,
     has_gaps: bool,
+    stopping: bool,
 }
 
 impl Poller {
     fn run(mut self) {
         loop {
-            if !self.queue.is_empty() && self.take_commands() {
-                return;
+            if !self.queue.is_empty() {
+                self.take_commands();
+                if self.stopping {
+                    return;
+                }
             }
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings();
             worked |= self.take_deferred();
+            if self.stopping {
+                return;
+            }
             if self.has_gaps {
                 self.handle_timeouts();
             }
@@ -213,15 +221,12 @@ impl Poller {
         }
     }
 
-    /// True when the poller is to stop.
-    fn take_commands(&mut self) -> bool {
-        while let Ok(command) = self.queue.try_recv() {
-            if matches!(command, Command::Stop) {
-                return true;
-            }
+    fn take_commands(&mut self) {
+        while !self.stopping
+            && let Ok(command) = self.queue.try_recv()
+        {
             self.execute(command);
         }
-        false
     }
 
     fn take_deferred(&mut self) -> bool {
@@ -265,7 +270,8 @@ impl Poller {
                     socket.forget_instance(instance);
                 }
             }
-            Command::Stop => {}
+            // Also from a callback of this poller that drops its instance.
+            Command::Stop => self.stopping = true,
         }
     }
 
