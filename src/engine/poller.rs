@@ -161,6 +161,7 @@ pub(crate) fn start(
         sockets: Vec::new(),
         rings: Vec::new(),
         ready: Vec::new(),
+        spare: Vec::new(),
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
@@ -188,6 +189,8 @@ struct Poller {
     rings: Vec<RingEndpoint>,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
     ready: Vec<EndpointId>,
+    /// An empty list to use again.
+    spare: Vec<EndpointId>,
     dispatch: Dispatch,
     buffer: ReceiveBuffer,
     idle: Idle,
@@ -206,12 +209,13 @@ impl Poller {
             }
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings();
+            if self.has_gaps {
+                self.handle_timeouts();
+            }
+            // After everything that runs callbacks, so that none of it waits for the next cycle.
             worked |= self.take_deferred();
             if self.stopping {
                 return;
-            }
-            if self.has_gaps {
-                self.handle_timeouts();
             }
             if worked {
                 self.idle.reset();
@@ -322,9 +326,9 @@ impl Poller {
 
     fn poll_ready_sockets(&mut self) -> bool {
         self.collect_ready(Some(Duration::ZERO));
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare));
         let mut worked = false;
-        for id in ready {
+        for id in ready.drain(..) {
             let mut context = Context {
                 buffer: &mut self.buffer,
                 dispatch: &mut self.dispatch,
@@ -342,6 +346,7 @@ impl Poller {
                 self.ready.push(id);
             }
         }
+        self.spare = ready;
         self.has_gaps |= worked;
         worked
     }
