@@ -245,6 +245,7 @@ impl SocketEndpoint {
     ) -> Option<usize> {
         let hit = self.sessions.get(self.last).is_some_and(|last| last.id == header.session);
         if !hit {
+            self.publish_counts(counters);
             self.last = match self.by_id.get(&header.session) {
                 Some(at) => *at,
                 None => self.open_session(now, source, header, counters)?,
@@ -324,6 +325,7 @@ impl SocketEndpoint {
                 }
                 self.last = at;
                 self.send_status(context.feedback);
+                self.publish_counts(context.counters);
             }
             self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;
         }
@@ -337,14 +339,18 @@ impl SocketEndpoint {
         let drops = self.socket.kernel_drops();
         context.counters.add(Counter::SocketDrops, drops - self.kernel_drops);
         self.kernel_drops = drops;
-        if let Some(heard) = self.sessions.get_mut(self.last) {
-            let (now, before) = (*heard.session.counters(), heard.counted);
-            heard.counted = now;
-            context.counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
-            context.counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
-            let malformed = now.malformed + now.refused - before.malformed - before.refused;
-            context.counters.add(Counter::Malformed, malformed);
-        }
+        self.publish_counts(context.counters);
+    }
+
+    /// Publishes what the session of the packet before has counted.
+    fn publish_counts(&mut self, counters: &Counters) {
+        let Some(heard) = self.sessions.get_mut(self.last) else { return };
+        let (now, before) = (*heard.session.counters(), heard.counted);
+        heard.counted = now;
+        counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
+        counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
+        let malformed = now.malformed + now.refused - before.malformed - before.refused;
+        counters.add(Counter::Malformed, malformed);
     }
 }
 
@@ -465,3 +471,6 @@ impl RingEndpoint {
         RingState::Busy
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,10 +170,12 @@ pub(crate) fn start(
         rings: Vec::new(),
         lost: Vec::new(),
         ready: Vec::new(),
+        spare: Vec::new(),
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
         cycle: 0,
+        stopping: false,
     };
     let instance = poller.parts.instance;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
@@ -199,26 +201,34 @@ struct Poller {
     lost: Vec<(SessionId, Delivery)>,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
     ready: Vec<EndpointId>,
+    /// An empty list to use again.
+    spare: Vec<EndpointId>,
     dispatch: Dispatch,
     buffer: ReceiveBuffer,
     idle: Idle,
     has_gaps: bool,
     cycle: u32,
+    stopping: bool,
 }
 
 impl Poller {
     fn run(mut self) {
         loop {
-            if !self.queue.is_empty() && self.take_commands() {
-                return;
+            if !self.queue.is_empty() {
+                self.take_commands();
+                if self.stopping {
+                    return;
+                }
             }
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings_often();
-            if self.take_deferred() {
-                return;
-            }
             if self.has_gaps {
                 self.handle_timeouts();
+            }
+            // After everything that runs callbacks, so that none of it waits for the next cycle.
+            worked |= self.take_deferred();
+            if self.stopping {
+                return;
             }
             if worked {
                 self.idle.reset();
@@ -228,28 +238,23 @@ impl Poller {
         }
     }
 
-    /// True when the poller is to stop.
-    fn take_commands(&mut self) -> bool {
-        while let Ok(command) = self.queue.try_recv() {
-            if matches!(command, Command::Stop) {
-                return true;
-            }
+    fn take_commands(&mut self) {
+        while !self.stopping
+            && let Ok(command) = self.queue.try_recv()
+        {
             self.execute(command);
         }
-        false
     }
 
-    /// Carries out what callbacks on this thread asked for. True when the poller is to stop.
+    /// Carries out what callbacks on this thread asked for.
     fn take_deferred(&mut self) -> bool {
         if DEFERRED.with_borrow(Vec::is_empty) {
             return false;
         }
-        let mut stop = false;
         for command in DEFERRED.with_borrow_mut(std::mem::take) {
-            stop |= matches!(command, Command::Stop);
             self.execute(command);
         }
-        stop
+        true
     }
 
     fn execute(&mut self, command: Command) {
@@ -291,7 +296,8 @@ impl Poller {
                     socket.forget_instance(instance);
                 }
             }
-            Command::Stop => {}
+            // Also from a callback of this poller that drops its instance.
+            Command::Stop => self.stopping = true,
         }
     }
 
@@ -342,9 +348,9 @@ impl Poller {
 
     fn poll_ready_sockets(&mut self) -> bool {
         self.collect_ready(Some(Duration::ZERO));
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare));
         let mut worked = false;
-        for id in ready {
+        for id in ready.drain(..) {
             let mut context = Context {
                 buffer: &mut self.buffer,
                 dispatch: &mut self.dispatch,
@@ -363,6 +369,7 @@ impl Poller {
                 self.ready.push(id);
             }
         }
+        self.spare = ready;
         worked
     }
 

@@ -68,6 +68,7 @@ fn refusal(packet: &[u8]) -> WireError {
     parse(packet).expect_err("must be refused")
 }
 
+/// `docs/wire-protocol.md`, "ANNOUNCE".
 #[test]
 fn golden_announce() {
     let mut buffer = vec![0xff; 3];
@@ -87,6 +88,7 @@ fn golden_announce() {
     }
 }
 
+/// `docs/wire-protocol.md`, "CHANGES".
 #[test]
 fn golden_changes() {
     let buffer = changes(0, 3, &[add(2, "t")], &[]);
@@ -106,6 +108,7 @@ fn golden_changes() {
     assert_eq!(view.entries().collect::<Vec<_>>(), [Entry::Add { add: add(2, "t"), digest }]);
 }
 
+/// `docs/wire-protocol.md`, "CHANGES".
 #[test]
 fn golden_removal() {
     let buffer = changes(4, 6, &[], &[3, 4]);
@@ -116,6 +119,7 @@ fn golden_removal() {
     assert_eq!(view.entries().collect::<Vec<_>>(), removed);
 }
 
+/// `docs/wire-protocol.md`, "ASK" and "GOODBYE".
 #[test]
 fn golden_ask_and_goodbye() {
     let ask =
@@ -268,9 +272,6 @@ fn read_everything(bytes: &[u8]) {
     }
 }
 
-/// Where the kind stands in the common prefix (`docs/wire-protocol.md`).
-const KIND_AT: usize = 3;
-
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
@@ -283,8 +284,7 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..1_400),
     ) {
         let mut packet = Vec::new();
-        begin(&mut packet, PacketKind::Announce);
-        packet[KIND_AT] = kind;
+        begin(&mut packet, kind);
         packet.extend_from_slice(&body);
         seal(&mut packet);
         read_everything(&packet);
