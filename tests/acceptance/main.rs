@@ -16,7 +16,10 @@
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
 mod delivery;
+mod requests;
+mod sockets;
 mod support;
+mod topics;
 
 use support::role;
 

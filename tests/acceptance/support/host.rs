@@ -122,6 +122,11 @@ impl Host {
         self.ask(format_args!("peers"))
     }
 
+    /// The process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Closes the instance; the process goes on.
     pub(crate) fn close(&mut self) {
         self.tell(format_args!("close"));

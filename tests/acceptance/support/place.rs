@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) receiver_timeout: &'static str,
     pub(crate) reader_timeout: &'static str,
     pub(crate) response_ports: &'static str,
+    /// The poller of responses; topics have the poller `default`.
+    pub(crate) response_poller: &'static str,
     pub(crate) unicast_ports: &'static str,
     pub(crate) streams: &'static str,
     pub(crate) groups: &'static str,
@@ -41,6 +43,7 @@ impl Default for Settings {
             receiver_timeout: "30s",
             reader_timeout: "30s",
             response_ports: "35004-35099",
+            response_poller: "default",
             unicast_ports: "35008-35099",
             streams: "1-10",
             groups: "239.255.0.9-239.255.0.20",
@@ -104,9 +107,10 @@ impl Place {
     pub(crate) fn config_text(&self) -> String {
         let Settings { refresh, timeout, window, reader_timeout, response_ports, .. } =
             self.settings;
+        let response_poller = self.settings.response_poller;
         let mut text = format!(
             "interface = '{address}'\n\
-             [responses]\nports = '{response_ports}'\n\
+             [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
              [discovery]\nport = {port}\nrefresh = '{refresh}'\ntimeout = '{timeout}'\n\
              [ipc]\ndirectory = '{rings}'\nreader_timeout = '{reader_timeout}'\n\
              [limits]\nmax_message_bytes = '{max_message}'\n",
@@ -115,6 +119,10 @@ impl Place {
             rings = self.ring_directory().display(),
             max_message = self.settings.max_message,
         );
+        text.push_str("[[poller]]\nname = 'default'\n");
+        if response_poller != "default" {
+            write!(text, "[[poller]]\nname = '{response_poller}'\n").unwrap();
+        }
         for transport in TRANSPORTS {
             write!(
                 text,
