@@ -161,7 +161,7 @@ impl Matching {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         if let Some(publisher) = topic.publisher.take() {
             for instance in publisher.matches.instances() {
-                self.unmatch_from(&publisher, instance);
+                self.unmatch(&publisher, instance, Publication::release_receiver);
             }
         }
         self.forget_if_empty(hash);
@@ -375,13 +375,23 @@ impl Matching {
         }
     }
 
+    /// The subscriber is gone: nothing more is sent to it.
     fn unmatch_from(&self, publisher: &LocalPublisher, instance: InstanceId) {
+        self.unmatch(publisher, instance, Publication::remove_receiver);
+    }
+
+    fn unmatch(
+        &self,
+        publisher: &LocalPublisher,
+        instance: InstanceId,
+        end: impl FnOnce(&Publication, InstanceId),
+    ) {
         if !publisher.matches.remove(instance) {
             return;
         }
         match &publisher.path {
             PublisherPath::Multicast { publication, .. }
-            | PublisherPath::Unicast { publication, .. } => publication.remove_receiver(instance),
+            | PublisherPath::Unicast { publication, .. } => end(publication, instance),
             PublisherPath::Ring(_) => {}
         }
         let topic = Arc::clone(&publisher.topic);
