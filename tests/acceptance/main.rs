@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
 mod delivery;
+mod departures;
 mod requests;
 mod sockets;
 mod support;

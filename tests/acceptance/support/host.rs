@@ -76,6 +76,11 @@ impl Host {
         self.tell(format_args!("unsubscribe {topic}"));
     }
 
+    /// Subscribes and unsubscribes, as fast as it goes.
+    pub(crate) fn resubscribe(&mut self, topic: &str, rounds: u32) {
+        self.tell(format_args!("resubscribe {topic} {rounds}"));
+    }
+
     pub(crate) fn publish(&mut self, topic: &str) {
         self.tell(format_args!("publish {topic}"));
     }

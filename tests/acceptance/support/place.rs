@@ -105,12 +105,13 @@ impl Place {
     }
 
     pub(crate) fn config_text(&self) -> String {
-        let Settings { refresh, timeout, window, reader_timeout, response_ports, .. } =
-            self.settings;
+        let Settings { refresh, timeout, window, streams, response_ports, .. } = self.settings;
+        let Settings { receiver_timeout, reader_timeout, .. } = self.settings;
         let response_poller = self.settings.response_poller;
         let mut text = format!(
             "interface = '{address}'\n\
              [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
+             streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
              [discovery]\nport = {port}\nrefresh = '{refresh}'\ntimeout = '{timeout}'\n\
              [ipc]\ndirectory = '{rings}'\nreader_timeout = '{reader_timeout}'\n\
              [limits]\nmax_message_bytes = '{max_message}'\n",

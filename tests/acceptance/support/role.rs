@@ -82,6 +82,13 @@ impl Role {
                 taken(self.subscriptions.remove(*topic))?.unsubscribe();
                 Ok(String::new())
             }
+            ["resubscribe", topic, rounds] => {
+                for _ in 0..number::<u32>(rounds)? {
+                    let subscribed = self.instance.subscribe(topic, Journal::new(topic));
+                    subscribed.map_err(text)?.unsubscribe();
+                }
+                Ok(String::new())
+            }
             ["publish", topic] => {
                 let publisher = self.instance.publisher(topic).map_err(text)?;
                 self.publishers.insert((*topic).to_owned(), publisher);
