@@ -99,6 +99,7 @@ fn a_requester_that_is_started_again_gets_its_responses() {
     let place = Place::with(Settings {
         response_ports: "35004-35005",
         streams: "1",
+        receiver_timeout: "1h",
         ..Settings::default()
     });
     let mut responder = Host::start(&place, "responder");
