@@ -172,7 +172,7 @@ impl Matching {
         if let Some(publisher) = topic.publisher.take() {
             self.local_rings -= usize::from(publisher.path.is_ring());
             for instance in publisher.matches.instances() {
-                self.unmatch_from(&publisher, instance);
+                self.unmatch(&publisher, instance, Publication::release_receiver);
             }
         }
         self.forget_if_empty(hash);
@@ -381,13 +381,23 @@ impl Matching {
         }
     }
 
+    /// The subscriber is gone: nothing more is sent to it.
     fn unmatch_from(&self, publisher: &LocalPublisher, instance: InstanceId) {
+        self.unmatch(publisher, instance, Publication::remove_receiver);
+    }
+
+    fn unmatch(
+        &self,
+        publisher: &LocalPublisher,
+        instance: InstanceId,
+        end: impl FnOnce(&Publication, InstanceId),
+    ) {
         if !publisher.matches.remove(instance) {
             return;
         }
         match &publisher.path {
             PublisherPath::Multicast { publication, .. }
-            | PublisherPath::Unicast { publication, .. } => publication.remove_receiver(instance),
+            | PublisherPath::Unicast { publication, .. } => end(publication, instance),
             PublisherPath::Ring(_) => {}
         }
         let topic = Arc::clone(&publisher.topic);

@@ -90,6 +90,9 @@ struct Receiver {
     instance: InstanceId,
     /// Topics of this publication that the instance listens to.
     topics: usize,
+    /// Set when the last of them is not published any more: the receiver is let go once everything
+    /// before this packet has been confirmed.
+    until: Option<u64>,
     destination: Option<Destination>,
 }
 
@@ -140,10 +143,14 @@ impl Publication {
     ) {
         let mut state = self.state.lock();
         match state.receivers.iter_mut().find(|receiver| receiver.instance == instance) {
-            Some(receiver) => receiver.topics += 1,
+            Some(receiver) => {
+                receiver.topics += 1;
+                receiver.until = None;
+            }
             None => {
                 let destination = address.map(Destination::from);
-                state.receivers.push(Receiver { instance, topics: 1, destination });
+                let receiver = Receiver { instance, topics: 1, until: None, destination };
+                state.receivers.push(receiver);
                 state.send.add_receiver(instance, now);
             }
         }
@@ -163,6 +170,37 @@ impl Publication {
             state.served = 0;
             // What it held back can go now.
             self.transmit(&mut state);
+        }
+    }
+
+    /// A topic that `instance` listens to is not published any more. With its last one the instance
+    /// is let go, but not before it has got what was accepted for it.
+    pub(crate) fn release_receiver(&self, instance: InstanceId) {
+        let mut state = self.state.lock();
+        let accepted = state.ring.open_packet() + u64::from(state.ring.has_open_frames());
+        if let Some(receiver) = state.receivers.iter_mut().find(|one| one.instance == instance) {
+            receiver.topics -= 1;
+            if receiver.topics == 0 {
+                receiver.until = Some(accepted);
+                Self::let_go(&mut state);
+            }
+        }
+    }
+
+    /// Drops the receivers that have got all that was meant for them.
+    fn let_go(state: &mut State) {
+        let State { receivers, send, served, .. } = state;
+        let confirmed = send.confirmed();
+        let before = receivers.len();
+        receivers.retain(|receiver| {
+            let stays = receiver.until.is_none_or(|until| confirmed < until);
+            if !stays {
+                send.remove_receiver(receiver.instance);
+            }
+            stays
+        });
+        if receivers.len() != before {
+            *served = 0;
         }
     }
 
@@ -238,6 +276,7 @@ impl Publication {
             self.transmit(&mut state);
         }
         self.keep_alive(&mut state, now);
+        Self::let_go(&mut state);
         // Stored under the lock, like every raise, so that none is lost.
         self.urgency.store(urgency_of(&state) as u8, Ordering::Release);
     }

@@ -33,13 +33,13 @@ pub(crate) struct Responses {
     counters: Arc<Counters>,
     clock: Clock,
     closed: AtomicBool,
+    /// By place *and* identity: who takes over the socket of a dead requester is somebody else.
     requesters: RwLock<HashMap<(InstanceId, Locator), Arc<Requester>>>,
     /// Response sockets that discovery has told: these need no proof by source address.
     known: RwLock<HashMap<InstanceId, SocketAddr>>,
 }
 
 struct Requester {
-    instance: InstanceId,
     publication: Arc<Publication>,
     /// Number of the next response. Held while it is appended, so that numbers are in order.
     next: Mutex<u64>,
@@ -95,8 +95,8 @@ impl Responses {
     /// An instance is gone.
     pub(super) fn forget(&self, instance: InstanceId) {
         self.known.write().remove(&instance);
-        self.requesters.write().retain(|_, requester| {
-            let gone = requester.instance == instance;
+        self.requesters.write().retain(|(requested_by, _), requester| {
+            let gone = *requested_by == instance;
             if gone {
                 self.link.remove_publication(&requester.publication);
             }
@@ -158,7 +158,7 @@ impl Responses {
             clock: self.clock,
         }));
         publication.add_receiver(reply.requester, Some(reply.to.address), self.clock.now());
-        Requester { instance: reply.requester, publication, next: Mutex::new(1) }
+        Requester { publication, next: Mutex::new(1) }
     }
 
     /// Whether answering cannot be used to send traffic to a bystander.

@@ -443,7 +443,7 @@ impl Engine {
     ) -> Option<crossbeam_channel::Receiver<()>> {
         let subscription = topics.subscribed.remove(&hash)?;
         let poller = self.poller(subscription.poller);
-        let finished = poller.unsubscribe(hash, &subscription.closed);
+        // The socket first: who waits for the subscription to end may take its port right after.
         if let Some(place) = subscription.place
             && let Some(endpoint) = topics.endpoints.get_mut(&place)
         {
@@ -453,7 +453,7 @@ impl Engine {
                 topics.endpoints.remove(&place);
             }
         }
-        finished
+        poller.unsubscribe(hash, &subscription.closed)
     }
 
     /// Gives the conductor a command and waits for its answer; it never waits for user code.
