@@ -1,5 +1,5 @@
-//! Where data arrives: a socket or a shared ring, with the sessions heard there. Layer: engine.
-//! Owned by one poller.
+//! Where UDP data arrives: a socket, with the sessions heard there. Layer: engine. Owned by one
+//! poller.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -10,13 +10,9 @@ use super::dispatch::{Dispatch, HashHasher, Origin};
 use super::request_processor::RequestProcessor;
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, SessionId};
-use crate::protocol::delivery::Delivery;
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
-use crate::ring::read::Reader;
-use crate::ring::shared::ReaderEntry;
 use crate::time::Timestamp;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
-use crate::wire::frame::Frame;
 use crate::wire::packet::{
     FLAG_STATUS_WANTED, PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix,
 };
@@ -41,8 +37,6 @@ const MAX_SESSIONS: usize = 4096;
 const BURST: usize = 16;
 /// A socket is hot until it has been asked in vain this often: about a millisecond.
 const HOT: u32 = 1024;
-/// Frames read from one ring before others get their turn.
-const RING_BURST: usize = 256;
 
 /// A socket and what it hears.
 pub(crate) struct SocketEndpoint {
@@ -363,113 +357,6 @@ fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), Counter> {
     }
     let header = PacketHeader::decode(&packet[..prefix.length]).map_err(|_| Counter::Malformed)?;
     Ok((prefix, header))
-}
-
-/// A shared ring that a topic of this poller reads.
-pub(crate) struct RingEndpoint {
-    entry: ReaderEntry,
-    reader: Reader,
-    delivery: Delivery,
-    origin: Origin,
-    /// Packet up to which the writer knows that we have read.
-    published: u64,
-    publish_every: u64,
-    /// To be dropped once it is empty.
-    closing: bool,
-    drained: bool,
-}
-
-/// What became of a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RingState {
-    Idle,
-    Busy,
-    /// Closed, and everything in it has been read.
-    Drained,
-    /// The writer cut this reader off, or wrote nonsense: to be attached anew.
-    Lost,
-}
-
-impl RingEndpoint {
-    pub(crate) fn new(entry: ReaderEntry, reader: Reader, max_message_bytes: usize) -> Self {
-        let description = *entry.ring().description();
-        let published = reader.packet();
-        Self {
-            entry,
-            reader,
-            delivery: Delivery::new(max_message_bytes),
-            origin: Origin {
-                endpoint: EndpointId::SHARED_MEMORY,
-                stream: description.stream,
-                instance: description.instance,
-                session: description.session,
-                source: None,
-            },
-            published,
-            publish_every: (description.layout.slots as u64 / 8).max(1),
-            closing: false,
-            drained: false,
-        }
-    }
-
-    pub(super) const fn session(&self) -> SessionId {
-        self.origin.session
-    }
-
-    /// What has been delivered so far, for the ring's next attachment.
-    pub(super) fn into_delivery(self) -> Delivery {
-        self.delivery
-    }
-
-    /// Goes on where an earlier attachment was lost.
-    pub(super) fn resume(&mut self, delivery: Delivery) {
-        self.delivery = delivery;
-    }
-
-    /// Nothing more will be written, or nobody wants it any more.
-    pub(super) const fn close(&mut self) {
-        self.closing = true;
-    }
-
-    pub(super) const fn is_drained(&self) -> bool {
-        self.drained
-    }
-
-    pub(super) const fn entry(&self) -> &ReaderEntry {
-        &self.entry
-    }
-
-    #[inline]
-    pub(super) fn poll(&mut self, dispatch: &mut Dispatch, counters: &Counters) -> RingState {
-        if self.entry.is_evicted() {
-            return RingState::Lost;
-        }
-        let mut sink = dispatch.sink(self.origin);
-        let delivery = &mut self.delivery;
-        let mut refused = 0;
-        let read = self.reader.poll(RING_BURST, |bytes| match Frame::decode(bytes) {
-            Ok(frame) => refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err()),
-            Err(_) => refused += 1,
-        });
-        counters.add(Counter::Malformed, refused);
-        let Ok(frames) = read else {
-            counters.add(Counter::Malformed, 1);
-            return RingState::Lost;
-        };
-        let packet = self.reader.packet();
-        if packet - self.published >= self.publish_every
-            || (frames == 0 && packet != self.published)
-        {
-            self.published = packet;
-            self.entry.publish(packet);
-        }
-        if frames == 0 {
-            self.drained = self.closing;
-            return if self.closing { RingState::Drained } else { RingState::Idle };
-        }
-        dispatch.flush_counts();
-        RingState::Busy
-    }
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::endpoint::RingEndpoint;
 use super::matches::Matches;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
+use super::ring_endpoint::RingEndpoint;
 use crate::config::Transport;
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;

@@ -23,6 +23,7 @@ mod poller;
 pub(crate) mod publication;
 pub(crate) mod request_processor;
 mod responses;
+mod ring_endpoint;
 pub(crate) mod ring_publication;
 mod send_socket;
 mod start;

@@ -16,9 +16,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::callback::{self, CallbackThread};
 use super::dispatch::{Dispatch, TopicSubscription};
-use super::endpoint::{Context, EndpointId, RingEndpoint, RingState, SocketEndpoint};
+use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
+use super::ring_endpoint::{RingEndpoint, RingState};
 use crate::config::PollerConfig;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
