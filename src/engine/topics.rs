@@ -18,7 +18,7 @@ use super::poller::Command;
 use super::publication::{Attention, Publication, PublicationParts};
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
-use super::start::SOCKET_OPTIONS;
+use super::start::{SOCKET_OPTIONS, receiver_options};
 use crate::config::{Carrier, RouteError, Template, TopicRoute, Transport, UdpSettings};
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
@@ -396,13 +396,12 @@ impl Engine {
         let template = route.settings();
         let (udp, _) = udp_settings(template)?;
         let interface = interface_of(template, udp)?;
+        let options = receiver_options(template.window_bytes);
         let socket = match route.address() {
-            Some(group) => {
-                UdpSocket::bind_multicast(&interface, group, place.port, &SOCKET_OPTIONS)
-            }
+            Some(group) => UdpSocket::bind_multicast(&interface, group, place.port, &options),
             None => {
                 let ports = udp.ports.candidates(place.port);
-                UdpSocket::bind_unicast(&interface, ports, &SOCKET_OPTIONS)
+                UdpSocket::bind_unicast(&interface, ports, &options)
             }
         }
         .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
