@@ -56,6 +56,8 @@ pub(crate) struct SocketEndpoint {
     last: usize,
     /// Some session waits for a gap to close.
     has_gaps: bool,
+    /// Some session is to be forgotten.
+    has_orphans: bool,
     kernel_drops: u64,
 }
 
@@ -68,6 +70,8 @@ struct Heard {
     feedback_to: Destination,
     last_heard: Timestamp,
     counted: ReceiveCounters,
+    /// Its instance is gone: to be forgotten once the socket has been read empty.
+    is_orphan: bool,
 }
 
 /// Sockets and tables that a poller lends to its endpoints while they work.
@@ -98,6 +102,7 @@ impl SocketEndpoint {
             by_id: HashMap::default(),
             last: 0,
             has_gaps: false,
+            has_orphans: false,
             kernel_drops: 0,
         }
     }
@@ -119,9 +124,22 @@ impl SocketEndpoint {
         }
     }
 
-    /// Drops the sessions of an instance that is gone.
+    /// Drops the sessions of an instance that is gone, after what it has sent: its goodbye comes
+    /// another way and may be faster.
     pub(super) fn forget_instance(&mut self, instance: InstanceId) {
-        self.forget(|heard| heard.origin.instance == instance);
+        for heard in self.sessions.iter_mut().filter(|heard| heard.origin.instance == instance) {
+            heard.is_orphan = true;
+            self.has_orphans = true;
+        }
+    }
+
+    /// The socket is empty: nothing more comes for orphans but what they hold after a gap.
+    #[cold]
+    fn forget_orphans(&mut self) {
+        let is_over =
+            |heard: &Heard| heard.is_orphan && heard.session.next_deadline() == Timestamp::NEVER;
+        self.forget(is_over);
+        self.has_orphans = self.sessions.iter().any(|heard| heard.is_orphan);
     }
 
     fn forget(&mut self, which: impl Fn(&Heard) -> bool) {
@@ -142,6 +160,9 @@ impl SocketEndpoint {
                 Ok(None) => {
                     if count > 0 {
                         self.finish_batch(context);
+                    }
+                    if self.has_orphans {
+                        self.forget_orphans();
                     }
                     return (count, false);
                 }
@@ -267,6 +288,7 @@ impl SocketEndpoint {
             feedback_to: Destination::from(source),
             last_heard: now,
             counted: ReceiveCounters::default(),
+            is_orphan: false,
         });
         self.by_id.insert(header.session, at);
         Some(at)
