@@ -52,6 +52,8 @@ pub(crate) struct SocketEndpoint {
     last: usize,
     /// Some session waits for a gap to close.
     has_gaps: bool,
+    /// Some session is to be forgotten.
+    has_orphans: bool,
     kernel_drops: u64,
     /// Times in a row that the socket was asked and had nothing.
     empty: u32,
@@ -66,6 +68,8 @@ struct Heard {
     feedback_to: Destination,
     last_heard: Timestamp,
     counted: ReceiveCounters,
+    /// Its instance is gone: to be forgotten once the socket has been read empty.
+    is_orphan: bool,
 }
 
 /// Sockets and tables that a poller lends to its endpoints while they work.
@@ -96,6 +100,7 @@ impl SocketEndpoint {
             by_id: HashMap::default(),
             last: 0,
             has_gaps: false,
+            has_orphans: false,
             kernel_drops: 0,
             empty: 0,
         }
@@ -118,9 +123,22 @@ impl SocketEndpoint {
         }
     }
 
-    /// Drops the sessions of an instance that is gone.
+    /// Drops the sessions of an instance that is gone, after what it has sent: its goodbye comes
+    /// another way and may be faster.
     pub(super) fn forget_instance(&mut self, instance: InstanceId) {
-        self.forget(|heard| heard.origin.instance == instance);
+        for heard in self.sessions.iter_mut().filter(|heard| heard.origin.instance == instance) {
+            heard.is_orphan = true;
+            self.has_orphans = true;
+        }
+    }
+
+    /// The socket is empty: nothing more comes for orphans but what they hold after a gap.
+    #[cold]
+    fn forget_orphans(&mut self) {
+        let is_over =
+            |heard: &Heard| heard.is_orphan && heard.session.next_deadline() == Timestamp::NEVER;
+        self.forget(is_over);
+        self.has_orphans = self.sessions.iter().any(|heard| heard.is_orphan);
     }
 
     fn forget(&mut self, which: impl Fn(&Heard) -> bool) {
@@ -160,6 +178,9 @@ impl SocketEndpoint {
                         self.finish_batch(context);
                     } else {
                         self.empty = self.empty.saturating_add(1);
+                    }
+                    if self.has_orphans {
+                        self.forget_orphans();
                     }
                     return (count, false);
                 }
@@ -286,6 +307,7 @@ impl SocketEndpoint {
             feedback_to: Destination::from(source),
             last_heard: now,
             counted: ReceiveCounters::default(),
+            is_orphan: false,
         });
         self.by_id.insert(header.session, at);
         Some(at)
