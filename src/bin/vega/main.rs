@@ -5,11 +5,14 @@
 
 mod args;
 mod bench;
+mod clock;
 mod config;
 mod demo;
+mod logging;
 mod output;
 mod pubsub;
 mod request;
+mod signals;
 mod topics;
 
 use std::process::ExitCode;
@@ -18,11 +21,12 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
+    logging::start();
     match cli.run() {
         Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vega: {error:#}");
+            output::note(format_args!("{error:#}"));
             ExitCode::from(2)
         }
     }
