@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
+use indicatif::HumanCount;
 use serde::Serialize;
 
 pub(crate) use payload::{Format, PayloadJson, hex, one_line};
@@ -86,6 +87,11 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "vega: {text}");
 }
 
+/// A number of things for people: `1 message`, `12,345 messages`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", HumanCount(number), if number == 1 { "" } else { "s" })
+}
+
 /// A duration for JSON: milliseconds, down to the microsecond.
 #[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
@@ -119,6 +125,13 @@ mod tests {
     use anyhow::{Context, anyhow};
 
     use super::*;
+
+    #[test]
+    fn things_are_counted_as_people_do() {
+        assert_eq!(count(0, "message"), "0 messages");
+        assert_eq!(count(1, "message"), "1 message");
+        assert_eq!(count(12_345, "message"), "12,345 messages");
+    }
 
     #[test]
     fn causes_are_told_once() {

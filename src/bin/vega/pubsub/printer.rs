@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::arrival::{Arrival, Event};
-use crate::output::{Format, Output, PayloadJson, hex, milliseconds, note, one_line};
+use crate::output::{Format, Output, PayloadJson, count, hex, milliseconds, note, one_line};
 
 /// Prints arrivals until there are as many as wanted.
 #[derive(Debug)]
@@ -19,11 +19,13 @@ pub(super) struct Printer {
     printed: u64,
     /// Messages lost on the way here.
     lost: u64,
+    /// What came faster than it could be printed.
+    skipped: u64,
 }
 
 impl Printer {
     pub(super) const fn new(output: Output, format: Format, wanted: Option<u64>) -> Self {
-        Self { output, format, wanted, printed: 0, lost: 0 }
+        Self { output, format, wanted, printed: 0, lost: 0, skipped: 0 }
     }
 
     pub(super) fn wants_more(&self) -> bool {
@@ -50,7 +52,8 @@ impl Printer {
             }
             Event::Lost { messages } => {
                 let Arrival { topic, sender, .. } = arrival;
-                self.remark(format_args!("{messages} messages lost on {topic} from {sender}"))
+                let lost = count(*messages, "message");
+                self.remark(format_args!("{lost} lost on {topic} from {sender}"))
             }
         }
     }
@@ -75,10 +78,12 @@ impl Printer {
         if messages == 0 {
             return Ok(());
         }
+        self.skipped += messages;
         if self.output.is_json() {
             return self.output.json(&Line::Skipped { messages });
         }
-        self.remark(format_args!("{messages} skipped: standard output is slower than the messages"))
+        let skipped = count(messages, "message");
+        self.remark(format_args!("{skipped} skipped: standard output is slower than they come"))
     }
 
     /// Standard output first, so that a terminal shows both in order.
@@ -93,7 +98,13 @@ impl Printer {
     }
 
     pub(super) fn summary(&self) -> String {
-        format!("{} received, {} lost", HumanCount(self.printed), HumanCount(self.lost))
+        let mut text = format!("{} received", count(self.printed, "message"));
+        for (number, what) in [(self.lost, "lost"), (self.skipped, "skipped")] {
+            if number > 0 {
+                text.push_str(&format!(", {} {what}", HumanCount(number)));
+            }
+        }
+        text
     }
 }
 

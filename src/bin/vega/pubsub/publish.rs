@@ -12,7 +12,7 @@ use vega::{Publisher, SendError};
 use super::pace::{Pace, parse_rate};
 use super::source::Source;
 use crate::args::Common;
-use crate::output::{Output, note, progress};
+use crate::output::{Output, count, note, progress};
 use crate::signals::{self, StopFlag};
 use crate::subscribers::{WaitArgs, Waited};
 use crate::{answer, clock};
@@ -198,10 +198,9 @@ impl<'a> Summary<'a> {
 
     fn text(&self, elapsed: Duration) -> String {
         let Self { topic, transport, sent, bytes, .. } = self;
-        let messages = if *sent == 1 { "message" } else { "messages" };
         let mut text = format!(
-            "{} {messages} ({}) sent on {topic} by {transport} in {elapsed:.1?}",
-            HumanCount(*sent),
+            "{} ({}) sent on {topic} by {transport} in {elapsed:.1?}",
+            count(*sent, "message"),
             HumanBytes(*bytes),
         );
         // The rate of a handful says nothing.

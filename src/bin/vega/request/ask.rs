@@ -12,7 +12,7 @@ use vega::{Instance, InstanceId};
 use super::collector::{Collected, Collector, Outcome, Reply};
 use crate::answer;
 use crate::args::Common;
-use crate::output::{Format, Output, PayloadJson, hex, milliseconds, note, one_line};
+use crate::output::{Format, Output, PayloadJson, count, hex, milliseconds, note, one_line};
 use crate::signals::{self, StopFlag};
 use crate::subscribers::{WaitArgs, Waited};
 
@@ -80,7 +80,10 @@ pub(crate) fn request(common: &Common, args: RequestArgs) -> anyhow::Result<Exit
     }
     match collected.replies.take_skipped() {
         0 => {}
-        skipped => note(format_args!("{skipped} responses not shown: they came too fast")),
+        skipped => {
+            let skipped = count(skipped, "response");
+            note(format_args!("{skipped} skipped: standard output is slower than they come"));
+        }
     }
     printer.end(outcome, request.number_of_responses(), &args)
 }
@@ -157,11 +160,7 @@ impl Printer {
             self.output.json(&Line::End { outcome, responses })?;
         }
         self.output.flush()?;
-        let came = match responses {
-            0 => "no response".to_owned(),
-            1 => "1 response".to_owned(),
-            _ => format!("{responses} responses"),
-        };
+        let came = count(responses, "response");
         match (outcome, args.expect) {
             (Outcome::Complete, _) => note(format_args!("closed after {came}")),
             (Outcome::Expired, Some(expected)) => {

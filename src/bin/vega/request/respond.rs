@@ -6,14 +6,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
-use indicatif::HumanCount;
 use serde::Serialize;
 use vega::{Delivery, OwnedRequest, RespondError};
 
 use super::body::Body;
 use crate::args::Common;
 use crate::clock;
-use crate::output::{Output, PayloadJson, milliseconds, note, one_line};
+use crate::output::{Output, PayloadJson, count, milliseconds, note, one_line};
 use crate::signals::{self, StopFlag};
 
 /// Requests that wait in the channel, and as many again that are being answered.
@@ -182,10 +181,10 @@ impl Responder {
         }
         self.output.flush()?;
         if skipped > 0 {
-            note(format_args!("{} deliveries skipped: they came too fast", HumanCount(skipped)));
+            note(format_args!("{} skipped: they came too fast", count(skipped, "arrival")));
         }
-        let (requests, responses) = (HumanCount(self.accepted), HumanCount(self.sent));
-        note(format_args!("requests: {requests}, responses: {responses}"));
+        let responses = count(self.sent, "response");
+        note(format_args!("{}, {responses}", count(self.accepted, "request")));
         Ok(())
     }
 }
