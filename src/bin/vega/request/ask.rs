@@ -60,13 +60,13 @@ pub(crate) fn request(common: &Common, args: RequestArgs) -> anyhow::Result<Exit
     let stop = signals::stop_flag()?;
     let instance = common.start("request")?;
     let mut publisher = instance.publisher(&args.topic)?;
-    let mut printer =
-        Printer { output: Output::new(common), format: args.format, names: HashMap::new() };
+    let mut printer = Printer::new(common, args.format);
     match args.wait.wait(&publisher, &stop) {
         Waited::Ready => {}
         Waited::TooFew => return printer.end(Outcome::NotSent, 0, &args),
         Waited::Stopped => return printer.end(Outcome::Interrupted, 0, &args),
     }
+    printer.learn_names(&instance);
     let (collector, collected) = Collector::new(args.extend.map(Into::into), args.expect);
     let request = publisher
         .request(args.body.as_bytes(), args.timeout.into(), collector)
@@ -92,10 +92,20 @@ pub(crate) fn request(common: &Common, args: RequestArgs) -> anyhow::Result<Exit
 struct Printer {
     output: Output,
     format: Format,
+    /// Kept, because a responder may be gone by the time its response is printed.
     names: HashMap<InstanceId, String>,
 }
 
 impl Printer {
+    fn new(common: &Common, format: Format) -> Self {
+        Self { output: Output::new(common), format, names: HashMap::new() }
+    }
+
+    fn learn_names(&mut self, instance: &Instance) {
+        let names = instance.peers().into_iter().map(|peer| (peer.id(), peer.name().to_owned()));
+        self.names.extend(names);
+    }
+
     fn print_until_end(
         &mut self,
         instance: &Instance,
@@ -119,17 +129,17 @@ impl Printer {
     }
 
     fn print(&mut self, instance: &Instance, reply: &Reply) -> io::Result<()> {
-        let name = self.names.entry(reply.responder).or_insert_with(|| {
-            let peers = instance.peers();
-            let known = peers.iter().find(|peer| peer.id() == reply.responder);
-            known.map(|peer| peer.name().to_owned()).unwrap_or_default()
-        });
+        if !self.names.contains_key(&reply.responder) {
+            self.learn_names(instance);
+        }
         let Reply { number, responder, elapsed, payload } = reply;
+        // Discovery may not know a responder that has just started, and names may be empty.
+        let name = self.names.get(responder).filter(|name| !name.is_empty());
         if self.output.is_json() {
             return self.output.json(&Line::Response {
                 number: *number,
                 responder: responder.to_string(),
-                name,
+                name: name.map(String::as_str),
                 elapsed_ms: milliseconds(*elapsed),
                 payload: match self.format {
                     Format::Hex => PayloadJson::in_hex(payload),
@@ -142,10 +152,7 @@ impl Printer {
             Format::Text => one_line(payload),
             Format::Hex => hex(payload),
         };
-        // Discovery may not know a responder that has just started.
-        if name.is_empty() {
-            *name = responder.to_string();
-        }
+        let name = name.map_or_else(|| responder.to_string(), |name| one_line(name.as_bytes()));
         self.output.text(format_args!("#{number} {name} {elapsed:.1?} {shown}"))
     }
 
@@ -182,7 +189,7 @@ enum Line<'a> {
     Response {
         number: u64,
         responder: String,
-        name: &'a str,
+        name: Option<&'a str>,
         elapsed_ms: f64,
         #[serde(flatten)]
         payload: PayloadJson<'a>,
