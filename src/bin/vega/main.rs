@@ -13,6 +13,7 @@ mod output;
 mod pubsub;
 mod request;
 mod signals;
+mod stage;
 mod topics;
 
 use std::process::ExitCode;
