@@ -1,0 +1,117 @@
+//! One direction of a baseline: a UDP socket pair, or a flag in memory. Layer: bin. Each end is
+//! owned by one thread, which spins.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::bench::TransportArg;
+
+/// The group of the raw multicast sockets. They share it with the engine's default range; their
+/// ports are their own.
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 9);
+/// Asked for; the system grants what it allows.
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// A flag on cache lines of its own: two, because processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Flag(AtomicU64);
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) enum Sender {
+    /// To a group, or connected.
+    Udp(UdpSocket, Option<SocketAddr>),
+    /// The flag, and its value.
+    Flag(Arc<Flag>, u64),
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) enum Receiver {
+    Udp(UdpSocket),
+    /// The flag, and its value when it was last seen.
+    Flag(Arc<Flag>, u64),
+}
+
+/// Opens the link that a transport is compared with.
+///
+/// # Errors
+///
+/// When the system refuses a socket.
+pub(crate) fn open(transport: TransportArg) -> io::Result<(Sender, Receiver)> {
+    match transport {
+        TransportArg::Multicast => multicast(),
+        TransportArg::Unicast => unicast(),
+        TransportArg::Ipc => {
+            let flag = Arc::new(Flag::default());
+            Ok((Sender::Flag(Arc::clone(&flag), 0), Receiver::Flag(flag, 0)))
+        }
+    }
+}
+
+fn unicast() -> io::Result<(Sender, Receiver)> {
+    let (sender, receiver) = (bind(Ipv4Addr::LOCALHOST)?, bind(Ipv4Addr::LOCALHOST)?);
+    sender.connect(&receiver.local_addr()?)?;
+    receiver.connect(&sender.local_addr()?)?;
+    receiver.set_nonblocking(true)?;
+    Ok((Sender::Udp(sender.into(), None), Receiver::Udp(receiver.into())))
+}
+
+fn multicast() -> io::Result<(Sender, Receiver)> {
+    let (sender, receiver) = (bind(Ipv4Addr::LOCALHOST)?, bind(GROUP)?);
+    sender.set_multicast_if_v4(&Ipv4Addr::LOCALHOST)?;
+    sender.set_multicast_loop_v4(true)?;
+    receiver.join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST)?;
+    receiver.set_nonblocking(true)?;
+    let group = receiver.local_addr()?.as_socket();
+    Ok((Sender::Udp(sender.into(), group), Receiver::Udp(receiver.into())))
+}
+
+/// A socket on a free port of the loopback address or of the group.
+fn bind(address: Ipv4Addr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.bind(&SockAddr::from(SocketAddr::from((address, 0))))?;
+    Ok(socket)
+}
+
+impl Sender {
+    #[inline]
+    pub(crate) fn send(&mut self, payload: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket, Some(group)) => socket.send_to(payload, *group).map(drop),
+            Self::Udp(socket, None) => socket.send(payload).map(drop),
+            Self::Flag(flag, value) => {
+                *value += 1;
+                // Release: pairs with the Acquire in `receive`.
+                flag.0.store(*value, Ordering::Release);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Receiver {
+    /// Looks once; returns how many bytes have come, if anything has.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self {
+            Self::Udp(socket) => match socket.recv(buffer) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                Err(error) => Err(error),
+            },
+            Self::Flag(flag, seen) => {
+                let value = flag.0.load(Ordering::Acquire);
+                let came = value != *seen;
+                *seen = value;
+                Ok(came.then_some(0))
+            }
+        }
+    }
+}
