@@ -66,7 +66,7 @@ pub use instance::{
 pub use listener::{
     Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
     OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
-    SendError, SendStatus, SentRequest, TopicReceiver,
+    SendError, SendStatus, SentRequest, TopicReceiver, on_request,
 };
 
 /// Compiles and runs the program in the README.

@@ -117,7 +117,8 @@ impl OwnedMessage {
     }
 }
 
-/// Receives what arrives on a topic. Closures that take a `&Message` are listeners, too.
+/// Receives what arrives on a topic. Closures that take a `&Message` are listeners, too, and
+/// [`on_request`] makes one of a closure that answers requests.
 ///
 /// # Threads
 ///
@@ -148,5 +149,33 @@ where
 {
     fn on_message(&mut self, message: &Message<'_>) {
         self(message);
+    }
+}
+
+/// A listener made of a closure that answers requests; messages of the topic are passed over.
+///
+/// ```no_run
+/// # fn answer(instance: &vega::Instance) -> Result<vega::Subscription, vega::SubscribeError> {
+/// instance.subscribe("time", vega::on_request(|request| {
+///     // Whether the requester still takes it is its business.
+///     let _ = request.respond(b"noon");
+/// }))
+/// # }
+/// ```
+pub fn on_request<F>(answer: F) -> impl Listener
+where
+    F: FnMut(&Request<'_>) + Send + 'static,
+{
+    Answering(answer)
+}
+
+struct Answering<F>(F);
+
+impl<F> Listener for Answering<F>
+where
+    F: FnMut(&Request<'_>) + Send + 'static,
+{
+    fn on_request(&mut self, request: &Request<'_>) {
+        self.0(request);
     }
 }

@@ -14,7 +14,7 @@ mod sent_request;
 pub use channel::{Delivery, TopicReceiver};
 pub use events::{DownReason, InstanceListener, Peer};
 pub use loss::MessageLoss;
-pub use message::{Listener, Message, OwnedMessage};
+pub use message::{Listener, Message, OwnedMessage, on_request};
 pub use request::{OwnedRequest, Request, RespondError};
 pub use response::{OwnedResponse, Response, ResponseListener};
 pub use send::{SendError, SendStatus};
