@@ -1,5 +1,6 @@
 //! An instance that is dropped by one of its own callbacks stops all the same. Test.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
 use std::fs;
 use std::sync::{Arc, Mutex};

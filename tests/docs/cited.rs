@@ -66,7 +66,7 @@ fn every_relative_link_leads_somewhere() {
     for document in documents() {
         let text = read(&document);
         for (path, section) in links(&text) {
-            let folder = document.parent().unwrap_or(Path::new(""));
+            let folder = document.parent().unwrap_or_else(|| Path::new(""));
             let target = if path.is_empty() { document.clone() } else { folder.join(path) };
             let place = root().join(&target);
             assert!(place.exists(), "{}: {path} does not exist", document.display());
@@ -132,7 +132,8 @@ fn tests_named_by_the_architecture_exist() {
     };
     let named: BTreeSet<_> = code_spans(&document).into_iter().filter(is_test).collect();
     assert!(named.len() > 10, "{named:?}");
-    let sources: String = files("src", ".rs").into_iter().map(read).collect();
+    let sources = [files("src", ".rs"), files("tests", ".rs")].concat();
+    let sources: String = sources.into_iter().map(read).collect();
     for name in named {
         let function = format!("fn {name}(");
         assert!(sources.contains(&function), "ARCHITECTURE.md names the test {name}: it is gone");
