@@ -44,8 +44,8 @@ pub(super) fn run(config: Config, duration: Duration) -> anyhow::Result<()> {
 
 fn price(number: u64) -> String {
     let instrument = INSTRUMENTS[number as usize % INSTRUMENTS.len()];
-    let bid = mid(number) - TICK;
-    format!("{instrument} {bid:.4}/{:.4}", bid + 2.0 * TICK)
+    let mid = mid(number);
+    format!("{instrument} {:.4}/{:.4}", mid - TICK, mid + TICK)
 }
 
 /// One line per level after the first line, filled up with blanks.
@@ -61,7 +61,7 @@ fn snapshot(number: u64) -> String {
     format!("{book:BOOK_BYTES$}")
 }
 
-/// A price that goes up and down.
+/// A price that goes up and down. All instruments are worth about the same.
 fn mid(number: u64) -> f64 {
     1.08 + 0.01 * (number as f64 / 500.0).sin()
 }

@@ -12,7 +12,7 @@ mod tally;
 mod trader;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::args::Common;
 use crate::clock;
 use crate::output::{Output, note};
 use crate::signals;
-use crate::stage::{Cast, PollerSpec, Stage};
+use crate::stage::{Cast, Member, PollerSpec, Stage};
 use script::{Command, DEALERS, Report};
 use verdict::Verdict;
 
@@ -124,12 +124,14 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    fn run(&mut self, config: &std::path::Path, duration: Duration) -> anyhow::Result<()> {
+    fn run(&mut self, config: &Path, duration: Duration) -> anyhow::Result<()> {
         let seconds = humantime::format_duration(duration).to_string();
         let arguments =
             |part: &str| ["demo", "--duration", &seconds, "--part", part].map(str::to_owned);
         let exchange = self.cast.start("exchange", config, &arguments("exchange"))?;
         let trader = self.cast.start("trader", config, &arguments("trader"))?;
+        self.introduce(exchange, "publishes market.data and ipc.book, receives unicast.orders")?;
+        self.introduce(trader, "receives both, sends orders, asks for quotes on market.rfq")?;
         let mut members = vec![exchange, trader];
         for number in 1..=DEALERS {
             let number = number.to_string();
@@ -137,12 +139,9 @@ impl Play<'_> {
                 .into_iter()
                 .chain(["--number".to_owned(), number.clone()])
                 .collect();
-            members.push(self.cast.start(format!("dealer-{number}"), config, &arguments)?);
-        }
-        for &member in &members {
-            let (name, id) = (self.cast.name(member), self.cast.process_id(member));
-            let line = format!("{name:<10} process {id}");
-            self.show(&line)?;
+            let dealer = self.cast.start(format!("dealer-{number}"), config, &arguments)?;
+            self.introduce(dealer, "answers every request several times")?;
+            members.push(dealer);
         }
         for _ in &members {
             let (_, Report::Ready) = self.cast.hear(START)? else {
@@ -162,6 +161,12 @@ impl Play<'_> {
             self.verdict.received(results);
         }
         Ok(())
+    }
+
+    fn introduce(&mut self, member: Member, what: &str) -> anyhow::Result<()> {
+        let (name, id) = (self.cast.name(member), self.cast.process_id(member));
+        let line = format!("{name:<10} process {id:<8} {what}");
+        self.show(&line)
     }
 
     /// Shows what arrives until the exchange and the trader have sent everything.

@@ -53,7 +53,7 @@ pub(super) const QUOTE_INTERVAL: Duration = Duration::from_millis(300);
 pub(super) const QUOTE_TIMEOUT: Duration = Duration::from_millis(800);
 const _: () =
     assert!(QUOTE_INTERVAL.as_millis() * (QUOTES as u128 - 1) > QUOTE_TIMEOUT.as_millis());
-pub(super) const INSTRUMENTS: [&str; 4] = ["EURUSD", "GBPUSD", "USDJPY", "USDCHF"];
+pub(super) const INSTRUMENTS: [&str; 4] = ["EURUSD", "EURCHF", "EURGBP", "GBPUSD"];
 
 /// How long processes may take to find each other.
 pub(super) const DISCOVERY: Duration = Duration::from_secs(15);

@@ -139,7 +139,7 @@ impl ResponseListener for Question {
     fn on_timeout(&self, request: &SentRequest) {
         let ms = clock::shared_ns().saturating_sub(self.asked_ns) / 1_000_000;
         show(format!(
-            "{:<15} request {}: no more quotes for {QUOTE_TIMEOUT:?}, closed after {ms} ms with {}",
+            "{:<15} request {}: {} quotes, then none for {QUOTE_TIMEOUT:?}: expired after {ms} ms",
             RFQ.topic,
             self.number,
             request.number_of_responses(),
