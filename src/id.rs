@@ -64,7 +64,7 @@ impl fmt::Display for SessionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublisherId {
     pub(crate) session: SessionId,
-    pub(crate) index: u16,
+    pub(crate) index: u32,
 }
 
 impl fmt::Display for PublisherId {

@@ -1,5 +1,44 @@
 //! Low-latency publish/subscribe and multi-response requests over UDP multicast, UDP unicast and
-//! shared memory.
+//! shared memory, without a broker.
+//!
+//! An [`Instance`] is one engine in one process. Through it, an application publishes to and
+//! subscribes to *topics*, which are names; the [`Config`] says which transport carries which.
+//! Instances find each other by multicast discovery.
+//!
+//! | to | use |
+//! |---|---|
+//! | start | [`Instance::builder`], with a [`Config`] or without |
+//! | publish | [`Instance::publisher`]: [`Publisher::send`], [`Publisher::try_claim`] to write in place |
+//! | publish from several threads | [`Instance::shared_publisher`] |
+//! | listen | [`Instance::subscribe`] with a closure or a [`Listener`] |
+//! | listen on a thread of one's own | [`Instance::subscribe_channel`] |
+//! | ask many | [`Publisher::request`], which gives a [`SentRequest`] |
+//! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
+//! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
+//! | see what happens | [`Instance::counters`], [`InstanceListener`], [`Listener::on_message_lost`] |
+//!
+//! # Guarantees
+//!
+//! * Messages of one publisher arrive in order, none twice. What is lost on the way is not sent
+//!   again in this version; a listener is told exactly how many messages are missing before it gets
+//!   the next one.
+//! * A receiver that is too slow is [`SendError::BackPressured`] for the sender, not loss.
+//! * A request ends once: closed, or expired with one call of [`ResponseListener::on_timeout`].
+//! * Nothing listens wider than the configuration says; by default that is the loopback interface.
+//!
+//! # Threads
+//!
+//! Messages are sent on the thread that calls [`Publisher::send`]. Listeners run on the pollers that
+//! the configuration names, one call at a time and never under a lock; timeouts and events of the
+//! instance run on a thread of their own. Callbacks may do anything but block and
+//! [close](Instance::close) their instance. A callback that panics is counted, and the next one runs.
+//!
+//! # Features
+//!
+//! `cli` (default) is what the `vega` program needs; applications turn it off.
+//!
+//! The documents beside the source go further: configuration, operations, the wire protocol, and the
+//! architecture with its reasons.
 
 mod config;
 mod counters;
@@ -29,3 +68,8 @@ pub use listener::{
     OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
     SendError, SendStatus, SentRequest, TopicReceiver,
 };
+
+/// Compiles and runs the program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

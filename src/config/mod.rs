@@ -28,7 +28,6 @@ use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
 pub(crate) use self::interface::InterfaceSpec;
-pub(crate) use self::range::{AddressRange, PortRange, StreamRange};
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
     Carrier, ControlConfig, DiscoveryConfig, IdleKind, IpcConfig, LimitsConfig, PollerConfig,

@@ -36,14 +36,6 @@ impl PortRange {
         Self::new(min, max)
     }
 
-    pub(crate) const fn min(self) -> u16 {
-        self.min
-    }
-
-    pub(crate) const fn max(self) -> u16 {
-        self.max
-    }
-
     pub(crate) const fn contains(self, port: u16) -> bool {
         self.min <= port && port <= self.max
     }

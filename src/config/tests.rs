@@ -11,6 +11,7 @@ use super::file::{
     CONTROL_KEYS, DISCOVERY_KEYS, IPC_KEYS, LIMITS_KEYS, POLLER_KEYS, RESPONSES_KEYS, ROOT_KEYS,
     TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
 };
+use super::range::{AddressRange, PortRange, StreamRange};
 use super::*;
 
 /// Each table: its header and the keys of it that are values.

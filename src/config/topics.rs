@@ -209,7 +209,8 @@ mod tests {
         Config::parse(text).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The vectors in the documentation of `spread`.
+    /// The vectors in the documentation of `spread`, and those of the protocol:
+    /// `docs/wire-protocol.md`, "Topic hash and routes".
     #[test]
     fn golden_routes() {
         let config = Config::default();

@@ -403,20 +403,9 @@ impl Discovery {
         self.ledger.counters.bytes_sent += buffer.len() as u64;
     }
 
-    pub(crate) fn peer(&self, instance: InstanceId) -> Option<&PeerInfo> {
-        self.registry.get(instance).map(|peer| &*peer.info)
-    }
-
     /// All known instances, in no particular order.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &PeerInfo> {
         self.registry.peers().map(|peer| &*peer.info)
-    }
-
-    /// What the peers advertise, in no particular order: a new local subscription starts from here.
-    pub(crate) fn adverts(&self) -> impl Iterator<Item = (InstanceId, AdvertKey, &Arc<Advert>)> {
-        self.registry
-            .peers()
-            .flat_map(|peer| peer.adverts().map(|(key, advert)| (peer.info.instance, key, advert)))
     }
 
     pub(crate) fn counters(&self) -> DiscoveryCounters {

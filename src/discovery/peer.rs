@@ -223,12 +223,6 @@ impl Peer {
         if self.restart { Cursor::default() } else { self.known }
     }
 
-    pub(super) fn adverts(&self) -> impl Iterator<Item = (AdvertKey, &Arc<Advert>)> {
-        self.held
-            .iter()
-            .filter_map(|(key, held)| held.advert.as_ref().map(|advert| (AdvertKey(*key), advert)))
-    }
-
     /// Adverts held, the refused ones included.
     pub(super) fn len(&self) -> usize {
         self.held.len()

@@ -272,6 +272,11 @@ impl Network {
         self.nodes[index].running = false;
     }
 
+    /// What one node knows of an instance.
+    fn peer(&self, index: usize, instance: InstanceId) -> &PeerInfo {
+        self.nodes[index].discovery.peers().find(|peer| peer.instance == instance).unwrap()
+    }
+
     fn counters(&self, index: usize) -> DiscoveryCounters {
         self.nodes[index].discovery.counters()
     }
@@ -307,10 +312,10 @@ fn ten_instances_with_500_topics_converge() {
     assert_eq!(network.nodes[3].seen.len(), 4_500);
     let advert = &network.nodes[3].seen[&(instance(7), AdvertKey(1))];
     assert_eq!(**advert, publisher("market.data.7.0"));
-    let peer = network.nodes[3].discovery.peer(instance(7)).unwrap();
+    let peer = network.peer(3, instance(7));
     assert_eq!((&*peer.name, peer.control), ("node 7", locator(7, 35_010)));
     assert_eq!(network.nodes[3].discovery.peers().count(), 9);
-    assert_eq!(network.nodes[3].discovery.adverts().count(), 4_500);
+    assert_eq!(network.counters(3).adverts, 4_500);
     assert_eq!(network.total(|counters| counters.restarts), 0);
 }
 
@@ -682,7 +687,7 @@ fn a_second_instance_with_the_identity_of_a_peer_does_not_take_it_over() {
     let now = network.now;
     network.nodes[0].discovery.handle_datagram(now, locator(7, 1).address, &packet).unwrap();
     assert_eq!(network.counters(0).conflicting_identities, 1);
-    let peer = network.nodes[0].discovery.peer(instance(1)).unwrap();
+    let peer = network.peer(0, instance(1));
     assert_eq!(peer.control, locator(1, 35_010));
 }
 

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::matching::{LocalPublisher, LocalSubscriber, Matching};
 use super::poller::{PollerHandle, RingLost};
-use super::publication::{Attention, Publication};
+use super::publication::{Attention, Publication, Urgency};
 use super::request_processor::RequestProcessor;
 use super::responses::Responses;
 use super::send_socket::SendSocket;
@@ -31,6 +31,9 @@ use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
 /// Pause between two looks at active publications: the bound on how long a tail that nobody follows
 /// up can wait, scheduling apart.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// Pause between two looks at publications that have sent everything: coarser, so that a thread that
+/// sends and receives all the time is rarely disturbed.
+const HEARTBEAT_TICK: Duration = Duration::from_millis(4);
 /// How often dead readers and writers of rings are looked for.
 const RECLAIM_INTERVAL: Duration = Duration::from_millis(100);
 /// The conductor looks around at least this often.
@@ -240,11 +243,11 @@ impl Conductor {
         if self.matching.has_rings() {
             timeout = timeout.min(RECLAIM_INTERVAL);
         }
-        if !self.leaving.is_empty()
-            || self.publications.iter().any(|publication| publication.is_active())
-        {
-            timeout = timeout.min(TICK);
-        }
+        timeout = match self.urgency() {
+            Urgency::Settled => timeout,
+            Urgency::Unconfirmed => timeout.min(HEARTBEAT_TICK),
+            Urgency::Waiting => timeout.min(TICK),
+        };
         if self.busy {
             timeout = Duration::ZERO;
         }
@@ -253,6 +256,12 @@ impl Conductor {
         {
             tracing::error!(%error, "polling failed");
         }
+    }
+
+    fn urgency(&self) -> Urgency {
+        let leaving = self.leaving.iter().map(|(publication, _)| publication);
+        let all = self.publications.iter().chain(leaving);
+        all.map(|publication| publication.urgency()).max().unwrap_or(Urgency::Settled)
     }
 
     /// Reads both sockets; what is left after a burst is read in the next cycle.
@@ -407,8 +416,8 @@ impl Conductor {
     }
 
     fn service_publications(&mut self, now: Timestamp) {
-        let active = self.publications.iter().any(|publication| publication.is_active());
-        if !active && self.leaving.is_empty() {
+        if self.urgency() == Urgency::Settled {
+            self.leaving.clear();
             return;
         }
         for socket in &self.send_sockets {
@@ -419,7 +428,7 @@ impl Conductor {
         }
         self.leaving.retain(|(publication, until)| {
             publication.service(now);
-            publication.is_active() && now < *until
+            publication.urgency() != Urgency::Settled && now < *until
         });
     }
 

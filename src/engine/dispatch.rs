@@ -73,7 +73,8 @@ impl Dispatch {
         self.subscriptions.push(subscription);
     }
 
-    pub(super) fn remove(&mut self, hash: TopicHash) -> Option<TopicSubscription> {
+    /// Removes a subscription, drops its listener, and returns where its data arrived.
+    pub(super) fn remove(&mut self, hash: TopicHash) -> Option<(EndpointId, u32)> {
         let at = self.by_hash.remove(&hash)? as usize;
         let removed = self.subscriptions.swap_remove(at);
         if let Some(moved) = self.subscriptions.get(at) {
@@ -81,7 +82,10 @@ impl Dispatch {
             self.by_hash.insert(moved.hash, at as u32);
         }
         self.last = 0;
-        Some(removed)
+        let TopicSubscription { topic, endpoint, stream, listener, .. } = removed;
+        // Dropping a listener is user code, too.
+        callback::run(&self.counters, "drop of a listener", &topic, || drop(listener));
+        Some((endpoint, stream))
     }
 
     /// What frames of `origin` are delivered to.

@@ -1,5 +1,5 @@
-//! Where data arrives: a socket or a shared ring, with the sessions heard there. Layer: engine.
-//! Owned by one poller.
+//! Where UDP data arrives: a socket, with the sessions heard there. Layer: engine. Owned by one
+//! poller.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -10,13 +10,9 @@ use super::dispatch::{Dispatch, HashHasher, Origin};
 use super::request_processor::RequestProcessor;
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, SessionId};
-use crate::protocol::delivery::Delivery;
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
-use crate::ring::read::Reader;
-use crate::ring::shared::ReaderEntry;
 use crate::time::Timestamp;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
-use crate::wire::frame::Frame;
 use crate::wire::packet::{
     FLAG_STATUS_WANTED, PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix,
 };
@@ -39,8 +35,8 @@ impl EndpointId {
 const MAX_SESSIONS: usize = 4096;
 /// Datagrams read from one socket before others get their turn.
 const BURST: usize = 16;
-/// Frames read from one ring before others get their turn.
-const RING_BURST: usize = 256;
+/// A socket is hot until it has been asked in vain this often: about a millisecond.
+const HOT: u32 = 1024;
 
 /// A socket and what it hears.
 pub(crate) struct SocketEndpoint {
@@ -56,7 +52,11 @@ pub(crate) struct SocketEndpoint {
     last: usize,
     /// Some session waits for a gap to close.
     has_gaps: bool,
+    /// Some session is to be forgotten.
+    has_orphans: bool,
     kernel_drops: u64,
+    /// Times in a row that the socket was asked and had nothing.
+    empty: u32,
 }
 
 /// A session, and whom to tell how far it has been read.
@@ -68,6 +68,8 @@ struct Heard {
     feedback_to: Destination,
     last_heard: Timestamp,
     counted: ReceiveCounters,
+    /// Its instance is gone: to be forgotten once the socket has been read empty.
+    is_orphan: bool,
 }
 
 /// Sockets and tables that a poller lends to its endpoints while they work.
@@ -98,7 +100,9 @@ impl SocketEndpoint {
             by_id: HashMap::default(),
             last: 0,
             has_gaps: false,
+            has_orphans: false,
             kernel_drops: 0,
+            empty: 0,
         }
     }
 
@@ -119,9 +123,22 @@ impl SocketEndpoint {
         }
     }
 
-    /// Drops the sessions of an instance that is gone.
+    /// Drops the sessions of an instance that is gone, after what it has sent: its goodbye comes
+    /// another way and may be faster.
     pub(super) fn forget_instance(&mut self, instance: InstanceId) {
-        self.forget(|heard| heard.origin.instance == instance);
+        for heard in self.sessions.iter_mut().filter(|heard| heard.origin.instance == instance) {
+            heard.is_orphan = true;
+            self.has_orphans = true;
+        }
+    }
+
+    /// The socket is empty: nothing more comes for orphans but what they hold after a gap.
+    #[cold]
+    fn forget_orphans(&mut self) {
+        let is_over =
+            |heard: &Heard| heard.is_orphan && heard.session.next_deadline() == Timestamp::NEVER;
+        self.forget(is_over);
+        self.has_orphans = self.sessions.iter().any(|heard| heard.is_orphan);
     }
 
     fn forget(&mut self, which: impl Fn(&Heard) -> bool) {
@@ -134,14 +151,36 @@ impl SocketEndpoint {
         self.last = 0;
     }
 
+    pub(super) const fn has_gaps(&self) -> bool {
+        self.has_gaps
+    }
+
+    /// The kernel says that something is there.
+    pub(super) const fn heat(&mut self) {
+        self.empty = 0;
+    }
+
+    /// Whether data has arrived lately.
+    #[inline]
+    pub(super) const fn is_hot(&self) -> bool {
+        self.empty < HOT
+    }
+
     /// Reads what has arrived. Returns how many datagrams there were, and whether more may wait.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> (usize, bool) {
+        let mut now = None;
         for count in 0..BURST {
             let received = match self.socket.recv(context.buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => {
                     if count > 0 {
+                        self.empty = 0;
                         self.finish_batch(context);
+                    } else {
+                        self.empty = self.empty.saturating_add(1);
+                    }
+                    if self.has_orphans {
+                        self.forget_orphans();
                     }
                     return (count, false);
                 }
@@ -150,7 +189,7 @@ impl SocketEndpoint {
                     return (count, false);
                 }
             };
-            let now = context.clock.now();
+            let now = *now.get_or_insert_with(|| context.clock.now());
             context.counters.add(Counter::BytesReceived, received.bytes().len() as u64);
             let source = received.source();
             let mut packets = 0;
@@ -221,6 +260,7 @@ impl SocketEndpoint {
     ) -> Option<usize> {
         let hit = self.sessions.get(self.last).is_some_and(|last| last.id == header.session);
         if !hit {
+            self.publish_counts(counters);
             self.last = match self.by_id.get(&header.session) {
                 Some(at) => *at,
                 None => self.open_session(now, source, header, counters)?,
@@ -267,6 +307,7 @@ impl SocketEndpoint {
             feedback_to: Destination::from(source),
             last_heard: now,
             counted: ReceiveCounters::default(),
+            is_orphan: false,
         });
         self.by_id.insert(header.session, at);
         Some(at)
@@ -300,6 +341,7 @@ impl SocketEndpoint {
                 }
                 self.last = at;
                 self.send_status(context.feedback);
+                self.publish_counts(context.counters);
             }
             self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;
         }
@@ -313,14 +355,18 @@ impl SocketEndpoint {
         let drops = self.socket.kernel_drops();
         context.counters.add(Counter::SocketDrops, drops - self.kernel_drops);
         self.kernel_drops = drops;
-        if let Some(heard) = self.sessions.get_mut(self.last) {
-            let (now, before) = (*heard.session.counters(), heard.counted);
-            heard.counted = now;
-            context.counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
-            context.counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
-            let malformed = now.malformed + now.refused - before.malformed - before.refused;
-            context.counters.add(Counter::Malformed, malformed);
-        }
+        self.publish_counts(context.counters);
+    }
+
+    /// Publishes what the session of the packet before has counted.
+    fn publish_counts(&mut self, counters: &Counters) {
+        let Some(heard) = self.sessions.get_mut(self.last) else { return };
+        let (now, before) = (*heard.session.counters(), heard.counted);
+        heard.counted = now;
+        counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
+        counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
+        let malformed = now.malformed + now.refused - before.malformed - before.refused;
+        counters.add(Counter::Malformed, malformed);
     }
 }
 
@@ -335,99 +381,5 @@ fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), Counter> {
     Ok((prefix, header))
 }
 
-/// A shared ring that a topic of this poller reads.
-pub(crate) struct RingEndpoint {
-    entry: ReaderEntry,
-    reader: Reader,
-    delivery: Delivery,
-    origin: Origin,
-    /// Packet up to which the writer knows that we have read.
-    published: u64,
-    publish_every: u64,
-    /// To be dropped once it is empty.
-    closing: bool,
-    drained: bool,
-}
-
-/// What became of a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RingState {
-    Idle,
-    Busy,
-    /// Closed, and everything in it has been read.
-    Drained,
-    /// The writer cut this reader off, or wrote nonsense: to be attached anew.
-    Lost,
-}
-
-impl RingEndpoint {
-    pub(crate) fn new(entry: ReaderEntry, reader: Reader, max_message_bytes: usize) -> Self {
-        let description = *entry.ring().description();
-        let published = reader.packet();
-        Self {
-            entry,
-            reader,
-            delivery: Delivery::new(max_message_bytes),
-            origin: Origin {
-                endpoint: EndpointId::SHARED_MEMORY,
-                stream: description.stream,
-                instance: description.instance,
-                session: description.session,
-                source: None,
-            },
-            published,
-            publish_every: (description.layout.slots as u64 / 8).max(1),
-            closing: false,
-            drained: false,
-        }
-    }
-
-    pub(super) const fn session(&self) -> SessionId {
-        self.origin.session
-    }
-
-    /// Nothing more will be written, or nobody wants it any more.
-    pub(super) const fn close(&mut self) {
-        self.closing = true;
-    }
-
-    pub(super) const fn is_drained(&self) -> bool {
-        self.drained
-    }
-
-    pub(super) const fn entry(&self) -> &ReaderEntry {
-        &self.entry
-    }
-
-    #[inline]
-    pub(super) fn poll(&mut self, dispatch: &mut Dispatch, counters: &Counters) -> RingState {
-        if self.entry.is_evicted() {
-            return RingState::Lost;
-        }
-        let mut sink = dispatch.sink(self.origin);
-        let delivery = &mut self.delivery;
-        let mut refused = 0;
-        let read = self.reader.poll(RING_BURST, |bytes| match Frame::decode(bytes) {
-            Ok(frame) => refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err()),
-            Err(_) => refused += 1,
-        });
-        counters.add(Counter::Malformed, refused);
-        let Ok(frames) = read else {
-            counters.add(Counter::Malformed, 1);
-            return RingState::Lost;
-        };
-        let packet = self.reader.packet();
-        if packet - self.published >= self.publish_every
-            || (frames == 0 && packet != self.published)
-        {
-            self.published = packet;
-            self.entry.publish(packet);
-        }
-        if frames == 0 {
-            self.drained = self.closing;
-            return if self.closing { RingState::Drained } else { RingState::Idle };
-        }
-        dispatch.flush_counts();
-        RingState::Busy
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_micros(1);
 const LONGEST_SLEEP: Duration = Duration::from_millis(1);
 /// Empty cycles before a blocking poller waits in the kernel: a few tens of microseconds, as long
 /// as a wake-up takes, so that waiting never costs more than twice the best choice.
-const SPINS_BEFORE_BLOCKING: u32 = 64;
+const SPINS_BEFORE_BLOCKING: u32 = 16;
 
 /// What the poller is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

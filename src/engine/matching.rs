@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::endpoint::RingEndpoint;
 use super::matches::Matches;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
+use super::ring_endpoint::RingEndpoint;
 use crate::config::Transport;
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
@@ -45,6 +45,12 @@ pub(crate) enum PublisherPath {
     Multicast { publication: Arc<Publication>, group: Locator },
     Unicast { publication: Arc<Publication>, stream: u32 },
     Ring(SharedRing),
+}
+
+impl PublisherPath {
+    const fn is_ring(&self) -> bool {
+        matches!(self, Self::Ring(_))
+    }
 }
 
 /// A subscription of this instance.
@@ -111,6 +117,8 @@ pub(super) struct Matching {
     hosts: HashMap<InstanceId, u64>,
     /// When to look who reads the local rings.
     readers_due: Timestamp,
+    /// How many publishers of this instance are rings.
+    local_rings: usize,
 }
 
 /// Name of a ring's file in the shared-memory directory.
@@ -131,6 +139,7 @@ impl Matching {
             backlog: Vec::new(),
             hosts: HashMap::new(),
             readers_due: Timestamp::NEVER,
+            local_rings: 0,
         }
     }
 
@@ -148,6 +157,7 @@ impl Matching {
 
     pub(super) fn add_publisher(&mut self, publisher: LocalPublisher, now: Timestamp) {
         let hash = publisher.hash;
+        self.local_rings += usize::from(publisher.path.is_ring());
         let topic = self.topics.entry(hash).or_default();
         topic.publisher = Some(publisher);
         for (instance, advert) in topic.remotes.clone() {
@@ -160,8 +170,9 @@ impl Matching {
     pub(super) fn remove_publisher(&mut self, hash: TopicHash) {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         if let Some(publisher) = topic.publisher.take() {
+            self.local_rings -= usize::from(publisher.path.is_ring());
             for instance in publisher.matches.instances() {
-                self.unmatch_from(&publisher, instance);
+                self.unmatch(&publisher, instance, Publication::release_receiver);
             }
         }
         self.forget_if_empty(hash);
@@ -277,12 +288,7 @@ impl Matching {
 
     /// Whether [`Matching::reclaim`] can have something to do.
     pub(super) fn has_rings(&self) -> bool {
-        !self.attached.is_empty()
-            || self
-                .topics
-                .values()
-                .filter_map(|topic| topic.publisher.as_ref())
-                .any(|publisher| matches!(publisher.path, PublisherPath::Ring(_)))
+        self.local_rings > 0 || !self.attached.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Timestamp {
@@ -375,13 +381,23 @@ impl Matching {
         }
     }
 
+    /// The subscriber is gone: nothing more is sent to it.
     fn unmatch_from(&self, publisher: &LocalPublisher, instance: InstanceId) {
+        self.unmatch(publisher, instance, Publication::remove_receiver);
+    }
+
+    fn unmatch(
+        &self,
+        publisher: &LocalPublisher,
+        instance: InstanceId,
+        end: impl FnOnce(&Publication, InstanceId),
+    ) {
         if !publisher.matches.remove(instance) {
             return;
         }
         match &publisher.path {
             PublisherPath::Multicast { publication, .. }
-            | PublisherPath::Unicast { publication, .. } => publication.remove_receiver(instance),
+            | PublisherPath::Unicast { publication, .. } => end(publication, instance),
             PublisherPath::Ring(_) => {}
         }
         let topic = Arc::clone(&publisher.topic);

@@ -23,6 +23,7 @@ mod poller;
 pub(crate) mod publication;
 pub(crate) mod request_processor;
 mod responses;
+mod ring_endpoint;
 pub(crate) mod ring_publication;
 mod send_socket;
 mod start;
@@ -99,7 +100,9 @@ impl Engine {
     /// that runs callbacks.
     pub(crate) fn close(&self) {
         self.stop();
-        let Threads { pollers, requests, .. } = std::mem::take(&mut *self.threads.lock());
+        // Held while joining, so that a second caller returns no earlier than the first.
+        let mut threads = self.threads.lock();
+        let Threads { pollers, requests, .. } = std::mem::take(&mut *threads);
         for thread in pollers.into_iter().chain(requests) {
             join(thread);
         }

@@ -16,13 +16,15 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::callback::{self, CallbackThread};
 use super::dispatch::{Dispatch, TopicSubscription};
-use super::endpoint::{Context, EndpointId, RingEndpoint, RingState, SocketEndpoint};
+use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
+use super::ring_endpoint::{RingEndpoint, RingState};
 use crate::config::PollerConfig;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Respond;
+use crate::protocol::delivery::Delivery;
 use crate::time::Clock;
 use crate::transport::barrier_in_all_processes;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
@@ -32,6 +34,13 @@ const MAX_COMMANDS: usize = 16 * 1024;
 /// Up to this many sockets are asked directly, one system call each; beyond, one call asks the
 /// kernel which of them are ready.
 const DIRECT_SOCKETS: usize = 3;
+/// A socket that has been empty for a while is asked only in every so many cycles, so that it does
+/// not slow down the others.
+const COLD_EVERY: u32 = 8;
+/// How often rings are looked at in one cycle that finds nothing.
+const RING_LOOKS: usize = 128;
+/// Rings whose place was lost and that may come back.
+const MAX_LOST_RINGS: usize = 64;
 /// A poller looks at its commands and gaps at least this often, even when data never stops.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a blocked poller with open gaps waits before it looks at them again.
@@ -160,10 +169,14 @@ pub(crate) fn start(
         queue,
         sockets: Vec::new(),
         rings: Vec::new(),
+        lost: Vec::new(),
         ready: Vec::new(),
+        spare: Vec::new(),
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
+        cycle: 0,
+        stopping: false,
     };
     let instance = poller.parts.instance;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
@@ -185,25 +198,38 @@ struct Poller {
     queue: Receiver<Command>,
     sockets: Vec<SocketEndpoint>,
     rings: Vec<RingEndpoint>,
+    /// What was delivered from rings whose place was lost, until they are attached anew.
+    lost: Vec<(SessionId, Delivery)>,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
     ready: Vec<EndpointId>,
+    /// An empty list to use again.
+    spare: Vec<EndpointId>,
     dispatch: Dispatch,
     buffer: ReceiveBuffer,
     idle: Idle,
     has_gaps: bool,
+    cycle: u32,
+    stopping: bool,
 }
 
 impl Poller {
     fn run(mut self) {
         loop {
-            if !self.queue.is_empty() && self.take_commands() {
-                return;
+            if !self.queue.is_empty() {
+                self.take_commands();
+                if self.stopping {
+                    return;
+                }
             }
             let mut worked = self.poll_sockets();
-            worked |= self.poll_rings();
-            worked |= self.take_deferred();
+            worked |= self.poll_rings_often();
             if self.has_gaps {
                 self.handle_timeouts();
+            }
+            // After everything that runs callbacks, so that none of it waits for the next cycle.
+            worked |= self.take_deferred();
+            if self.stopping {
+                return;
             }
             if worked {
                 self.idle.reset();
@@ -213,24 +239,23 @@ impl Poller {
         }
     }
 
-    /// True when the poller is to stop.
-    fn take_commands(&mut self) -> bool {
-        while let Ok(command) = self.queue.try_recv() {
-            if matches!(command, Command::Stop) {
-                return true;
-            }
+    fn take_commands(&mut self) {
+        while !self.stopping
+            && let Ok(command) = self.queue.try_recv()
+        {
             self.execute(command);
         }
-        false
     }
 
+    /// Carries out what callbacks on this thread asked for.
     fn take_deferred(&mut self) -> bool {
-        let deferred = DEFERRED.with_borrow_mut(std::mem::take);
-        let any = !deferred.is_empty();
-        for command in deferred {
+        if DEFERRED.with_borrow(Vec::is_empty) {
+            return false;
+        }
+        for command in DEFERRED.with_borrow_mut(std::mem::take) {
             self.execute(command);
         }
-        any
+        true
     }
 
     fn execute(&mut self, command: Command) {
@@ -245,15 +270,22 @@ impl Poller {
                 self.dispatch.add(*subscription);
             }
             Command::Unsubscribe { hash, done } => {
-                if let Some(removed) = self.dispatch.remove(hash)
+                if let Some((endpoint, stream)) = self.dispatch.remove(hash)
                     && let Some(socket) =
-                        self.sockets.iter_mut().find(|socket| socket.id == removed.endpoint)
+                        self.sockets.iter_mut().find(|socket| socket.id == endpoint)
                 {
-                    socket.remove_stream(removed.stream);
+                    socket.remove_stream(stream);
                 }
                 drop(done);
             }
-            Command::AttachRing(ring) => self.rings.push(*ring),
+            Command::AttachRing(mut ring) => {
+                let lost = self.lost.iter().position(|(session, _)| *session == ring.session());
+                if let Some(at) = lost {
+                    // What was missed meanwhile shows in the numbers of the messages.
+                    ring.resume(self.lost.swap_remove(at).1);
+                }
+                self.rings.push(*ring);
+            }
             Command::DetachRing(session) => {
                 // What the writer left in the ring is still read.
                 for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
@@ -265,7 +297,8 @@ impl Poller {
                     socket.forget_instance(instance);
                 }
             }
-            Command::Stop => {}
+            // Also from a callback of this poller that drops its instance.
+            Command::Stop => self.stopping = true,
         }
     }
 
@@ -304,21 +337,21 @@ impl Poller {
             feedback: &self.parts.feedback,
             clock: &self.parts.clock,
         };
-        for socket in &mut self.sockets {
+        self.cycle = self.cycle.wrapping_add(1);
+        let ask_cold = self.cycle.is_multiple_of(COLD_EVERY);
+        for socket in self.sockets.iter_mut().filter(|socket| ask_cold || socket.is_hot()) {
             let (count, _) = socket.poll(&mut context);
-            if count > 0 {
-                worked = true;
-                self.has_gaps = true;
-            }
+            worked |= count > 0;
+            self.has_gaps |= socket.has_gaps();
         }
         worked
     }
 
     fn poll_ready_sockets(&mut self) -> bool {
         self.collect_ready(Some(Duration::ZERO));
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare));
         let mut worked = false;
-        for id in ready {
+        for id in ready.drain(..) {
             let mut context = Context {
                 buffer: &mut self.buffer,
                 dispatch: &mut self.dispatch,
@@ -332,11 +365,12 @@ impl Poller {
             };
             let (count, more) = socket.poll(&mut context);
             worked |= count > 0;
+            self.has_gaps |= socket.has_gaps();
             if more {
                 self.ready.push(id);
             }
         }
-        self.has_gaps |= worked;
+        self.spare = ready;
         worked
     }
 
@@ -361,9 +395,23 @@ impl Poller {
                     if !self.ready.contains(&id) {
                         self.ready.push(id);
                     }
+                    // Readiness is told once: a cold socket must not wait for its turn now.
+                    if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == id) {
+                        socket.heat();
+                    }
                 }
             }
         }
+    }
+
+    /// Rings cost nanoseconds to look at, sockets a system call: so rings are looked at many times
+    /// in between.
+    #[inline]
+    fn poll_rings_often(&mut self) -> bool {
+        if self.rings.is_empty() {
+            return false;
+        }
+        (0..RING_LOOKS).any(|_| self.poll_rings())
     }
 
     #[inline]
@@ -382,10 +430,21 @@ impl Poller {
             self.rings.retain(|ring| !ring.is_drained());
         }
         if let Some(session) = lost {
-            self.rings.retain(|ring| ring.session() != session);
-            self.parts.ring_lost.ring_lost(session);
+            self.lose_ring(session);
         }
         worked
+    }
+
+    /// Gives up a place in a ring, and asks for a new one.
+    #[cold]
+    fn lose_ring(&mut self, session: SessionId) {
+        let Some(at) = self.rings.iter().position(|ring| ring.session() == session) else { return };
+        let delivery = self.rings.swap_remove(at).into_delivery();
+        if self.lost.len() >= MAX_LOST_RINGS {
+            self.lost.remove(0);
+        }
+        self.lost.push((session, delivery));
+        self.parts.ring_lost.ring_lost(session);
     }
 
     #[cold]

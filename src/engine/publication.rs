@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -57,8 +57,20 @@ pub(crate) struct Publication {
     group: Option<Destination>,
     batch: u64,
     state: Mutex<State>,
-    /// The conductor has something to do here: a tail to flush, a heartbeat to send.
-    active: AtomicBool,
+    /// How soon the conductor has to look: see [`Urgency`].
+    urgency: AtomicU8,
+}
+
+/// What a publication wants of the conductor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Urgency {
+    /// Nothing: everything is sent and confirmed.
+    Settled = 0,
+    /// Heartbeats, should no more data follow.
+    Unconfirmed = 1,
+    /// Frames wait to be sent.
+    Waiting = 2,
 }
 
 struct State {
@@ -69,7 +81,7 @@ struct State {
     served: usize,
     pacing: Pacing,
     /// Index of the next publisher.
-    next_publisher: u16,
+    next_publisher: u32,
     feedback: Vec<Status>,
     counted: SendCounters,
 }
@@ -78,6 +90,9 @@ struct Receiver {
     instance: InstanceId,
     /// Topics of this publication that the instance listens to.
     topics: usize,
+    /// Set when the last of them is not published any more: the receiver is let go once everything
+    /// before this packet has been confirmed.
+    until: Option<u64>,
     destination: Option<Destination>,
 }
 
@@ -102,7 +117,7 @@ impl Publication {
                 feedback: Vec::new(),
                 counted: SendCounters::default(),
             }),
-            active: AtomicBool::new(false),
+            urgency: AtomicU8::new(Urgency::Settled as u8),
             parts,
         }
     }
@@ -112,7 +127,7 @@ impl Publication {
     }
 
     /// Index for a new publisher on this publication.
-    pub(crate) fn add_publisher(&self) -> u16 {
+    pub(crate) fn add_publisher(&self) -> u32 {
         let mut state = self.state.lock();
         let index = state.next_publisher;
         state.next_publisher = index.wrapping_add(1);
@@ -128,10 +143,14 @@ impl Publication {
     ) {
         let mut state = self.state.lock();
         match state.receivers.iter_mut().find(|receiver| receiver.instance == instance) {
-            Some(receiver) => receiver.topics += 1,
+            Some(receiver) => {
+                receiver.topics += 1;
+                receiver.until = None;
+            }
             None => {
                 let destination = address.map(Destination::from);
-                state.receivers.push(Receiver { instance, topics: 1, destination });
+                let receiver = Receiver { instance, topics: 1, until: None, destination };
+                state.receivers.push(receiver);
                 state.send.add_receiver(instance, now);
             }
         }
@@ -151,6 +170,37 @@ impl Publication {
             state.served = 0;
             // What it held back can go now.
             self.transmit(&mut state);
+        }
+    }
+
+    /// A topic that `instance` listens to is not published any more. With its last one the instance
+    /// is let go, but not before it has got what was accepted for it.
+    pub(crate) fn release_receiver(&self, instance: InstanceId) {
+        let mut state = self.state.lock();
+        let accepted = state.ring.open_packet() + u64::from(state.ring.has_open_frames());
+        if let Some(receiver) = state.receivers.iter_mut().find(|one| one.instance == instance) {
+            receiver.topics -= 1;
+            if receiver.topics == 0 {
+                receiver.until = Some(accepted);
+                Self::let_go(&mut state);
+            }
+        }
+    }
+
+    /// Drops the receivers that have got all that was meant for them.
+    fn let_go(state: &mut State) {
+        let State { receivers, send, served, .. } = state;
+        let confirmed = send.confirmed();
+        let before = receivers.len();
+        receivers.retain(|receiver| {
+            let stays = receiver.until.is_none_or(|until| confirmed < until);
+            if !stays {
+                send.remove_receiver(receiver.instance);
+            }
+            stays
+        });
+        if receivers.len() != before {
+            *served = 0;
         }
     }
 
@@ -217,7 +267,7 @@ impl Publication {
     /// Looks after tails, heartbeats and silent receivers; called by the conductor while the
     /// publication is active. Never waits: whoever holds the lock is sending, and looks after it.
     pub(super) fn service(&self, now: Timestamp) {
-        if !self.active.load(Ordering::Acquire) {
+        if self.urgency() == Urgency::Settled {
             return;
         }
         let Some(mut state) = self.state.try_lock() else { return };
@@ -226,14 +276,17 @@ impl Publication {
             self.transmit(&mut state);
         }
         self.keep_alive(&mut state, now);
-        if !has_waiting(&state) && state.send.is_settled() {
-            // Release: pairs with the Acquire above; set again under the same lock.
-            self.active.store(false, Ordering::Release);
-        }
+        Self::let_go(&mut state);
+        // Stored under the lock, like every raise, so that none is lost.
+        self.urgency.store(urgency_of(&state) as u8, Ordering::Release);
     }
 
-    pub(super) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
+    pub(super) fn urgency(&self) -> Urgency {
+        match self.urgency.load(Ordering::Acquire) {
+            0 => Urgency::Settled,
+            1 => Urgency::Unconfirmed,
+            _ => Urgency::Waiting,
+        }
     }
 
     fn send_fragments(&self, entry: &Entry<'_>) -> Result<(), SendError> {
@@ -288,14 +341,16 @@ impl Publication {
         if state.pacing.is_due(start, full, self.batch) {
             self.transmit(state);
             state.pacing.transmitted(start, cycles());
+        } else {
+            self.raise(Urgency::Waiting);
         }
-        self.activate();
     }
 
+    /// Wakes the conductor when it does not know yet that it has to look this soon.
     #[inline]
-    fn activate(&self) {
-        if !self.active.load(Ordering::Relaxed) {
-            self.active.store(true, Ordering::Release);
+    fn raise(&self, urgency: Urgency) {
+        if self.urgency.load(Ordering::Relaxed) < urgency as u8 {
+            self.urgency.store(urgency as u8, Ordering::Release);
             self.parts.attention.wake();
         }
     }
@@ -356,7 +411,7 @@ impl Publication {
             self.parts.counters.add(Counter::PacketsSent, next - first);
             self.parts.counters.add(Counter::BytesSent, bytes_sent);
         }
-        self.activate();
+        self.raise(urgency_of(state));
     }
 
     /// Sends one run to every destination. False when the socket takes no more; who got the run
@@ -396,7 +451,7 @@ impl Publication {
     #[inline]
     fn is_near_limit(&self, state: &State, next: u64) -> bool {
         let limit = state.send.limit();
-        limit != u64::MAX && limit < next + u64::from(self.parts.window_packets) / 2
+        limit != u64::MAX && limit < next + 2 * self.batch
     }
 
     fn keep_alive(&self, state: &mut State, now: Timestamp) {
@@ -427,6 +482,16 @@ impl Publication {
         counters.add(Counter::StatusesReceived, now.statuses - before.statuses);
         counters.add(Counter::StatusesRefused, now.statuses_refused - before.statuses_refused);
         counters.add(Counter::ReceiversDropped, now.receivers_dropped - before.receivers_dropped);
+    }
+}
+
+fn urgency_of(state: &State) -> Urgency {
+    if has_waiting(state) {
+        Urgency::Waiting
+    } else if state.send.is_settled() {
+        Urgency::Settled
+    } else {
+        Urgency::Unconfirmed
     }
 }
 

@@ -157,7 +157,7 @@ impl RequestProcessor {
             }
             drop(state);
             for request in expired.drain(..) {
-                self.expire(&request);
+                self.expire(request);
             }
             if let Some(event) = event {
                 callback::run(&self.counters, "instance listener", "", || event.tell(listener));
@@ -166,8 +166,10 @@ impl RequestProcessor {
         }
     }
 
-    fn expire(&self, request: &SentRequest) {
-        callback::run(&self.counters, "on_timeout", request.topic(), || {
+    fn expire(&self, request: SentRequest) {
+        let topic = Arc::clone(request.topic_arc());
+        // The request is dropped inside, and perhaps its listener with it: that is user code.
+        callback::run(&self.counters, "on_timeout", &topic, move || {
             if request.handle_timeout() {
                 self.counters.add(Counter::RequestTimeouts, 1);
             }

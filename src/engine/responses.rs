@@ -33,13 +33,13 @@ pub(crate) struct Responses {
     counters: Arc<Counters>,
     clock: Clock,
     closed: AtomicBool,
-    requesters: RwLock<HashMap<Locator, Arc<Requester>>>,
+    /// By place *and* identity: who takes over the socket of a dead requester is somebody else.
+    requesters: RwLock<HashMap<(InstanceId, Locator), Arc<Requester>>>,
     /// Response sockets that discovery has told: these need no proof by source address.
     known: RwLock<HashMap<InstanceId, SocketAddr>>,
 }
 
 struct Requester {
-    instance: InstanceId,
     publication: Arc<Publication>,
     /// Number of the next response. Held while it is appended, so that numbers are in order.
     next: Mutex<u64>,
@@ -95,8 +95,8 @@ impl Responses {
     /// An instance is gone.
     pub(super) fn forget(&self, instance: InstanceId) {
         self.known.write().remove(&instance);
-        self.requesters.write().retain(|_, requester| {
-            let gone = requester.instance == instance;
+        self.requesters.write().retain(|(requested_by, _), requester| {
+            let gone = *requested_by == instance;
             if gone {
                 self.link.remove_publication(&requester.publication);
             }
@@ -110,19 +110,37 @@ impl Responses {
     }
 
     fn requester(&self, reply: &Reply) -> Result<Arc<Requester>, RespondError> {
-        if let Some(known) = self.requesters.read().get(&reply.to) {
+        let key = (reply.requester, reply.to);
+        if let Some(known) = self.requesters.read().get(&key) {
             return Ok(Arc::clone(known));
         }
-        let mut requesters = self.requesters.write();
-        if let Some(known) = requesters.get(&reply.to) {
-            return Ok(Arc::clone(known));
-        }
-        if requesters.len() >= self.max_requesters {
-            return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
-        }
-        let requester = Arc::new(self.open(reply));
-        requesters.insert(reply.to, Arc::clone(&requester));
+        let requester = {
+            let mut requesters = self.requesters.write();
+            if let Some(known) = requesters.get(&key) {
+                return Ok(Arc::clone(known));
+            }
+            if requesters.len() >= self.max_requesters && !self.make_place(&mut requesters) {
+                return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
+            }
+            let requester = Arc::new(self.open(reply));
+            requesters.insert(key, Arc::clone(&requester));
+            requester
+        };
+        // Without the lock: the conductor takes it when a requester goes down, and must never wait
+        // for somebody who waits for the conductor.
+        self.link.add_publication(&requester.publication);
         Ok(requester)
+    }
+
+    /// Requesters that discovery does not know are never told to be gone: one of them gives way.
+    fn make_place(&self, requesters: &mut HashMap<(InstanceId, Locator), Arc<Requester>>) -> bool {
+        let known = self.known.read();
+        let stranger = requesters.keys().find(|(instance, _)| !known.contains_key(instance));
+        let Some(key) = stranger.copied() else { return false };
+        if let Some(requester) = requesters.remove(&key) {
+            self.link.remove_publication(&requester.publication);
+        }
+        true
     }
 
     fn open(&self, reply: &Reply) -> Requester {
@@ -140,8 +158,7 @@ impl Responses {
             clock: self.clock,
         }));
         publication.add_receiver(reply.requester, Some(reply.to.address), self.clock.now());
-        self.link.add_publication(&publication);
-        Requester { instance: reply.requester, publication, next: Mutex::new(1) }
+        Requester { publication, next: Mutex::new(1) }
     }
 
     /// Whether answering cannot be used to send traffic to a bystander.

@@ -34,8 +34,8 @@ use crate::transport::shm::Directory;
 use crate::transport::udp::{Destination, OpenError, SocketOptions, UdpSocket};
 use crate::wire::locator::Locator;
 
-/// Receive buffer asked for per data socket: four windows of the default size, as much as systems
-/// grant that were tuned for multicast. Windows shrink to what is granted.
+/// Receive buffer asked for per data socket at least: four windows of the default size, as much as
+/// systems grant that were tuned for multicast. Windows shrink to what is granted.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Send buffer: some dozens of the longest runs.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
@@ -46,6 +46,13 @@ pub(super) const SOCKET_OPTIONS: SocketOptions = SocketOptions {
     send_buffer_bytes: SEND_BUFFER_BYTES,
     force_portable: false,
 };
+
+/// What a socket that receives data asks for: a receiver promises half of its buffer, so a large
+/// window takes a larger one.
+pub(super) fn receiver_options(window_bytes: usize) -> SocketOptions {
+    let receive_buffer_bytes = RECEIVE_BUFFER_BYTES.max(window_bytes.saturating_mul(2));
+    SocketOptions { receive_buffer_bytes, ..SOCKET_OPTIONS }
+}
 
 /// Why an instance did not start.
 #[derive(Debug, Error)]
@@ -86,7 +93,11 @@ impl Opened {
         let preferred = config.responses.preferred_port(id);
         let responses = opened(
             "responses",
-            UdpSocket::bind_unicast(&responses_at, ports.candidates(preferred), options),
+            UdpSocket::bind_unicast(
+                &responses_at,
+                ports.candidates(preferred),
+                &receiver_options(config.responses.window_bytes),
+            ),
         )?;
         let respond = opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?;
         let loopback = interface("ipc", &InterfaceSpec::Loopback)?;

@@ -18,7 +18,7 @@ use super::poller::Command;
 use super::publication::{Attention, Publication, PublicationParts};
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
-use super::start::SOCKET_OPTIONS;
+use super::start::{SOCKET_OPTIONS, receiver_options};
 use crate::config::{Carrier, RouteError, Template, TopicRoute, Transport, UdpSettings};
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
@@ -98,7 +98,7 @@ pub(crate) struct Published {
     pub(crate) hash: TopicHash,
     pub(crate) transport: Transport,
     pub(crate) session: SessionId,
-    pub(crate) index: u16,
+    pub(crate) index: u32,
     pub(crate) matches: Arc<Matches>,
     pub(crate) link: PublisherLink,
     place: Option<Place>,
@@ -171,11 +171,17 @@ impl Engine {
         let place = Place::of(route, route.stream());
         let stream = route.stream().unwrap_or_default();
         let group = route.address().map(|address| SocketAddr::from((address, place.port)));
-        let publication = match topics.publications.get(&place) {
-            Some((publication, _)) => Arc::clone(publication),
-            None => self.open_publication(topics, route.settings(), stream, group)?,
+        let publication = match topics.publications.get_mut(&place) {
+            Some((publication, publishers)) => {
+                *publishers += 1;
+                Arc::clone(publication)
+            }
+            None => {
+                let opened = self.open_publication(topics, route.settings(), stream, group)?;
+                topics.publications.insert(place.clone(), (Arc::clone(&opened), 1));
+                opened
+            }
         };
-        topics.publications.entry(place.clone()).or_insert((Arc::clone(&publication), 0)).1 += 1;
         let path = match group {
             Some(address) => PublisherPath::Multicast {
                 publication: Arc::clone(&publication),
@@ -390,13 +396,12 @@ impl Engine {
         let template = route.settings();
         let (udp, _) = udp_settings(template)?;
         let interface = interface_of(template, udp)?;
+        let options = receiver_options(template.window_bytes);
         let socket = match route.address() {
-            Some(group) => {
-                UdpSocket::bind_multicast(&interface, group, place.port, &SOCKET_OPTIONS)
-            }
+            Some(group) => UdpSocket::bind_multicast(&interface, group, place.port, &options),
             None => {
                 let ports = udp.ports.candidates(place.port);
-                UdpSocket::bind_unicast(&interface, ports, &SOCKET_OPTIONS)
+                UdpSocket::bind_unicast(&interface, ports, &options)
             }
         }
         .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
@@ -437,7 +442,7 @@ impl Engine {
     ) -> Option<crossbeam_channel::Receiver<()>> {
         let subscription = topics.subscribed.remove(&hash)?;
         let poller = self.poller(subscription.poller);
-        let finished = poller.unsubscribe(hash, &subscription.closed);
+        // The socket first: who waits for the subscription to end may take its port right after.
         if let Some(place) = subscription.place
             && let Some(endpoint) = topics.endpoints.get_mut(&place)
         {
@@ -447,7 +452,7 @@ impl Engine {
                 topics.endpoints.remove(&place);
             }
         }
-        finished
+        poller.unsubscribe(hash, &subscription.closed)
     }
 
     /// Gives the conductor a command and waits for its answer; it never waits for user code.

@@ -57,7 +57,6 @@ pub struct Instance {
 
 impl Instance {
     /// Starts to describe an instance.
-    #[must_use]
     pub fn builder() -> InstanceBuilder {
         InstanceBuilder::new()
     }

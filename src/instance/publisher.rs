@@ -200,6 +200,11 @@ impl Publisher {
         }
         .encode();
         match self.append(FrameKind::Request, &prefix, payload) {
+            // Closed meanwhile, after the requests were ended: nobody would end this one.
+            Ok(_) if engine.is_closed() => {
+                request.close();
+                Err(SendError::Closed.into())
+            }
             Ok(status) => {
                 request.set_send_status(status);
                 engine.counters.add(Counter::RequestsSent, 1);

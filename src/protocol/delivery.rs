@@ -11,6 +11,10 @@ use super::assemble::{Assembler, Progress};
 use crate::id::TopicHash;
 use crate::wire::frame::{FLAG_WHOLE, Frame, FrameKind};
 
+/// Publishers of one session that are followed at a time: publishers come and go, and forged indices
+/// must not take memory without bound.
+const MAX_PUBLISHERS: usize = 65_536;
+
 /// Takes what a session delivers.
 pub(crate) trait Sink {
     /// A whole message, request or response, in order.
@@ -24,7 +28,7 @@ pub(crate) trait Sink {
 pub(crate) struct Arrival<'a> {
     pub(crate) kind: FrameKind,
     /// Index of the publisher within its session.
-    pub(crate) publisher: u16,
+    pub(crate) publisher: u32,
     pub(crate) topic: TopicHash,
     pub(crate) sequence: u64,
     pub(crate) body: &'a [u8],
@@ -33,7 +37,7 @@ pub(crate) struct Arrival<'a> {
 /// How many messages of a publisher are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {
-    pub(crate) publisher: u16,
+    pub(crate) publisher: u32,
     pub(crate) topic: TopicHash,
     pub(crate) messages: u64,
 }
@@ -53,7 +57,7 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     publishers: Vec<Publisher>,
-    by_index: HashMap<u16, u32, BuildHasherDefault<IndexHasher>>,
+    by_index: HashMap<u32, u32, BuildHasherDefault<IndexHasher>>,
     /// The publisher of the frame before: mostly the one of the next frame, too.
     last: usize,
     max_message_bytes: usize,
@@ -61,7 +65,7 @@ pub(crate) struct Delivery {
 
 #[derive(Debug)]
 struct Publisher {
-    index: u16,
+    index: u32,
     /// Number of the next message; zero until the first one is seen.
     expected: u64,
     assembler: Assembler,
@@ -114,7 +118,7 @@ impl Delivery {
     }
 
     #[inline]
-    fn publisher(&mut self, index: u16) -> &mut Publisher {
+    fn publisher(&mut self, index: u32) -> &mut Publisher {
         let hit = self.publishers.get(self.last).is_some_and(|last| last.index == index);
         if !hit {
             self.last = self.find(index);
@@ -122,16 +126,21 @@ impl Delivery {
         &mut self.publishers[self.last]
     }
 
-    /// Bounded by the 65,536 values of an index.
     #[cold]
-    fn find(&mut self, index: u16) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 65,536 publishers")]
-        let next = self.publishers.len() as u32;
-        let at = *self.by_index.entry(index).or_insert(next);
-        if at == next {
-            self.publishers.push(Publisher { index, expected: 0, assembler: Assembler::default() });
+    fn find(&mut self, index: u32) -> usize {
+        if let Some(at) = self.by_index.get(&index) {
+            return *at as usize;
         }
-        at as usize
+        if self.publishers.len() >= MAX_PUBLISHERS {
+            // Whoever is still there is met like a late joiner meets it: nothing false is reported.
+            self.publishers.clear();
+            self.by_index.clear();
+        }
+        let at = self.publishers.len();
+        #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PUBLISHERS")]
+        self.by_index.insert(index, at as u32);
+        self.publishers.push(Publisher { index, expected: 0, assembler: Assembler::default() });
+        at
     }
 }
 
@@ -178,7 +187,7 @@ impl Hasher for IndexHasher {
         }
     }
 
-    fn write_u16(&mut self, value: u16) {
+    fn write_u32(&mut self, value: u32) {
         self.0 = u64::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
@@ -202,7 +211,7 @@ mod tests {
         }
     }
 
-    fn frame(publisher: u16, sequence: u64, fragment: Option<Fragment>, body: &[u8]) -> Frame<'_> {
+    fn frame(publisher: u32, sequence: u64, fragment: Option<Fragment>, body: &[u8]) -> Frame<'_> {
         let mut flags = FLAG_WHOLE;
         if let Some(Fragment { total, offset }) = fragment {
             flags = 0;

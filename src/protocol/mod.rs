@@ -5,7 +5,8 @@
 //!
 //! * `handle_*` takes an input and, where time matters, `now`;
 //! * `poll_*` gives an output until there is none;
-//! * `next_deadline` says when `handle_timeout` has to be called next.
+//! * `next_deadline` says when `handle_timeout` has to be called next; a send session, which the
+//!   conductor visits at every tick until it `is_settled`, needs none.
 //!
 //! Production and simulation drive the same objects.
 //!

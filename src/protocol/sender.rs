@@ -157,11 +157,6 @@ impl SendSession {
         }
         self.confirmed() == self.next
     }
-
-    /// When [`SendSession::handle_timeout`] has something to do.
-    pub(crate) const fn next_deadline(&self) -> Timestamp {
-        self.heartbeat_at
-    }
 }
 
 #[cfg(test)]
@@ -207,7 +202,6 @@ mod tests {
         assert!(session.handle_status(START + MS * 700, &status(3)));
         assert!(session.is_settled());
         assert!(heartbeats(&mut session, START + MS * 701, START + MS * 3000).is_empty());
-        assert_eq!(session.next_deadline(), Timestamp::NEVER);
     }
 
     #[test]

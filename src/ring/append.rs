@@ -21,7 +21,7 @@ pub(crate) struct Full;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) kind: FrameKind,
-    pub(crate) publisher: u16,
+    pub(crate) publisher: u32,
     pub(crate) topic: TopicHash,
     pub(crate) sequence: u64,
     pub(crate) prefix: &'a [u8],
@@ -66,7 +66,7 @@ pub(crate) struct Claimed {
     frame: NonNull<u8>,
     packet: u64,
     body_bytes: usize,
-    publisher: u16,
+    publisher: u32,
     kind: FrameKind,
 }
 
@@ -245,7 +245,7 @@ impl Appender {
 
     fn resolve_claim(&mut self, claim: Claimed, kind: Option<FrameKind>) {
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
-        let length = (FRAME_HEADER_LENGTH + claim.body_bytes) as u32;
+        let length = (FRAME_HEADER_LENGTH + claim.body_bytes) as u16;
         let word = commit_word(length, kind.unwrap_or(claim.kind), FLAG_WHOLE, claim.publisher);
         let base = self.slots.slot(claim.packet);
         // SAFETY: both pointers are inside the same slot.
@@ -350,11 +350,11 @@ impl Appender {
     }
 
     #[inline]
-    fn commit(&mut self, length: usize, kind: FrameKind, flags: u8, publisher: u16) {
+    fn commit(&mut self, length: usize, kind: FrameKind, flags: u8, publisher: u32) {
         let at = self.offset;
         self.step_over(length);
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
-        let word = commit_word(length as u32, kind, flags, publisher);
+        let word = commit_word(length as u16, kind, flags, publisher);
         // Release: pairs with the Acquire in `Reader::poll`.
         self.slots.word(self.open, at).store(word.to_le(), Ordering::Release);
     }

@@ -91,9 +91,9 @@ fn stale_bytes_of_an_earlier_lap_are_never_frames() {
     let mut reader = Reader::new(slots, 0);
     // Payloads that look like commit words at every offset.
     let payload = [9, 0, 0, 0, 1, 3, 0, 0].repeat(40);
-    for sequence in 1..100 {
+    for (sequence, bytes) in (1..100).zip((13..).step_by(13)) {
         appender.set_limit(reader.packet() + LAYOUT.slots as u64);
-        appender.append(&entry(sequence, &payload[..(sequence as usize * 13) % 300])).unwrap();
+        appender.append(&entry(sequence, &payload[..bytes % 300])).unwrap();
         assert_eq!(read_all(&mut reader).len(), 1);
         assert!(read_all(&mut reader).is_empty());
     }
@@ -145,7 +145,7 @@ proptest! {
         let mut assembled: Vec<Vec<u8>> = Vec::new();
         let mut sent = Vec::new();
         for (index, (size, close)) in sizes.into_iter().enumerate() {
-            let body: Vec<u8> = (0..size).map(|at| (at * 31 + index) as u8).collect();
+            let body: Vec<u8> = (0..=250).cycle().skip(index).step_by(31).take(size).collect();
             let (prefix, payload) = body.split_at(size / 3);
             let entry = Entry { prefix, payload, ..entry(index as u64, b"") };
             let mut offset = 0;

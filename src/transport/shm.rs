@@ -214,11 +214,6 @@ impl Directory {
         xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
-    /// Where the files lie.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Creates a file of `bytes` zero bytes with all its space reserved. The caller holds the lock
     /// of its writer, [`LockByte::WRITER`], as long as it keeps the mapping.
     ///
@@ -256,22 +251,6 @@ impl Directory {
             return Err(ShmError::Size { path, bytes });
         }
         MappedFile::map(file, path, bytes)
-    }
-
-    /// Removes one file if its writer is gone; mappings of it stay usable. Returns whether it was
-    /// removed: not if its writer lives, nor if there is no such file. A living writer removes its
-    /// own file with [`MappedFile::unlink`].
-    ///
-    /// # Errors
-    ///
-    /// [`ShmError`].
-    pub(crate) fn remove(&self, name: &str) -> Result<bool, ShmError> {
-        match remove_if_stale(&self.path_of(name)?) {
-            Err(ShmError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(false)
-            }
-            result => result,
-        }
     }
 
     /// Removes the files whose names satisfy `is_ours` and whose writer is gone, and what creators

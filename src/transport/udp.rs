@@ -59,8 +59,6 @@ pub(crate) struct UdpSocket {
     can_segment: AtomicBool,
     /// Written by the receiving thread only.
     kernel_drops: AtomicU64,
-    /// Written by the receiving thread only.
-    truncated: AtomicU64,
 }
 
 impl UdpSocket {
@@ -180,9 +178,6 @@ impl UdpSocket {
         if let Some(drops) = datagram.kernel_drops {
             self.note_kernel_drops(drops);
         }
-        if datagram.is_truncated {
-            self.truncated.fetch_add(1, Ordering::Relaxed);
-        }
         Ok(Some(buffer.received(&datagram)))
     }
 
@@ -201,11 +196,6 @@ impl UdpSocket {
     /// Always 0 on systems that do not tell.
     pub(crate) fn kernel_drops(&self) -> u64 {
         self.kernel_drops.load(Ordering::Relaxed)
-    }
-
-    /// Datagrams that were longer than the receive buffer and were dropped for it.
-    pub(crate) fn truncated(&self) -> u64 {
-        self.truncated.load(Ordering::Relaxed)
     }
 
     /// Bytes of payload for which the kernel granted a receive buffer. Less than what was asked for

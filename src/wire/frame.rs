@@ -4,8 +4,8 @@
 //! in a shared ring the writer stores them last, so a reader that sees a non-zero word sees the
 //! whole frame.
 
+use super::WireError;
 use super::packet::{u16_at, u32_at, u64_at};
-use super::{WireError, locator};
 use crate::id::{InstanceId, RequestId, TopicHash};
 use crate::wire::locator::{LOCATOR_LENGTH, Locator};
 
@@ -60,7 +60,7 @@ pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
     pub(crate) flags: u8,
     /// Index of the publisher within its session.
-    pub(crate) publisher: u16,
+    pub(crate) publisher: u32,
     pub(crate) topic: TopicHash,
     /// Number of the message among those of its publisher, from 1.
     pub(crate) sequence: u64,
@@ -68,20 +68,20 @@ pub(crate) struct FrameHeader {
 
 /// The frame's first eight bytes: length, kind, flags, publisher.
 #[inline]
-pub(crate) const fn commit_word(length: u32, kind: FrameKind, flags: u8, publisher: u16) -> u64 {
-    length as u64 | (kind as u64) << 32 | (flags as u64) << 40 | (publisher as u64) << 48
+pub(crate) const fn commit_word(length: u16, kind: FrameKind, flags: u8, publisher: u32) -> u64 {
+    length as u64 | (kind as u64) << 16 | (flags as u64) << 24 | (publisher as u64) << 32
 }
 
 /// Length of a frame as its commit word tells it, header included, without padding to alignment.
 #[inline]
 pub(crate) const fn committed_length(word: u64) -> usize {
-    (word & 0xffff_ffff) as usize
+    (word & 0xffff) as usize
 }
 
 /// Whether a commit word says that the rest of the packet is unused.
 #[inline]
 pub(crate) const fn is_end(word: u64) -> bool {
-    (word >> 32) as u8 == FrameKind::End as u8
+    (word >> 16) & 0xff == FrameKind::End as u64
 }
 
 /// Rounds up to the next frame boundary.
@@ -118,12 +118,12 @@ impl<'a> Frame<'a> {
             return Err(WireError::Truncated { what: "frame header" });
         }
         let kind =
-            FrameKind::from_byte(bytes[4]).ok_or(WireError::Malformed { what: "frame kind" })?;
-        let flags = bytes[5];
+            FrameKind::from_byte(bytes[2]).ok_or(WireError::Malformed { what: "frame kind" })?;
+        let flags = bytes[3];
         let header = FrameHeader {
             kind,
             flags,
-            publisher: u16_at(bytes, 6),
+            publisher: u32_at(bytes, 4),
             topic: TopicHash(u64_at(bytes, TOPIC_AT)),
             sequence: u64_at(bytes, SEQUENCE_AT),
         };
@@ -172,7 +172,7 @@ impl<'a> Iterator for Frames<'a> {
         if rest.len() < FRAME_HEADER_LENGTH {
             return Some(Err(WireError::Truncated { what: "frame header" }));
         }
-        let length = u32_at(rest, 0) as usize;
+        let length = usize::from(u16_at(rest, 0));
         if length < FRAME_HEADER_LENGTH || length > rest.len() {
             return Some(Err(WireError::Malformed { what: "frame length" }));
         }
@@ -220,7 +220,7 @@ impl RequestPrefix {
         let prefix = Self {
             request: RequestId(u64_at(head, 0)),
             timeout_ns: u64_at(head, 8),
-            reply_to: locator::Locator::decode(&head[16..])?,
+            reply_to: Locator::decode(&head[16..])?,
         };
         Ok((prefix, payload))
     }
@@ -275,7 +275,7 @@ mod tests {
             bytes.extend_from_slice(&fragment.offset.to_le_bytes());
         }
         bytes.extend_from_slice(body);
-        let length = u32::try_from(bytes.len()).unwrap();
+        let length = u16::try_from(bytes.len()).unwrap();
         let word = commit_word(length, header.kind, header.flags, header.publisher);
         bytes[..8].copy_from_slice(&word.to_le_bytes());
         bytes
@@ -284,7 +284,7 @@ mod tests {
     const HEADER: FrameHeader = FrameHeader {
         kind: FrameKind::Message,
         flags: FLAG_WHOLE,
-        publisher: 0x0a0b,
+        publisher: 0x0a0b_0c0d,
         topic: TopicHash(0x1112_1314_1516_1718),
         sequence: 3,
     };
@@ -294,7 +294,7 @@ mod tests {
     fn golden_bytes_of_a_frame() {
         let bytes = frame(HEADER, None, b"hi");
         let expected = [
-            26, 0, 0, 0, 1, 3, 0x0b, 0x0a, // length, kind, flags, publisher
+            26, 0, 1, 3, 0x0d, 0x0c, 0x0b, 0x0a, // length, kind, flags, publisher
             0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, // topic
             3, 0, 0, 0, 0, 0, 0, 0, // sequence
             b'h', b'i',

@@ -68,6 +68,7 @@ impl Locator {
 mod tests {
     use super::*;
 
+    /// `docs/wire-protocol.md`, "Locator".
     #[test]
     fn golden_bytes_of_both_families() {
         let v4 = Locator { address: "127.0.0.1:35004".parse().unwrap(), stream: 7 };

@@ -1,15 +1,29 @@
 //! The command line as `clap` sees it. Layer: bin. Each command's own arguments are in its file.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use vega::Config;
+use vega::{Config, Instance};
+
+use crate::{bench, config, demo, pubsub, request, topics};
+
+const EXAMPLES: &str = "\
+Examples:
+  vega demo                                  what it does, in ten seconds
+  vega sub prices.EURUSD                     in one terminal
+  vega pub prices.EURUSD 1.0842 1.0843       in another
+  vega respond quotes --body 'bid {n}' --responses 3
+  vega request quotes EURUSD --timeout 500ms
+
+Exit codes: 0 done; 1 the answer is no, such as a request without responses; 2 could not run.
+VEGA_LOG=debug shows log lines on standard error.";
 
 /// Low-latency publish/subscribe and multi-response requests over multicast, unicast and shared
 /// memory
 #[derive(Debug, Parser)]
-#[command(name = "vega", version, propagate_version = true)]
+#[command(name = "vega", version, propagate_version = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -30,46 +44,71 @@ pub(crate) struct Common {
 
 impl Common {
     /// The configuration that the command line names.
+    ///
+    /// # Errors
+    ///
+    /// All problems of the file, one per line.
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
-        Ok(match &self.config {
-            Some(path) => Config::from_file(path)?,
-            None => Config::default(),
+        let Some(path) = &self.config else { return Ok(Config::default()) };
+        Config::from_file(path).map_err(|error| {
+            let count = error.problems().len();
+            let problems = if count == 1 { "a problem" } else { "problems" };
+            anyhow::anyhow!("the configuration has {problems}\n{error}")
         })
+    }
+
+    /// Starts the instance of a command. Peers see the command and its process in the name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration, or what cannot be opened.
+    pub(crate) fn start(&self, command: &str) -> anyhow::Result<Instance> {
+        self.start_as(format!("vega-{command}-{}", process::id()))
+    }
+
+    /// As [`Common::start`], with a name of the user's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`Common::start`].
+    pub(crate) fn start_as(&self, name: impl Into<String>) -> anyhow::Result<Instance> {
+        let config = self.load()?;
+        Instance::builder().name(name).config(config).start().context("cannot start")
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Shows three transports and multi-response requests at work between separate processes
-    Demo(crate::demo::Args),
+    Demo(demo::Args),
     /// Publishes messages on a topic
-    Pub(crate::pubsub::PubArgs),
-    /// Prints what arrives on a topic
-    Sub(crate::pubsub::SubArgs),
+    Pub(pubsub::PubArgs),
+    /// Prints what arrives on topics
+    Sub(pubsub::SubArgs),
     /// Sends a request and prints the responses
-    Request(crate::request::RequestArgs),
+    Request(request::RequestArgs),
     /// Answers the requests of a topic
-    Respond(crate::request::RespondArgs),
+    Respond(request::RespondArgs),
     /// Measures latency and throughput between two processes
-    Bench(crate::bench::Args),
+    Bench(bench::Args),
     /// Shows where topics travel: template, address, port, stream
-    Topics(crate::topics::Args),
+    Topics(topics::Args),
     /// Checks a configuration file, or prints the default one
-    Config(crate::config::Args),
+    Config(config::Args),
 }
 
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let common = &self.common;
         match self.command {
-            Command::Demo(args) => crate::demo::run(common, args),
-            Command::Pub(args) => crate::pubsub::publish(common, args),
-            Command::Sub(args) => crate::pubsub::subscribe(common, args),
-            Command::Request(args) => crate::request::request(common, args),
-            Command::Respond(args) => crate::request::respond(common, args),
-            Command::Bench(args) => crate::bench::run(common, args),
-            Command::Topics(args) => crate::topics::run(common, args),
-            Command::Config(args) => crate::config::run(common, args),
+            Command::Demo(args) => demo::run(common, args),
+            Command::Pub(args) => pubsub::publish(common, args),
+            Command::Sub(args) => pubsub::subscribe(common, args),
+            Command::Request(args) => request::request(common, args),
+            Command::Respond(args) => request::respond(common, args),
+            Command::Bench(args) => bench::run(common, args),
+            Command::Topics(args) => topics::run(common, &args),
+            Command::Config(args) => config::run(common, args),
         }
     }
 }

@@ -8,17 +8,24 @@ mod bench;
 mod clock;
 mod config;
 mod demo;
+mod inbox;
 mod logging;
 mod output;
 mod pubsub;
 mod request;
 mod signals;
 mod stage;
+mod subscribers;
 mod topics;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// The command ran, and the answer is no.
+const ANSWER_IS_NO: u8 = 1;
+/// The command could not run. `clap` ends with the same code when arguments are wrong.
+const COULD_NOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
@@ -27,8 +34,13 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(format_args!("{error:#}"));
-            ExitCode::from(2)
+            output::note(output::explain(&error));
+            ExitCode::from(COULD_NOT_RUN)
         }
     }
+}
+
+/// The exit code of a command that ran.
+fn answer(is_yes: bool) -> ExitCode {
+    if is_yes { ExitCode::SUCCESS } else { ExitCode::from(ANSWER_IS_NO) }
 }

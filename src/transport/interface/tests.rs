@@ -59,7 +59,7 @@ fn what_does_not_match_is_an_error_that_lists_what_exists() {
     let error = choose(&subnet([192, 168, 0, 0], 16), &host()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no local interface that is up matches subnet 192.168.0.0/16 (this host has lo (127.0.0.1), \
+        "no local interface that is up matches 192.168.0.0/16 (this host has lo (127.0.0.1), \
          eth0 (10.1.2.3), eth1 (10.2.2.3), eth2 (10.9.0.1, down))"
     );
     for spec in [

@@ -21,7 +21,7 @@ fn directory() -> (tempfile::TempDir, Directory) {
 }
 
 fn names(directory: &Directory) -> Vec<String> {
-    let entries = fs::read_dir(directory.path()).unwrap();
+    let entries = fs::read_dir(&directory.path).unwrap();
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -54,13 +54,12 @@ fn names_and_sizes_that_cannot_be_are_refused() {
     for name in ["", ".", "..", ".new-x", "a/b", "/etc/passwd", "a\0b", &long] {
         assert!(matches!(directory.create(name, 1), Err(ShmError::Name { .. })), "{name:?}");
         assert!(matches!(directory.open_file(name), Err(ShmError::Name { .. })), "{name:?}");
-        assert!(matches!(directory.remove(name), Err(ShmError::Name { .. })), "{name:?}");
     }
     for bytes in [0, MAX_FILE_BYTES + 1, u64::MAX] {
         assert!(matches!(directory.create("ring", bytes), Err(ShmError::Size { .. })), "{bytes}");
     }
-    File::create(directory.path().join("empty")).unwrap();
-    fs::set_permissions(directory.path().join("empty"), fs::Permissions::from_mode(0o600)).unwrap();
+    File::create(directory.path.join("empty")).unwrap();
+    fs::set_permissions(directory.path.join("empty"), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(matches!(directory.open_file("empty"), Err(ShmError::Size { bytes: 0, .. })));
     assert!(matches!(directory.open_file("absent"),
         Err(ShmError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound));
@@ -80,7 +79,7 @@ fn an_existing_file_is_not_replaced() {
 #[test]
 fn a_directory_that_is_not_ours_alone_is_refused() {
     let (parent, directory) = directory();
-    let path = directory.path();
+    let path = &directory.path;
     assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
     for mode in [0o755, 0o770, 0o701] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -116,9 +115,9 @@ fn a_file_that_is_not_ours_alone_is_refused() {
     let ring = directory.create("ring", 4096).unwrap();
     fs::set_permissions(ring.path(), fs::Permissions::from_mode(0o640)).unwrap();
     assert!(matches!(directory.open_file("ring"), Err(ShmError::OpenToOthers { .. })));
-    fs::create_dir(directory.path().join("folder")).unwrap();
+    fs::create_dir(directory.path.join("folder")).unwrap();
     assert!(directory.open_file("folder").is_err());
-    symlink(ring.path(), directory.path().join("link")).unwrap();
+    symlink(ring.path(), directory.path.join("link")).unwrap();
     assert!(matches!(directory.open_file("link"), Err(ShmError::Io { .. })));
 }
 
@@ -176,7 +175,7 @@ fn locks_end_with_a_killed_process() {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
         .arg("transport::shm::tests::child_that_locks_and_waits_to_be_killed")
-        .env(CHILD_DIRECTORY, directory.path())
+        .env(CHILD_DIRECTORY, &directory.path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -204,18 +203,16 @@ fn only_what_is_ours_and_abandoned_is_removed() {
     let living = directory.create("ring-living", 4096).unwrap();
     drop(directory.create("ring-dead", 4096).unwrap());
     drop(directory.create("other-dead", 4096).unwrap());
-    File::create(directory.path().join("ring-readable")).unwrap();
-    fs::set_permissions(directory.path().join("ring-readable"), fs::Permissions::from_mode(0o644))
+    File::create(directory.path.join("ring-readable")).unwrap();
+    fs::set_permissions(directory.path.join("ring-readable"), fs::Permissions::from_mode(0o644))
         .unwrap();
-    let dead_creator = directory.path().join(format!("{TEMPORARY_PREFIX}dead"));
+    let dead_creator = directory.path.join(format!("{TEMPORARY_PREFIX}dead"));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(dead_creator).unwrap();
 
     assert_eq!(directory.remove_stale(|name| name.starts_with("ring-")), 2);
     assert_eq!(names(&directory), ["other-dead", "ring-living", "ring-readable"]);
 
-    assert!(!directory.remove("ring-living").unwrap());
-    assert!(!directory.remove("ring-absent").unwrap());
-    assert!(directory.remove("other-dead").unwrap());
+    assert_eq!(directory.remove_stale(|name| name == "other-dead"), 1);
     living.unlink().unwrap();
     living.unlink().unwrap();
     assert_eq!(names(&directory), ["ring-readable"]);
@@ -239,7 +236,7 @@ fn a_reader_keeps_what_its_dead_writer_left() {
 #[test]
 fn a_creator_notices_that_its_temporary_was_taken_for_stale() {
     let (_parent, directory) = directory();
-    let temporary = directory.path().join(format!("{TEMPORARY_PREFIX}race"));
+    let temporary = directory.path.join(format!("{TEMPORARY_PREFIX}race"));
     let create_new =
         || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
 
@@ -254,17 +251,17 @@ fn a_creator_notices_that_its_temporary_was_taken_for_stale() {
     let creator = create_new().unwrap();
     assert!(remove_if_stale(&temporary).unwrap());
     assert!(sys::lock_byte(&creator, 0).unwrap());
-    let linked = fs::hard_link(&temporary, directory.path().join("ring"));
+    let linked = fs::hard_link(&temporary, directory.path.join("ring"));
     assert_eq!(linked.unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn a_remover_that_comes_late_spares_the_successor() {
     let (_parent, directory) = directory();
-    let path = directory.path().join("ring");
+    let path = directory.path.join("ring");
     drop(directory.create("ring", 4096).unwrap());
     let opened_by_the_late_one = open_private(&path).unwrap();
-    assert!(directory.remove("ring").unwrap());
+    assert_eq!(directory.remove_stale(|name| name == "ring"), 1);
     let successor = directory.create("ring", 4096).unwrap();
     assert!(!remove_opened(&path, &opened_by_the_late_one).unwrap());
     assert!(mapped::is_name_of(&path, &open_private(successor.path()).unwrap()));

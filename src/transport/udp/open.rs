@@ -203,6 +203,7 @@ impl UdpSocket {
     /// # Errors
     ///
     /// [`OpenError`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "unicast to one receiver will use it"))]
     pub(crate) fn open_connected(
         interface: &Interface,
         destination: SocketAddr,
@@ -276,6 +277,5 @@ fn finish(
         receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
         portable: options.force_portable,
         kernel_drops: AtomicU64::new(0),
-        truncated: AtomicU64::new(0),
     })
 }

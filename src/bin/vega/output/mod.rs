@@ -7,7 +7,9 @@ mod table;
 
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
+use std::time::Duration;
 
+use indicatif::HumanCount;
 use serde::Serialize;
 
 pub(crate) use payload::{Format, PayloadJson, hex, one_line};
@@ -64,6 +66,16 @@ impl Output {
         if self.json { self.json(document) } else { self.text(text) }
     }
 
+    /// Prints the one and only result, and hands it to the reader.
+    pub(crate) fn finish(
+        mut self,
+        document: &impl Serialize,
+        text: impl fmt::Display,
+    ) -> io::Result<()> {
+        self.result(document, text)?;
+        self.flush()
+    }
+
     /// Hands everything printed so far to the reader.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
@@ -75,6 +87,30 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "vega: {text}");
 }
 
+/// A number of things for people: `1 message`, `12,345 messages`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", HumanCount(number), if number == 1 { "" } else { "s" })
+}
+
+/// A duration for JSON: milliseconds, down to the microsecond.
+#[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
+/// An error and its causes on one line. Some errors tell their cause themselves: it is not said
+/// twice.
+pub(crate) fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Whether the reader of our output has gone away, which is no failure of ours.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -82,4 +118,34 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn things_are_counted_as_people_do() {
+        assert_eq!(count(0, "message"), "0 messages");
+        assert_eq!(count(1, "message"), "1 message");
+        assert_eq!(count(12_345, "message"), "12,345 messages");
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow!("port 7 is taken").context("socket: port 7 is taken");
+        assert_eq!(
+            explain(&error.context("cannot start")),
+            "cannot start: socket: port 7 is taken"
+        );
+    }
+
+    #[test]
+    fn a_broken_pipe_is_found_below_its_context() {
+        let failed = |kind: io::ErrorKind| Err::<(), _>(io::Error::from(kind)).context("printing");
+        assert!(is_broken_pipe(&failed(io::ErrorKind::BrokenPipe).unwrap_err()));
+        assert!(!is_broken_pipe(&failed(io::ErrorKind::StorageFull).unwrap_err()));
+    }
 }

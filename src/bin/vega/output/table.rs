@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, TableStyle};
+
+/// One line below the header: rows of one line each need no more.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+/// Spaces to the left and to the right of a cell.
+const PADDING: (u16, u16) = (0, 2);
 
 /// A table that grows row by row, and is printed through `Display`.
 #[derive(Debug)]
@@ -14,9 +20,12 @@ impl Table {
     pub(crate) fn new(header: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table
-            .load_style(presets::UTF8_HORIZONTAL_ONLY)
+            .load_style(STYLE)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+        for column in table.column_iter_mut() {
+            column.set_padding(PADDING);
+        }
         Self { table }
     }
 

@@ -1,0 +1,121 @@
+//! Where shared-memory data arrives: a ring that another process, or this one, writes. Layer: engine.
+//! Owned by one poller.
+
+use super::dispatch::{Dispatch, Origin};
+use super::endpoint::EndpointId;
+use crate::counters::{Counter, Counters};
+use crate::id::SessionId;
+use crate::protocol::delivery::Delivery;
+use crate::ring::read::Reader;
+use crate::ring::shared::ReaderEntry;
+use crate::wire::frame::Frame;
+
+/// Frames read from one ring before others get their turn.
+const RING_BURST: usize = 256;
+
+/// A shared ring that a topic of this poller reads.
+pub(crate) struct RingEndpoint {
+    entry: ReaderEntry,
+    reader: Reader,
+    delivery: Delivery,
+    origin: Origin,
+    /// Packet up to which the writer knows that we have read.
+    published: u64,
+    publish_every: u64,
+    /// To be dropped once it is empty.
+    closing: bool,
+    drained: bool,
+}
+
+/// What became of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RingState {
+    Idle,
+    Busy,
+    /// Closed, and everything in it has been read.
+    Drained,
+    /// The writer cut this reader off, or wrote nonsense: to be attached anew.
+    Lost,
+}
+
+impl RingEndpoint {
+    pub(crate) fn new(entry: ReaderEntry, reader: Reader, max_message_bytes: usize) -> Self {
+        let description = *entry.ring().description();
+        let published = reader.packet();
+        Self {
+            entry,
+            reader,
+            delivery: Delivery::new(max_message_bytes),
+            origin: Origin {
+                endpoint: EndpointId::SHARED_MEMORY,
+                stream: description.stream,
+                instance: description.instance,
+                session: description.session,
+                source: None,
+            },
+            published,
+            publish_every: (description.layout.slots as u64 / 8).max(1),
+            closing: false,
+            drained: false,
+        }
+    }
+
+    pub(super) const fn session(&self) -> SessionId {
+        self.origin.session
+    }
+
+    /// What has been delivered so far, for the ring's next attachment.
+    pub(super) fn into_delivery(self) -> Delivery {
+        self.delivery
+    }
+
+    /// Goes on where an earlier attachment was lost.
+    pub(super) fn resume(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
+    }
+
+    /// Nothing more will be written, or nobody wants it any more.
+    pub(super) const fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(super) const fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    pub(super) const fn entry(&self) -> &ReaderEntry {
+        &self.entry
+    }
+
+    #[inline]
+    pub(super) fn poll(&mut self, dispatch: &mut Dispatch, counters: &Counters) -> RingState {
+        if self.entry.is_evicted() {
+            return RingState::Lost;
+        }
+        let mut sink = dispatch.sink(self.origin);
+        let delivery = &mut self.delivery;
+        let mut refused = 0;
+        let read = self.reader.poll(RING_BURST, |bytes| match Frame::decode(bytes) {
+            Ok(frame) => refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err()),
+            Err(_) => refused += 1,
+        });
+        counters.add(Counter::Malformed, refused);
+        let Ok(frames) = read else {
+            counters.add(Counter::Malformed, 1);
+            return RingState::Lost;
+        };
+        let packet = self.reader.packet();
+        if packet - self.published >= self.publish_every
+            || (frames == 0 && packet != self.published)
+        {
+            self.published = packet;
+            self.entry.publish(packet);
+        }
+        if frames == 0 {
+            self.drained = self.closing;
+            return if self.closing { RingState::Drained } else { RingState::Idle };
+        }
+        dispatch.flush_counts();
+        RingState::Busy
+    }
+}

@@ -1,0 +1,168 @@
+//! Point 9: ranges of ports, and who may have which. Tests.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use vega::{Counter, Instance, Response, SentRequest, SubscribeError};
+
+use crate::support::{
+    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, next, payload,
+};
+
+#[test]
+fn a_response_port_belongs_to_one_instance() {
+    let place = Place::with(Settings { response_ports: "35004", ..Settings::default() });
+    let first = Host::start(&place, "first");
+    let error = Host::try_start(&place, "second").err().unwrap();
+    for part in ["[responses]", "35004", "taken", &place.address().to_string()] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    drop(first);
+    // The port is free again, and what failed has left nothing behind.
+    let mut third = Host::start(&place, "third");
+    assert_eq!(third.peers(), 0);
+}
+
+#[test]
+fn two_response_ports_keep_two_instances_apart() {
+    const REQUESTS: u64 = 50;
+    let place = Place::with(Settings { response_ports: "35004-35005", ..Settings::default() });
+    let mut hosts = [Host::start(&place, "first"), Host::start(&place, "second")];
+    let error = Host::try_start(&place, "third").err().unwrap();
+    assert!(error.contains("35004") && error.contains("35005"), "{error}");
+    for host in &mut hosts {
+        host.subscribe("multicast.quotes", Behaviour::respond(2));
+        host.publish("multicast.quotes");
+    }
+    for host in &mut hosts {
+        host.wait_for_subscribers("multicast.quotes", 2);
+    }
+    std::thread::scope(|scope| {
+        for host in &mut hosts {
+            scope.spawn(move || {
+                for _ in 0..REQUESTS {
+                    assert_eq!(host.request("multicast.quotes", Duration::from_millis(200)), 4);
+                }
+                for (counter, expected) in [
+                    (Counter::ResponsesReceived, 4 * REQUESTS),
+                    (Counter::ResponsesUnmatched, 0),
+                    (Counter::Foreign, 0),
+                ] {
+                    assert_eq!(host.counter(counter), expected, "{counter:?}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn unicast_subscribers_of_one_topic_have_a_port_each() {
+    let place = Place::with(Settings { unicast_ports: "35050-35051", ..Settings::default() });
+    let sender = place.start("sender");
+    let mut hosts = [Host::start(&place, "first"), Host::start(&place, "second")];
+    for host in &mut hosts {
+        host.subscribe("unicast.topic", Behaviour::Collect);
+    }
+    let late = place.start("late");
+    let error = late.subscribe("unicast.topic", Journal::new("unicast.topic")).unwrap_err();
+    assert!(matches!(error, SubscribeError::Transport { .. }));
+    let error = error.to_string();
+    assert!(error.contains("35050") && error.contains("35051"), "{error}");
+
+    let mut publisher = sender.publisher("unicast.topic").unwrap();
+    assert!(publisher.wait_for_subscribers(2, WAIT));
+    for number in 0..100 {
+        publisher.send(&payload::numbered(number, 50)).unwrap();
+    }
+    for host in &mut hosts {
+        assert_eq!(host.expect("unicast.topic", 100), Report::complete(100));
+    }
+    // The range is free for others as soon as somebody leaves.
+    let [first, _second] = &mut hosts;
+    first.unsubscribe("unicast.topic");
+    let _subscription = late.subscribe("unicast.topic", Journal::new("unicast.topic")).unwrap();
+}
+
+/// In a process that starts no others: between fork and exec, a child has the sockets of its
+/// parent, and so a port seems to be taken that is not.
+#[test]
+fn a_port_can_be_taken_again_at_once() {
+    let place = Place::with(Settings { unicast_ports: "35050", ..Settings::default() });
+    Host::start(&place, "only").resubscribe("unicast.topic", 500);
+}
+
+/// Whoever takes the response port of a process that died must not be taken for it.
+#[test]
+fn a_requester_that_is_started_again_gets_its_responses() {
+    const ANSWERS: u32 = 20_000;
+    let place = Place::with(Settings {
+        response_ports: "35004-35005",
+        streams: "1",
+        receiver_timeout: "1h",
+        ..Settings::default()
+    });
+    let mut responder = Host::start(&place, "responder");
+    responder.subscribe("multicast.quotes", Behaviour::respond(ANSWERS));
+    let ask = |asker: &mut Host| {
+        asker.publish("multicast.quotes");
+        asker.wait_for_subscribers("multicast.quotes", 1);
+    };
+    let mut first = Host::start(&place, "asker");
+    ask(&mut first);
+    assert_eq!(first.request("multicast.quotes", Duration::from_secs(3)), u64::from(ANSWERS));
+    first.kill();
+
+    let second = place.start("asker again");
+    let mut publisher = second.publisher("multicast.quotes").unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
+    let (answers, answered) = crossbeam_channel::unbounded();
+    let _request = publisher
+        .request(b"?", WAIT, move |_: &SentRequest, _: &Response<'_>| answers.send(()).unwrap())
+        .unwrap();
+    for _ in 0..ANSWERS {
+        next(&answered, "an answer");
+    }
+}
+
+#[test]
+fn nothing_listens_wider_than_configured() {
+    let place = Place::new();
+    let mut host = Host::start(&place, "host");
+    for transport in crate::support::TRANSPORTS {
+        host.subscribe(&format!("{transport}.topic"), Behaviour::Collect);
+        host.publish(&format!("{transport}.topic"));
+    }
+    let addresses = bound_addresses(host.process());
+    assert!(!addresses.is_empty());
+    for address in addresses {
+        let is_ours = address == place.address() || address.is_loopback();
+        assert!(is_ours || address.is_multicast(), "listens at {address}");
+    }
+    let instance: Instance = place.start("here");
+    eventually("they meet", || instance.peers().len() == 1);
+    assert_eq!(instance.peers()[0].control_address().ip(), place.address());
+}
+
+/// The local addresses of the UDP sockets of a process, as the kernel lists them.
+fn bound_addresses(process: u32) -> Vec<std::net::Ipv4Addr> {
+    let sockets: BTreeSet<String> = fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|target| {
+            let target = target.to_string_lossy().into_owned();
+            Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    let table = fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
+    table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|columns| sockets.contains(columns[9]))
+        .map(|columns| {
+            let hex = columns[1].split(':').next().unwrap();
+            u32::from_str_radix(hex, 16).unwrap().swap_bytes().into()
+        })
+        .collect()
+}

@@ -1,0 +1,192 @@
+//! Another process with an instance inside, as the test sees it. Tests. One command line goes to
+//! the child, one reply line comes back; the child ends with its standard input, and is killed by
+//! its id when the host is dropped.
+
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::str::FromStr;
+use std::time::Duration;
+
+use vega::Counter;
+
+use super::{Place, Report, WAIT, role};
+
+/// What a host does with what arrives on a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Behaviour {
+    /// Writes it down.
+    Collect,
+    /// Writes it down, and takes this long for each message.
+    Slow(Duration),
+    /// Answers each request this many times, with this pause before each answer. Answer `i` of
+    /// host `h` is `h/i`.
+    Respond { answers: u32, pause: Duration },
+}
+
+impl Behaviour {
+    /// Answers at once, in the callback.
+    pub(crate) fn respond(answers: u32) -> Self {
+        Self::Respond { answers, pause: Duration::ZERO }
+    }
+}
+
+/// A child process with one instance.
+pub(crate) struct Host {
+    name: String,
+    child: Child,
+    commands: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Host {
+    /// Starts a process, and an instance in it.
+    pub(crate) fn start(place: &Place, name: &str) -> Self {
+        Self::try_start(place, name).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// As [`Host::start`]; the error is what the instance's builder said.
+    pub(crate) fn try_start(place: &Place, name: &str) -> Result<Self, String> {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", role::TEST, "--nocapture"])
+            .env(role::NAME, name)
+            .env(role::CONFIG, place.config_text())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let commands = child.stdin.take().unwrap();
+        let replies = BufReader::new(child.stdout.take().unwrap());
+        let mut host = Self { name: name.to_owned(), child, commands, replies };
+        host.reply().map(|_| host)
+    }
+
+    pub(crate) fn subscribe(&mut self, topic: &str, behaviour: Behaviour) {
+        let how = match behaviour {
+            Behaviour::Collect => "collect 0 0".to_owned(),
+            Behaviour::Slow(pause) => format!("slow 0 {}", pause.as_millis()),
+            Behaviour::Respond { answers, pause } => {
+                format!("respond {answers} {}", pause.as_millis())
+            }
+        };
+        self.tell(format_args!("subscribe {topic} {how}"));
+    }
+
+    pub(crate) fn unsubscribe(&mut self, topic: &str) {
+        self.tell(format_args!("unsubscribe {topic}"));
+    }
+
+    /// Subscribes and unsubscribes, as fast as it goes.
+    pub(crate) fn resubscribe(&mut self, topic: &str, rounds: u32) {
+        self.tell(format_args!("resubscribe {topic} {rounds}"));
+    }
+
+    pub(crate) fn publish(&mut self, topic: &str) {
+        self.tell(format_args!("publish {topic}"));
+    }
+
+    /// Drops the publisher of a topic.
+    pub(crate) fn unpublish(&mut self, topic: &str) {
+        self.tell(format_args!("unpublish {topic}"));
+    }
+
+    pub(crate) fn wait_for_subscribers(&mut self, topic: &str, count: usize) {
+        self.tell(format_args!("wait-for-subscribers {topic} {count} {}", WAIT.as_millis()));
+    }
+
+    pub(crate) fn wait_for_publishers(&mut self, topic: &str, count: usize) {
+        self.tell(format_args!("wait-for-publishers {topic} {count} {}", WAIT.as_millis()));
+    }
+
+    /// Sends `count` numbered payloads of `bytes` bytes. When held back it tries again.
+    pub(crate) fn send(&mut self, topic: &str, count: u64, bytes: usize) {
+        self.tell(format_args!("send {topic} {count} {bytes}"));
+    }
+
+    /// Waits for at least `count` messages, and tells what has arrived.
+    pub(crate) fn expect(&mut self, topic: &str, count: u64) -> Report {
+        self.ask(format_args!("expect {topic} {count} {}", WAIT.as_millis()))
+    }
+
+    /// What has arrived so far.
+    pub(crate) fn report(&mut self, topic: &str) -> Report {
+        self.ask(format_args!("report {topic}"))
+    }
+
+    /// Sends a request that waits `timeout`, and returns how many responses came before it expired.
+    pub(crate) fn request(&mut self, topic: &str, timeout: Duration) -> u64 {
+        self.ask(format_args!("request {topic} {}", timeout.as_millis()))
+    }
+
+    pub(crate) fn counter(&mut self, counter: Counter) -> u64 {
+        self.ask(format_args!("counter {}", counter.label()))
+    }
+
+    /// How many other instances the host's instance knows.
+    pub(crate) fn peers(&mut self) -> usize {
+        self.ask(format_args!("peers"))
+    }
+
+    /// The process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Closes the instance; the process goes on.
+    pub(crate) fn close(&mut self) {
+        self.tell(format_args!("close"));
+    }
+
+    /// Ends the process without another instruction of its own, as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends the process in an orderly way, without closing anything first.
+    pub(crate) fn exit(mut self) {
+        self.tell(format_args!("exit"));
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{}: {status}", self.name);
+    }
+
+    fn tell(&mut self, command: impl Display) {
+        self.say(&command).unwrap_or_else(|error| panic!("{}: {command}: {error}", self.name));
+    }
+
+    fn ask<T: FromStr>(&mut self, question: impl Display) -> T {
+        let answer = self.say(&question);
+        let answer = answer.unwrap_or_else(|error| panic!("{}: {question}: {error}", self.name));
+        answer.parse().unwrap_or_else(|_| panic!("{}: {question}: {answer:?}", self.name))
+    }
+
+    fn say(&mut self, command: &impl Display) -> Result<String, String> {
+        writeln!(self.commands, "{command}").map_err(|error| error.to_string())?;
+        self.reply()
+    }
+
+    /// The next line that is a reply; the test harness of the child prints others.
+    fn reply(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.replies.read_line(&mut line).map_err(|error| error.to_string())? == 0 {
+                return Err("the process ended".to_owned());
+            }
+            if let Some(answer) = line.strip_prefix(role::OK) {
+                return Ok(answer.trim().to_owned());
+            }
+            if let Some(error) = line.strip_prefix(role::ERROR) {
+                return Err(error.trim().to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended before; there is nothing to do about it here in any case.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

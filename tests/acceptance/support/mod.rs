@@ -1,0 +1,30 @@
+//! What the acceptance tests are made of. Tests.
+//!
+//! A test owns a [`Place`]: a loopback address, ports, multicast groups and a directory that no
+//! other test has. It starts instances there, in its own process or in others: a [`Host`] is a
+//! child process with one instance inside, which it commands line by line ([`role`]). Both sides
+//! send the payloads of [`payload`] and write down what arrives in a [`Journal`], so that "all of
+//! it, once, in order, byte for byte" is one comparison.
+
+mod host;
+mod journal;
+pub(crate) mod payload;
+mod place;
+pub(crate) mod role;
+mod watch;
+
+use std::time::Duration;
+
+pub(crate) use host::{Behaviour, Host};
+pub(crate) use journal::{Journal, Report, eventually};
+pub(crate) use place::{Place, Settings, TRANSPORTS, socket_at};
+pub(crate) use watch::{Happening, Watch};
+
+/// How long a test waits for what must happen: many times what it takes on a busy machine, because
+/// nothing is learnt from a tighter limit.
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
+
+/// Waits for an item of a channel; what does not come is a failure of the test.
+pub(crate) fn next<T>(channel: &crossbeam_channel::Receiver<T>, what: &str) -> T {
+    channel.recv_timeout(WAIT).unwrap_or_else(|error| panic!("{what}: {error}"))
+}

@@ -1,0 +1,177 @@
+//! Where a test takes place: addresses, ports, groups and files that no other test meets. Tests.
+//!
+//! One reserved UDP port gives everything: while its socket is held, nobody else gets the number.
+//! It is the port of the discovery group and of all multicast topics, and it names an address of
+//! 127/8, so that every range of unicast ports belongs to this test alone.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vega::{Config, Instance};
+
+use super::Watch;
+
+/// The transports, as the first part of a topic's name selects them.
+pub(crate) const TRANSPORTS: [&str; 3] = ["multicast", "unicast", "ipc"];
+
+/// Values of configuration keys; by default peers and readers that are silent are not taken for
+/// gone within the time of a test.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) refresh: &'static str,
+    pub(crate) timeout: &'static str,
+    pub(crate) window: &'static str,
+    pub(crate) receiver_timeout: &'static str,
+    pub(crate) reader_timeout: &'static str,
+    pub(crate) response_ports: &'static str,
+    /// The poller of responses; topics have the poller `default`.
+    pub(crate) response_poller: &'static str,
+    pub(crate) unicast_ports: &'static str,
+    pub(crate) streams: &'static str,
+    pub(crate) groups: &'static str,
+    pub(crate) max_message: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            refresh: "100ms",
+            timeout: "1h",
+            window: "1MiB",
+            receiver_timeout: "30s",
+            reader_timeout: "30s",
+            response_ports: "35004-35099",
+            response_poller: "default",
+            unicast_ports: "35008-35099",
+            streams: "1-10",
+            groups: "239.255.0.9-239.255.0.20",
+            max_message: "16MiB",
+        }
+    }
+}
+
+/// A place, and the settings of the instances there.
+pub(crate) struct Place {
+    pub(crate) settings: Settings,
+    /// The port of the discovery group; instances with another one never hear of each other.
+    discovery_port: u16,
+    reserved: UdpSocket,
+    files: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
+        let reserved = socket_at(Ipv4Addr::LOCALHOST);
+        let discovery_port = port_of(&reserved);
+        Self { settings, discovery_port, reserved, files: tempfile::tempdir().unwrap() }
+    }
+
+    /// Lets instances that start from now on meet at a port that is reserved by `other`: they hear
+    /// nothing of those that started before, but the data of their topics.
+    pub(crate) fn hide_behind(&mut self, other: &Self) {
+        self.discovery_port = other.port();
+    }
+
+    /// The number that is reserved for this place.
+    fn port(&self) -> u16 {
+        port_of(&self.reserved)
+    }
+
+    /// The loopback address of this place's instances.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        let [high, low] = self.port().to_be_bytes();
+        Ipv4Addr::new(127, 200, high, low)
+    }
+
+    /// The group in which this place's instances find each other.
+    pub(crate) fn discovery_group(&self) -> SocketAddr {
+        SocketAddrV4::new(Ipv4Addr::new(239, 255, 0, 1), self.discovery_port).into()
+    }
+
+    /// The files of this place's shared rings.
+    pub(crate) fn rings(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.ring_directory()) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn ring_directory(&self) -> PathBuf {
+        Path::new(self.files.path()).join("rings")
+    }
+
+    pub(crate) fn config_text(&self) -> String {
+        let Settings { refresh, timeout, window, streams, response_ports, .. } = self.settings;
+        let Settings { receiver_timeout, reader_timeout, .. } = self.settings;
+        let response_poller = self.settings.response_poller;
+        let mut text = format!(
+            "interface = '{address}'\n\
+             [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
+             streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
+             [discovery]\nport = {port}\nrefresh = '{refresh}'\ntimeout = '{timeout}'\n\
+             [ipc]\ndirectory = '{rings}'\nreader_timeout = '{reader_timeout}'\n\
+             [limits]\nmax_message_bytes = '{max_message}'\n",
+            address = self.address(),
+            port = self.discovery_port,
+            rings = self.ring_directory().display(),
+            max_message = self.settings.max_message,
+        );
+        text.push_str("[[poller]]\nname = 'default'\n");
+        if response_poller != "default" {
+            write!(text, "[[poller]]\nname = '{response_poller}'\n").unwrap();
+        }
+        for transport in TRANSPORTS {
+            write!(
+                text,
+                "[[template]]\nname = '{transport}'\ntransport = '{transport}'\n\
+                 window_bytes = '{window}'\n{own}\
+                 [[topic]]\npattern = '{transport}\\..*'\ntemplate = '{transport}'\n",
+                own = self.own_keys(transport)
+            )
+            .unwrap();
+        }
+        text
+    }
+
+    /// The keys that only some of the transports have.
+    fn own_keys(&self, transport: &str) -> String {
+        let Settings { unicast_ports, streams, groups, receiver_timeout, .. } = self.settings;
+        let udp = format!("streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n");
+        match transport {
+            "multicast" => format!("ports = '{}'\naddresses = '{groups}'\n{udp}", self.port()),
+            "unicast" => format!("ports = '{unicast_ports}'\n{udp}"),
+            _ => String::new(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::parse(&self.config_text()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts an instance in this process.
+    pub(crate) fn start(&self, name: &str) -> Instance {
+        Instance::builder().name(name).config(self.config()).start().unwrap()
+    }
+
+    /// Starts an instance in this process, and writes down what happens around it.
+    pub(crate) fn start_watched(&self, name: &str) -> (Instance, Watch) {
+        let (watch, listener) = Watch::new();
+        let builder = Instance::builder().name(name).config(self.config()).listener(listener);
+        (builder.start().unwrap(), watch)
+    }
+}
+
+/// A plain socket on a free port of a loopback address.
+#[expect(clippy::disallowed_methods, reason = "tests play strangers, which know no `transport`")]
+pub(crate) fn socket_at(address: Ipv4Addr) -> UdpSocket {
+    assert!(address.is_loopback());
+    UdpSocket::bind((address, 0)).unwrap()
+}
+
+fn port_of(socket: &UdpSocket) -> u16 {
+    socket.local_addr().unwrap().port()
+}

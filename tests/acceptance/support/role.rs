@@ -1,0 +1,250 @@
+//! The inside of a [`Host`](super::Host): an instance that does what standard input says. Tests.
+//! Runs on the main thread of the test `role` of a child process.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use vega::{
+    Config, Counter, Instance, Listener, Message, MessageLoss, OwnedRequest, Publisher, Request,
+    RespondError, SendError, Subscription,
+};
+
+use super::{Journal, payload};
+
+/// The test that plays the role.
+pub(crate) const TEST: &str = "role";
+/// Name of the instance; present only in children.
+pub(crate) const NAME: &str = "VEGA_ACCEPTANCE_NAME";
+/// The configuration, as text.
+pub(crate) const CONFIG: &str = "VEGA_ACCEPTANCE_CONFIG";
+/// What replies begin with.
+pub(crate) const OK: &str = "@ok";
+pub(crate) const ERROR: &str = "@error";
+
+/// How long to wait before another attempt to send.
+const RETRY_PAUSE: Duration = Duration::from_micros(50);
+
+/// Carries out commands until standard input ends.
+pub(crate) fn play(name: &str, config: &str) {
+    let config = Config::parse(config).unwrap();
+    let instance = match Instance::builder().name(name).config(config).start() {
+        Ok(instance) => instance,
+        Err(error) => return reply(Err(error.to_string())),
+    };
+    reply(Ok(String::new()));
+    let mut role = Role {
+        name: name.to_owned(),
+        instance,
+        publishers: HashMap::new(),
+        subscriptions: HashMap::new(),
+        journals: HashMap::new(),
+        sent: 0,
+    };
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        reply(role.obey(&words));
+        if words == ["exit"] {
+            std::process::exit(0);
+        }
+    }
+}
+
+fn reply(result: Result<String, String>) {
+    let mut out = std::io::stdout().lock();
+    // A parent that is gone needs no reply.
+    let _ = match result {
+        Ok(text) => writeln!(out, "\n{OK} {text}"),
+        Err(text) => writeln!(out, "\n{ERROR} {}", text.replace('\n', " ")),
+    };
+    let _ = out.flush();
+}
+
+struct Role {
+    name: String,
+    instance: Instance,
+    publishers: HashMap<String, Publisher>,
+    subscriptions: HashMap<String, Subscription>,
+    /// Kept when a subscription ends.
+    journals: HashMap<String, Journal>,
+    /// Number of the last payload.
+    sent: u64,
+}
+
+impl Role {
+    fn obey(&mut self, words: &[&str]) -> Result<String, String> {
+        match words {
+            ["subscribe", topic, how, count, millis] => {
+                self.subscribe(topic, how, number(count)?, duration(millis)?)
+            }
+            ["unsubscribe", topic] => {
+                taken(self.subscriptions.remove(*topic))?.unsubscribe();
+                Ok(String::new())
+            }
+            ["resubscribe", topic, rounds] => {
+                for _ in 0..number::<u32>(rounds)? {
+                    let subscribed = self.instance.subscribe(topic, Journal::new(topic));
+                    subscribed.map_err(text)?.unsubscribe();
+                }
+                Ok(String::new())
+            }
+            ["publish", topic] => {
+                let publisher = self.instance.publisher(topic).map_err(text)?;
+                self.publishers.insert((*topic).to_owned(), publisher);
+                Ok(String::new())
+            }
+            ["unpublish", topic] => {
+                taken(self.publishers.remove(*topic))?;
+                Ok(String::new())
+            }
+            ["wait-for-subscribers", topic, count, millis] => {
+                let publisher = taken(self.publishers.get(*topic))?;
+                let (count, timeout) = (number(count)?, duration(millis)?);
+                let there = publisher.wait_for_subscribers(count, timeout);
+                there.then(String::new).ok_or_else(|| format!("{}", publisher.subscribers()))
+            }
+            ["wait-for-publishers", topic, count, millis] => {
+                let subscription = taken(self.subscriptions.get(*topic))?;
+                let (count, timeout) = (number(count)?, duration(millis)?);
+                let there = subscription.wait_for_publishers(count, timeout);
+                there.then(String::new).ok_or_else(|| format!("{}", subscription.publishers()))
+            }
+            ["send", topic, count, bytes] => self.send(topic, number(count)?, number(bytes)?),
+            ["expect", topic, count, millis] => {
+                let journal = taken(self.journals.get(*topic))?;
+                let there = journal.wait_for(number(count)?, duration(millis)?);
+                let report = journal.report();
+                there.then(|| report.to_string()).ok_or_else(|| format!("{report:?}"))
+            }
+            ["report", topic] => Ok(taken(self.journals.get(*topic))?.report().to_string()),
+            ["request", topic, millis] => self.request(topic, duration(millis)?),
+            ["counter", label] => {
+                let counters = self.instance.counters();
+                let found = Counter::ALL.iter().find(|counter| counter.label() == *label);
+                found.map(|counter| counters.get(*counter).to_string()).ok_or("which?".to_owned())
+            }
+            ["peers"] => Ok(self.instance.peers().len().to_string()),
+            ["close"] => self.instance.close().map(|()| String::new()).map_err(text),
+            ["exit"] => Ok(String::new()),
+            _ => Err("no such command".to_owned()),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        topic: &str,
+        how: &str,
+        answers: u32,
+        pause: Duration,
+    ) -> Result<String, String> {
+        let journal = self.journals.entry(topic.to_owned()).or_insert_with(|| Journal::new(topic));
+        let journal = journal.clone();
+        let subscribed = match how {
+            "collect" => self.instance.subscribe(topic, journal),
+            "slow" => self.instance.subscribe(topic, Slow { journal, pause }),
+            "respond" => {
+                let name = self.name.clone();
+                self.instance.subscribe(topic, Responder { journal, name, answers, pause })
+            }
+            _ => return Err("no such behaviour".to_owned()),
+        };
+        self.subscriptions.insert(topic.to_owned(), subscribed.map_err(text)?);
+        Ok(String::new())
+    }
+
+    fn send(&mut self, topic: &str, count: u64, bytes: usize) -> Result<String, String> {
+        let publisher = taken(self.publishers.get_mut(topic))?;
+        for _ in 0..count {
+            self.sent += 1;
+            let payload = payload::numbered(self.sent, bytes);
+            loop {
+                match publisher.send(&payload) {
+                    Ok(_) => break,
+                    Err(SendError::BackPressured) => std::thread::sleep(RETRY_PAUSE),
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+        }
+        Ok(String::new())
+    }
+
+    fn request(&mut self, topic: &str, timeout: Duration) -> Result<String, String> {
+        let publisher = taken(self.publishers.get_mut(topic))?;
+        let (expired, expiry) = crossbeam_channel::bounded(1);
+        let ignore = |_: &vega::SentRequest, _: &vega::Response<'_>| {};
+        let tell = move |_: &vega::SentRequest| expired.send(()).unwrap();
+        let request = publisher.request(b"?", timeout, (ignore, tell)).map_err(text)?;
+        expiry.recv().map_err(text)?;
+        Ok(request.number_of_responses().to_string())
+    }
+}
+
+/// Takes its time.
+struct Slow {
+    journal: Journal,
+    pause: Duration,
+}
+
+impl Listener for Slow {
+    fn on_message(&mut self, message: &Message<'_>) {
+        std::thread::sleep(self.pause);
+        self.journal.write(message);
+    }
+
+    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
+        self.journal.write_loss(loss);
+    }
+}
+
+/// Answers in the callback when there is no pause, and from a thread of its own otherwise.
+struct Responder {
+    journal: Journal,
+    name: String,
+    answers: u32,
+    pause: Duration,
+}
+
+impl Listener for Responder {
+    fn on_message(&mut self, message: &Message<'_>) {
+        self.journal.write(message);
+    }
+
+    fn on_request(&mut self, request: &Request<'_>) {
+        let (name, answers, pause) = (self.name.clone(), self.answers, self.pause);
+        let request = request.to_owned();
+        let answer = move || {
+            for index in 0..answers {
+                std::thread::sleep(pause);
+                respond(&request, &format!("{name}/{index}"));
+            }
+        };
+        if pause.is_zero() {
+            answer();
+        } else {
+            std::thread::Builder::new().name("answers".to_owned()).spawn(answer).unwrap();
+        }
+    }
+}
+
+fn respond(request: &OwnedRequest, body: &str) {
+    while request.respond(body.as_bytes()) == Err(RespondError::BackPressured) {
+        std::thread::sleep(RETRY_PAUSE);
+    }
+}
+
+fn taken<T>(found: Option<T>) -> Result<T, String> {
+    found.ok_or_else(|| "nothing of that name here".to_owned())
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("not a number: {word}"))
+}
+
+fn duration(millis: &str) -> Result<Duration, String> {
+    number(millis).map(Duration::from_millis)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,150 @@
+//! Point 12: publishers and subscriptions that end and begin again, and what is refused. Tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vega::{Message, PublishError, SendError, SubscribeError};
+
+use crate::support::{Behaviour, Host, Journal, Place, Report, TRANSPORTS, WAIT, payload};
+
+#[test]
+fn after_unsubscribe_returns_nothing_is_delivered() {
+    let place = Place::new();
+    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.stream");
+        let mut publisher = sender.publisher(&topic).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut number = 0;
+                while !over.load(Ordering::Relaxed) {
+                    match publisher.send(&payload::numbered(number, 40)) {
+                        Ok(_) => number += 1,
+                        Err(SendError::BackPressured) => std::thread::yield_now(),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            for round in 0..30 {
+                let journal = Journal::new(&topic);
+                let ended = Arc::new(AtomicBool::new(false));
+                let (writer, seen) = (journal.clone(), Arc::clone(&ended));
+                let subscription = receiver
+                    .subscribe(&topic, move |message: &Message<'_>| {
+                        assert!(!seen.load(Ordering::SeqCst));
+                        writer.write(message);
+                    })
+                    .unwrap();
+                let report = journal.expect(100);
+                subscription.unsubscribe();
+                ended.store(true, Ordering::SeqCst);
+                assert_eq!(report, Report::complete(report.received), "{topic} round {round}");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(receiver.counters().get(vega::Counter::CallbackPanics), 0, "{topic}");
+    }
+}
+
+#[test]
+fn a_subscription_that_begins_again_gets_what_is_sent_from_then_on() {
+    let place = Place::new();
+    let mut publisher = Host::start(&place, "publisher");
+    let mut subscriber = Host::start(&place, "subscriber");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.again");
+        publisher.publish(&topic);
+        for round in 1..=10 {
+            subscriber.subscribe(&topic, Behaviour::Collect);
+            publisher.wait_for_subscribers(&topic, 1);
+            publisher.send(&topic, 50, 100);
+            let report = subscriber.expect(&topic, round * 50);
+            assert_eq!(report, Report::complete(round * 50), "{topic}");
+            subscriber.unsubscribe(&topic);
+        }
+        assert_eq!(subscriber.report(&topic), Report::complete(500), "{topic}");
+    }
+}
+
+#[test]
+fn a_publisher_that_is_created_again_is_heard() {
+    let place = Place::new();
+    let mut publisher = Host::start(&place, "publisher");
+    let mut subscriber = Host::start(&place, "subscriber");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.again");
+        subscriber.subscribe(&topic, Behaviour::Collect);
+        for round in 1..=20 {
+            publisher.publish(&topic);
+            publisher.wait_for_subscribers(&topic, 1);
+            publisher.send(&topic, 50, 100);
+            // What was accepted is sent, although nobody waits for it.
+            publisher.unpublish(&topic);
+            let report = subscriber.expect(&topic, round * 50);
+            assert_eq!(report, Report::complete(round * 50), "{topic} round {round}");
+        }
+    }
+    assert_eq!(place.rings().len(), 0, "rings go with their publishers");
+}
+
+#[test]
+fn one_publisher_and_one_subscription_per_topic_and_instance() {
+    let place = Place::new();
+    let (instance, other) = (place.start("one"), place.start("other"));
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.mine");
+        let publisher = instance.publisher(&topic).unwrap();
+        let error = instance.publisher(&topic).unwrap_err();
+        assert!(matches!(&error, PublishError::InUse { topic: named } if *named == topic));
+        assert!(matches!(instance.shared_publisher(&topic), Err(PublishError::InUse { .. })));
+        let _elsewhere = other.publisher(&topic).unwrap();
+        let shared = publisher.into_shared();
+        let clone = shared.clone();
+        drop(shared);
+        assert!(instance.publisher(&topic).is_err(), "a clone is still there");
+        drop(clone);
+        let _again = instance.publisher(&topic).unwrap();
+
+        let subscription = instance.subscribe(&topic, Journal::new(&topic)).unwrap();
+        let error = instance.subscribe(&topic, Journal::new(&topic)).unwrap_err();
+        assert!(matches!(&error, SubscribeError::InUse { topic: named } if *named == topic));
+        let _elsewhere = other.subscribe(&topic, Journal::new(&topic)).unwrap();
+        drop(subscription);
+        let _again = instance.subscribe(&topic, Journal::new(&topic)).unwrap();
+    }
+}
+
+#[test]
+fn a_topic_without_a_route_is_refused() {
+    let place = Place::new();
+    let instance = place.start("one");
+    let too_long = format!("ipc.{}", "x".repeat(vega::MAX_TOPIC_BYTES));
+    for topic in ["elsewhere", "prefix.ipc.topic", "", &too_long] {
+        let publish = instance.publisher(topic).unwrap_err();
+        assert!(matches!(publish, PublishError::Route(_)), "{topic}: {publish}");
+        let subscribe = instance.subscribe(topic, Journal::new(topic)).unwrap_err();
+        assert!(matches!(subscribe, SubscribeError::Route(_)), "{topic}: {subscribe}");
+    }
+    assert_eq!(place.rings().len(), 0);
+}
+
+#[test]
+fn a_closed_instance_refuses_everything() {
+    let place = Place::new();
+    let instance = place.start("one");
+    let mut publisher = instance.publisher("unicast.topic").unwrap();
+    let subscription = instance.subscribe("unicast.topic", Journal::new("unicast.topic")).unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
+    instance.close().unwrap();
+    instance.close().unwrap();
+    assert!(instance.is_closed());
+    assert_eq!(publisher.send(b""), Err(SendError::Closed));
+    assert_eq!(publisher.flush(), Err(SendError::Closed));
+    assert_eq!(publisher.try_claim(1).err(), Some(SendError::Closed));
+    assert!(matches!(instance.publisher("ipc.topic"), Err(PublishError::Closed)));
+    let refused = instance.subscribe("ipc.topic", Journal::new("ipc.topic"));
+    assert!(matches!(refused, Err(SubscribeError::Closed)));
+    assert!(instance.peers().is_empty());
+    subscription.unsubscribe();
+}

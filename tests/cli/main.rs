@@ -1,0 +1,11 @@
+//! The command line, end to end: real processes, real sockets, what they print and how they end.
+//! Tests.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod config;
+mod lifecycle;
+mod output;
+mod pubsub;
+mod request;
+mod world;

@@ -1,0 +1,188 @@
+//! A system of its own for each test: a configuration file with a discovery port that nobody else
+//! uses, and processes that end with the test. Tests.
+
+use std::fs::{self, File};
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vega::{Config, Instance, InstanceBuilder};
+
+/// Far above what anything here takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The same as an argument.
+pub(crate) const PATIENCE_ARGUMENT: &str = "60s";
+
+/// Processes and instances that find each other, and nobody else.
+pub(crate) struct World {
+    directory: TempDir,
+    /// Reserves the discovery port: the group is another address, so both can be bound.
+    port: UdpSocket,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With further lines of configuration.
+    #[expect(clippy::disallowed_methods, reason = "reserves a port, receives nothing")]
+    pub(crate) fn with(further: &str) -> Self {
+        let world = Self {
+            directory: tempfile::tempdir().unwrap(),
+            port: UdpSocket::bind(("127.0.0.1", 0)).unwrap(),
+        };
+        // Wide ranges: all tests of a machine share its ports.
+        let text = format!(
+            "[discovery]\nport = {}\n[control]\nports = \"20000-29999\"\n\
+             [responses]\nports = \"20000-29999\"\n[ipc]\ndirectory = {:?}\n{further}",
+            world.discovery_port(),
+            world.directory.path().join("rings"),
+        );
+        fs::write(world.config_file(), text).unwrap();
+        world
+    }
+
+    fn discovery_port(&self) -> u16 {
+        self.port.local_addr().unwrap().port()
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.directory.path().join("vega.toml")
+    }
+
+    /// A topic of this world alone: multicast groups are shared by all tests of a machine.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{name}.{}", self.discovery_port())
+    }
+
+    /// An instance in this process.
+    pub(crate) fn instance(&self) -> InstanceBuilder {
+        Instance::builder().config(Config::from_file(self.config_file()).unwrap())
+    }
+
+    /// Starts `vega` in this world.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null());
+        self.spawn(command)
+    }
+
+    /// Starts `vega` and sends it `input`.
+    pub(crate) fn start_with_input(&self, arguments: &[&str], input: &[u8]) -> Process {
+        let file = self.directory.path().join(format!("input-{}", self.serial()));
+        fs::write(&file, input).unwrap();
+        let mut command = self.command(arguments);
+        command.stdin(File::open(file).unwrap());
+        self.spawn(command)
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vega"));
+        command.arg("-c").arg(self.config_file()).args(arguments);
+        command
+    }
+
+    /// Output goes to files: no reader is needed for a process to go on.
+    pub(crate) fn spawn(&self, mut command: Command) -> Process {
+        let serial = self.serial();
+        let path = |name: &str| self.directory.path().join(format!("{name}-{serial}"));
+        let (stdout, stderr) = (path("stdout"), path("stderr"));
+        command.stdout(File::create(&stdout).unwrap());
+        command.stderr(File::create(&stderr).unwrap());
+        Process { child: command.spawn().unwrap(), stdout, stderr }
+    }
+
+    fn serial(&self) -> usize {
+        fs::read_dir(self.directory.path()).unwrap().count()
+    }
+}
+
+/// A running process; it is killed when the test is over.
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Waits for the end.
+    pub(crate) fn finish(mut self) -> Finished {
+        let deadline = now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(now() < deadline, "does not end; standard error: {}", self.stderr());
+            thread::sleep(Duration::from_millis(5));
+        };
+        Finished { status, stdout: fs::read(&self.stdout).unwrap(), stderr: self.stderr() }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// Waits until standard output contains `text`.
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        let deadline = now() + PATIENCE;
+        while !String::from_utf8_lossy(&fs::read(&self.stdout).unwrap()).contains(text) {
+            assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a process has left.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// The exit code, which has to be `code`.
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "standard error: {}", self.stderr);
+        self
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// Every line of standard output, each of which has to be JSON.
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        self.text().lines().map(parse).collect()
+    }
+
+    /// The lines of one type.
+    pub(crate) fn of_type(&self, name: &str) -> Vec<Value> {
+        let mut lines = self.json_lines();
+        lines.retain(|line| line["type"] == name);
+        lines
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "bounds waiting; decides nothing")]
+fn now() -> Instant {
+    Instant::now()
+}
