@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use vega::{Config, Transport};
+use vega::{Config, Instance, Transport};
 
 use crate::args::Common;
 use crate::output::{Output, note, progress};
@@ -245,6 +245,15 @@ impl Bench {
             bail!("the configuration carries {topic} by template {template:?}, not by {wanted}");
         }
         Ok(Self { load, cores, stop, own, peer, _stage: stage })
+    }
+
+    /// Starts the instance of this process.
+    fn start(&self) -> anyhow::Result<Instance> {
+        Instance::builder()
+            .name("vega-bench")
+            .config(self.own.clone())
+            .start()
+            .context("cannot start")
     }
 
     /// Splits what is to be measured into rounds: one, or several when they alternate with those

@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::ValueEnum;
-use vega::Config;
 
+use crate::answer;
 use crate::args::Common;
 use crate::clock;
-use crate::output::{Output, note};
+use crate::output::{Output, explain, is_broken_pipe, note};
 use crate::signals;
 use crate::stage::{Cast, Member, PollerSpec, Stage};
 use script::{Command, DEALERS, Report};
@@ -64,11 +64,10 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     match args.part {
         None => direct(common, args.duration),
         Some(part) => {
-            let config = common.load()?;
             match part {
-                Part::Exchange => exchange::run(config, args.duration)?,
-                Part::Trader => trader::run(config, args.duration)?,
-                Part::Dealer => dealer::run(config, args.number)?,
+                Part::Exchange => exchange::run(common, args.duration)?,
+                Part::Trader => trader::run(common, args.duration)?,
+                Part::Dealer => dealer::run(common, args.number)?,
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -84,14 +83,14 @@ fn direct(common: &Common, duration: Duration) -> anyhow::Result<ExitCode> {
     let played = play.run(&config, duration);
     let Play { cast, mut verdict, .. } = play;
     if let Err(error) = played.and_then(|()| cast.dismiss()) {
-        if crate::output::is_broken_pipe(&error) {
+        if is_broken_pipe(&error) {
             return Err(error);
         }
-        note(format_args!("{error:#}"));
+        note(explain(&error));
         verdict.fault(&error);
     }
     verdict.print(&mut out)?;
-    Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(answer(verdict.is_ok()))
 }
 
 /// The configuration of all processes: the user's, or one that keeps them to themselves.
@@ -102,7 +101,7 @@ fn configuration(common: &Common) -> anyhow::Result<(PathBuf, Option<Stage>)> {
         let poller = PollerSpec { idle: "block", core: None, takes_responses: true };
         return Ok((stage.configure("demo", poller)?, Some(stage)));
     };
-    let config = Config::from_file(path)?;
+    let config = common.load()?;
     for stream in script::STREAMS {
         let transport = config.route(stream.topic)?.transport();
         if transport != stream.transport {
