@@ -14,13 +14,14 @@ mod report;
 mod round_trip;
 mod throughput;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use vega::{Config, Transport};
+use vega::{Config, Instance, Transport};
 
 use crate::args::Common;
 use crate::output::{Output, note, progress};
@@ -155,6 +156,14 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
 
 fn round_trips(common: &Common, kind: round_trip::Kind, args: &LatencyArgs) -> anyhow::Result<()> {
     let bench = Bench::prepare(common, args.load.clone(), round_trip::pollers(kind))?;
+    // Before the measurement: a path that cannot be written is not worth waiting for.
+    let hgrm = args.hgrm.as_ref().map(|path| (path, File::create(path)));
+    let hgrm = match hgrm {
+        Some((path, file)) => {
+            Some(file.with_context(|| format!("cannot write {}", path.display()))?)
+        }
+        None => None,
+    };
     let mut engine = Latency::new();
     let mut raw = bench.load.baseline.then(Latency::new);
     bench.rounds(|goal| {
@@ -164,9 +173,8 @@ fn round_trips(common: &Common, kind: round_trip::Kind, args: &LatencyArgs) -> a
         }
         Ok(())
     })?;
-    if let Some(path) = &args.hgrm {
-        report::write_hgrm(path, &engine)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(file) = hgrm {
+        report::write_hgrm(file, &engine).context("cannot write the distribution")?;
     }
     report::round_trips(&mut Output::new(common), &bench.load, &engine, raw.as_ref())
 }
@@ -239,6 +247,15 @@ impl Bench {
         Ok(Self { load, cores, stop, own, peer, _stage: stage })
     }
 
+    /// Starts the instance of this process.
+    fn start(&self) -> anyhow::Result<Instance> {
+        Instance::builder()
+            .name("vega-bench")
+            .config(self.own.clone())
+            .start()
+            .context("cannot start")
+    }
+
     /// Splits what is to be measured into rounds: one, or several when they alternate with those
     /// of a baseline.
     fn rounds(&self, mut round: impl FnMut(Goal) -> anyhow::Result<()>) -> anyhow::Result<()> {
@@ -248,12 +265,13 @@ impl Bench {
             (None, duration) => Goal::Duration(duration.unwrap_or(DEFAULT_DURATION)),
         };
         let bar = progress("rounds", Some(rounds.into()));
-        for goal in whole.split(rounds) {
+        let result = whole.split(rounds).try_for_each(|goal| {
             round(goal)?;
             bar.inc(1);
-        }
+            Ok(())
+        });
         bar.finish_and_clear();
-        Ok(())
+        result
     }
 }
 

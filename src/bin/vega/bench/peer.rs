@@ -85,7 +85,7 @@ pub(crate) struct Counted {
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let commands = Commands::new()?;
-    let instance = Instance::builder().name("bench-peer").config(common.load()?).start()?;
+    let instance = common.start("bench-peer")?;
     let ping = args.transport.topic("ping");
     match args.role {
         Role::Echo => {
@@ -198,7 +198,7 @@ impl Listener for Counter {
         }
         self.received += 1;
         let received = self.received;
-        if received < STAMP_INTERVAL || received % STAMP_INTERVAL == 0 {
+        if received < STAMP_INTERVAL || received.is_multiple_of(STAMP_INTERVAL) {
             self.stamp();
         }
         self.seen.received.store(received, Ordering::Release);

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -137,8 +136,8 @@ fn rounded(value: f64) -> f64 {
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(super) fn write_hgrm(path: &Path, latency: &Latency) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
+pub(super) fn write_hgrm(file: File, latency: &Latency) -> io::Result<()> {
+    let mut file = BufWriter::new(file);
     hgrm(&mut file, latency)?;
     file.flush()
 }

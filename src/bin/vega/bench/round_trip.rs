@@ -9,15 +9,12 @@ use std::time::Duration;
 use anyhow::bail;
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
-use vega::{
-    Instance, Listener, Message, MessageLoss, Publisher, Response, ResponseListener, SentRequest,
-    Subscription,
-};
+use vega::{Listener, Message, MessageLoss, Publisher, Response, ResponseListener, SentRequest};
 
 use super::goal::Goal;
 use super::latency::Latency;
 use super::peer::{LOST_PING, PeerReport, Role};
-use super::recorder::Recorder;
+use super::recorder::{Outcome, Recorder};
 use super::{Bench, DISCOVERY};
 use crate::clock;
 use crate::stage::{Cast, PollerSpec};
@@ -54,86 +51,56 @@ pub(super) const fn spinning(core: Option<usize>, takes_responses: bool) -> Poll
 ///
 /// When an instance or the peer does not start, and when no ball comes back.
 pub(crate) fn round(bench: &Bench, kind: Kind, goal: Goal) -> anyhow::Result<Latency> {
-    let load = &bench.load;
-    let instance = Instance::builder().name("bench").config(bench.own.clone()).start()?;
-    let mut cast = Cast::new(bench.stop.clone());
+    let instance = bench.start()?;
+    let transport = bench.load.transport;
+    let mut publisher = instance.publisher(&transport.topic("ping"))?;
+    let payload = bench.load.payload();
     let (recorder, outcome) = Recorder::new(goal);
-    let publisher = instance.publisher(&load.transport.topic("ping"))?;
-    let payload = load.payload();
-    let mut player = match kind {
-        Kind::Echo => Player::echo(bench, &instance, publisher, payload, recorder)?,
-        Kind::Request => Player::request(publisher, payload, recorder),
-    };
-    let role = match kind {
-        Kind::Echo => Role::Echo,
-        Kind::Request => Role::Respond,
-    };
-    let peer = cast.start("the peer", &bench.peer, &role.arguments(load.transport, 0))?;
-    let PeerReport::Ready = cast.hear_from(peer, DISCOVERY)? else {
-        bail!("the peer reported results before it was ready");
-    };
-    player.begin()?;
-    let latency = outcome.wait(|| cast.check())?;
-    instance.close()?;
-    cast.dismiss()?;
-    Ok(latency)
-}
-
-/// Whoever throws the first ball.
-enum Player {
-    Echo {
-        publisher: Option<Publisher>,
-        payload: Vec<u8>,
-        hand_over: crossbeam_channel::Sender<Publisher>,
-        _subscription: Subscription,
-    },
-    Request(Asker),
-}
-
-impl Player {
-    fn echo(
-        bench: &Bench,
-        instance: &Instance,
-        publisher: Publisher,
-        payload: Vec<u8>,
-        recorder: Recorder,
-    ) -> anyhow::Result<Self> {
-        let (hand_over, handed) = crossbeam_channel::bounded(1);
-        let pings =
-            Pings { recorder, publisher: Handed::Awaited(handed), payload: payload.clone() };
-        let topic = bench.load.transport.topic("pong");
-        let subscription = instance.subscribe(&topic, pings)?;
-        Ok(Self::Echo {
-            publisher: Some(publisher),
-            payload,
-            hand_over,
-            _subscription: subscription,
-        })
-    }
-
-    fn request(publisher: Publisher, payload: Vec<u8>, recorder: Recorder) -> Self {
-        Self::Request(Asker(Arc::new(Mutex::new(Questions { recorder, publisher, payload }))))
-    }
-
-    fn begin(&mut self) -> anyhow::Result<()> {
-        match self {
-            Self::Echo { publisher, payload, hand_over, .. } => {
-                let Some(mut publisher) = publisher.take() else {
-                    bail!("the round has begun already");
-                };
+    let latency = match kind {
+        Kind::Echo => {
+            let (hand_over, handed) = crossbeam_channel::bounded(1);
+            let first = payload.clone();
+            let pings = Pings { recorder, publisher: Handed::Awaited(handed), payload };
+            let _subscription = instance.subscribe(&transport.topic("pong"), pings)?;
+            play(bench, Role::Echo, &outcome, || {
                 wait_for_peer(&publisher)?;
-                publisher.send(payload)?;
-                // Received by the first pong; it waits for this.
-                hand_over.send(publisher)?;
-            }
-            Self::Request(asker) => {
+                publisher.send(&first)?;
+                // The first pong waits for this.
+                Ok(hand_over.send(publisher)?)
+            })?
+        }
+        Kind::Request => {
+            let questions = Questions { recorder, publisher, payload };
+            let asker = Asker(Arc::new(Mutex::new(questions)));
+            play(bench, Role::Respond, &outcome, || {
                 let mut questions = asker.0.lock();
                 wait_for_peer(&questions.publisher)?;
                 asker.ask(&mut questions);
-            }
+                Ok(())
+            })?
         }
-        Ok(())
-    }
+    };
+    instance.close()?;
+    Ok(latency)
+}
+
+/// Has a new peer in `role` play until the outcome is there. `begin` throws the first ball.
+fn play(
+    bench: &Bench,
+    role: Role,
+    outcome: &Outcome,
+    begin: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Latency> {
+    let mut cast = Cast::new(bench.stop.clone());
+    let arguments = role.arguments(bench.load.transport, 0);
+    let peer = cast.start("the peer", &bench.peer, &arguments)?;
+    let PeerReport::Ready = cast.hear_from(peer, DISCOVERY)? else {
+        bail!("the peer reported results before it was ready");
+    };
+    begin()?;
+    let latency = outcome.wait(|| cast.check())?;
+    cast.dismiss()?;
+    Ok(latency)
 }
 
 fn wait_for_peer(publisher: &Publisher) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
-use vega::{Instance, Publisher, SendError};
+use vega::{Publisher, SendError};
 
 use super::goal::{Finish, Goal};
 use super::peer::{Counted, PeerCommand, PeerReport, Role};
@@ -80,7 +80,7 @@ pub(crate) const fn pollers() -> [fn(Option<usize>) -> PollerSpec; 2] {
 /// When an instance or the peer does not start, and when sending fails.
 pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
     let load = &bench.load;
-    let instance = Instance::builder().name("bench").config(bench.own.clone()).start()?;
+    let instance = bench.start()?;
     let mut cast = Cast::new(bench.stop.clone());
     let warm_up = WARM_UP_MESSAGES.min(WARM_UP_BYTES / load.size.max(1)).max(1) as u64;
     let mut publisher = instance.publisher(&load.transport.topic("ping"))?;

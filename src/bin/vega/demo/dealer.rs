@@ -4,18 +4,19 @@
 use std::thread;
 
 use crossbeam_channel::Sender;
-use vega::{Config, Instance, Listener, OwnedRequest, Request};
+use vega::{Listener, OwnedRequest, Request};
 
 use super::script::{Command, QUOTE_INTERVAL, QUOTES, RFQ, Report};
+use crate::args::Common;
 use crate::stage::role::{self, Commands};
 
 /// Requests that may wait for their further quotes.
 const MAX_WAITING: usize = 16;
 
-pub(super) fn run(config: Config, number: u32) -> anyhow::Result<()> {
+pub(super) fn run(common: &Common, number: u32) -> anyhow::Result<()> {
     let commands = Commands::<Command>::new()?;
     let name = format!("dealer-{number}");
-    let instance = Instance::builder().name(&name).config(config).start()?;
+    let instance = common.start_as(&name)?;
     let (later, waiting) = crossbeam_channel::bounded::<OwnedRequest>(MAX_WAITING);
     let dealer = Dealer { name, number, later };
     let quotes = dealer.quotes();

@@ -3,12 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use vega::{Config, Instance};
-
-use super::script::{
-    self, Act, BOOK, BOOK_BYTES, Counts, INSTRUMENTS, MARKET_DATA, ORDERS, Report,
-};
+use super::script::{self, Act, BOOK, BOOK_BYTES, Counts, MARKET_DATA, ORDERS, Report};
 use super::tally::{self, Tally};
+use crate::args::Common;
 use crate::stage::role::{self, Commands};
 
 /// Price levels on each side of a snapshot.
@@ -16,9 +13,9 @@ const LEVELS: u32 = 100;
 /// What one tick is worth.
 const TICK: f64 = 0.0001;
 
-pub(super) fn run(config: Config, duration: Duration) -> anyhow::Result<()> {
+pub(super) fn run(common: &Common, duration: Duration) -> anyhow::Result<()> {
     let commands = Commands::new()?;
-    let instance = Instance::builder().name("exchange").config(config).start()?;
+    let instance = common.start_as("exchange")?;
     let orders = Tally::new(ORDERS.topic);
     let subscription = instance.subscribe(ORDERS.topic, orders.clone())?;
     let mut prices = instance.publisher(MARKET_DATA.topic)?;
@@ -43,14 +40,14 @@ pub(super) fn run(config: Config, duration: Duration) -> anyhow::Result<()> {
 }
 
 fn price(number: u64) -> String {
-    let instrument = INSTRUMENTS[number as usize % INSTRUMENTS.len()];
-    let bid = mid(number) - TICK;
-    format!("{instrument} {bid:.4}/{:.4}", bid + 2.0 * TICK)
+    let instrument = script::instrument(number);
+    let mid = mid(number);
+    format!("{instrument} {:.4}/{:.4}", mid - TICK, mid + TICK)
 }
 
 /// One line per level after the first line, filled up with blanks.
 fn snapshot(number: u64) -> String {
-    let instrument = INSTRUMENTS[number as usize % INSTRUMENTS.len()];
+    let instrument = script::instrument(number);
     let mut book = format!("{instrument} {LEVELS} levels\n");
     for level in 1..=LEVELS {
         let distance = f64::from(level) * TICK;
@@ -61,7 +58,7 @@ fn snapshot(number: u64) -> String {
     format!("{book:BOOK_BYTES$}")
 }
 
-/// A price that goes up and down.
+/// A price that goes up and down. All instruments are worth about the same.
 fn mid(number: u64) -> f64 {
     1.08 + 0.01 * (number as f64 / 500.0).sin()
 }

@@ -12,19 +12,19 @@ mod tally;
 mod trader;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::ValueEnum;
-use vega::Config;
 
+use crate::answer;
 use crate::args::Common;
 use crate::clock;
-use crate::output::{Output, note};
+use crate::output::{Output, explain, is_broken_pipe, note};
 use crate::signals;
-use crate::stage::{Cast, PollerSpec, Stage};
+use crate::stage::{Cast, Member, PollerSpec, Stage};
 use script::{Command, DEALERS, Report};
 use verdict::Verdict;
 
@@ -64,11 +64,10 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     match args.part {
         None => direct(common, args.duration),
         Some(part) => {
-            let config = common.load()?;
             match part {
-                Part::Exchange => exchange::run(config, args.duration)?,
-                Part::Trader => trader::run(config, args.duration)?,
-                Part::Dealer => dealer::run(config, args.number)?,
+                Part::Exchange => exchange::run(common, args.duration)?,
+                Part::Trader => trader::run(common, args.duration)?,
+                Part::Dealer => dealer::run(common, args.number)?,
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -84,14 +83,14 @@ fn direct(common: &Common, duration: Duration) -> anyhow::Result<ExitCode> {
     let played = play.run(&config, duration);
     let Play { cast, mut verdict, .. } = play;
     if let Err(error) = played.and_then(|()| cast.dismiss()) {
-        if crate::output::is_broken_pipe(&error) {
+        if is_broken_pipe(&error) {
             return Err(error);
         }
-        note(format_args!("{error:#}"));
+        note(explain(&error));
         verdict.fault(&error);
     }
     verdict.print(&mut out)?;
-    Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(answer(verdict.is_ok()))
 }
 
 /// The configuration of all processes: the user's, or one that keeps them to themselves.
@@ -102,7 +101,7 @@ fn configuration(common: &Common) -> anyhow::Result<(PathBuf, Option<Stage>)> {
         let poller = PollerSpec { idle: "block", core: None, takes_responses: true };
         return Ok((stage.configure("demo", poller)?, Some(stage)));
     };
-    let config = Config::from_file(path)?;
+    let config = common.load()?;
     for stream in script::STREAMS {
         let transport = config.route(stream.topic)?.transport();
         if transport != stream.transport {
@@ -124,12 +123,14 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    fn run(&mut self, config: &std::path::Path, duration: Duration) -> anyhow::Result<()> {
+    fn run(&mut self, config: &Path, duration: Duration) -> anyhow::Result<()> {
         let seconds = humantime::format_duration(duration).to_string();
         let arguments =
             |part: &str| ["demo", "--duration", &seconds, "--part", part].map(str::to_owned);
         let exchange = self.cast.start("exchange", config, &arguments("exchange"))?;
         let trader = self.cast.start("trader", config, &arguments("trader"))?;
+        self.introduce(exchange, "publishes market.data and ipc.book, receives unicast.orders")?;
+        self.introduce(trader, "receives both, sends orders, asks for quotes on market.rfq")?;
         let mut members = vec![exchange, trader];
         for number in 1..=DEALERS {
             let number = number.to_string();
@@ -137,12 +138,9 @@ impl Play<'_> {
                 .into_iter()
                 .chain(["--number".to_owned(), number.clone()])
                 .collect();
-            members.push(self.cast.start(format!("dealer-{number}"), config, &arguments)?);
-        }
-        for &member in &members {
-            let (name, id) = (self.cast.name(member), self.cast.process_id(member));
-            let line = format!("{name:<10} process {id}");
-            self.show(&line)?;
+            let dealer = self.cast.start(format!("dealer-{number}"), config, &arguments)?;
+            self.introduce(dealer, "answers every request several times")?;
+            members.push(dealer);
         }
         for _ in &members {
             let (_, Report::Ready) = self.cast.hear(START)? else {
@@ -162,6 +160,12 @@ impl Play<'_> {
             self.verdict.received(results);
         }
         Ok(())
+    }
+
+    fn introduce(&mut self, member: Member, what: &str) -> anyhow::Result<()> {
+        let (name, id) = (self.cast.name(member), self.cast.process_id(member));
+        let line = format!("{name:<10} process {id:<8} {what}");
+        self.show(&line)
     }
 
     /// Shows what arrives until the exchange and the trader have sent everything.

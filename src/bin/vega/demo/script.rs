@@ -53,7 +53,7 @@ pub(super) const QUOTE_INTERVAL: Duration = Duration::from_millis(300);
 pub(super) const QUOTE_TIMEOUT: Duration = Duration::from_millis(800);
 const _: () =
     assert!(QUOTE_INTERVAL.as_millis() * (QUOTES as u128 - 1) > QUOTE_TIMEOUT.as_millis());
-pub(super) const INSTRUMENTS: [&str; 4] = ["EURUSD", "GBPUSD", "USDJPY", "USDCHF"];
+const INSTRUMENTS: [&str; 4] = ["EURUSD", "EURCHF", "EURGBP", "GBPUSD"];
 
 /// How long processes may take to find each other.
 pub(super) const DISCOVERY: Duration = Duration::from_secs(15);
@@ -110,6 +110,13 @@ pub(super) struct Quantiles {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) max_us: f64,
+}
+
+/// What the message of this number is about: all instruments take turns.
+pub(super) fn instrument(number: u64) -> &'static str {
+    let turn = number % INSTRUMENTS.len() as u64;
+    #[expect(clippy::cast_possible_truncation, reason = "less than the number of instruments")]
+    INSTRUMENTS[turn as usize]
 }
 
 /// A message: when it was sent, and a text.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use parking_lot::Mutex;
-use vega::{Config, Instance, InstanceId, Publisher, Response, ResponseListener, SentRequest};
+use vega::{InstanceId, Publisher, Response, ResponseListener, SentRequest};
 
 use super::script::{
-    self, Act, BOOK, Command, Counts, DEALERS, INSTRUMENTS, MARKET_DATA, ORDERS, QUOTE_INTERVAL,
-    QUOTE_TIMEOUT, QUOTES, RFQ, Report, Requests,
+    self, Act, BOOK, Command, Counts, DEALERS, MARKET_DATA, ORDERS, QUOTE_INTERVAL, QUOTE_TIMEOUT,
+    QUOTES, RFQ, Report, Requests,
 };
 use super::tally::{self, Latency, Tally, show};
+use crate::args::Common;
 use crate::clock;
 use crate::output::one_line;
 use crate::stage::role::{self, Commands};
@@ -27,9 +28,9 @@ const _: () = assert!(
         < LONGEST_REQUEST.as_millis()
 );
 
-pub(super) fn run(config: Config, duration: Duration) -> anyhow::Result<()> {
+pub(super) fn run(common: &Common, duration: Duration) -> anyhow::Result<()> {
     let commands = Commands::new()?;
-    let instance = Instance::builder().name("trader").config(config).start()?;
+    let instance = common.start_as("trader")?;
     let tallies = [Tally::new(MARKET_DATA.topic), Tally::new(BOOK.topic)];
     let [prices, books] = &tallies;
     let subscriptions = [
@@ -58,7 +59,7 @@ pub(super) fn run(config: Config, duration: Duration) -> anyhow::Result<()> {
 }
 
 fn order(number: u64) -> String {
-    let instrument = INSTRUMENTS[number as usize % INSTRUMENTS.len()];
+    let instrument = script::instrument(number);
     let side = if number.is_multiple_of(3) { "sell" } else { "buy" };
     format!("{side} {instrument} {}", 100_000 * (1 + number % 7))
 }
@@ -81,7 +82,7 @@ impl Default for Seen {
 
 impl Quotes {
     fn ask(&self, rfq: &mut Publisher, number: u64) -> anyhow::Result<()> {
-        let instrument = INSTRUMENTS[number as usize % INSTRUMENTS.len()];
+        let instrument = script::instrument(number);
         let text = format!("quote {instrument} please");
         show(format!("{:<15} request {number}: {text}", RFQ.topic));
         let question = Question {
@@ -139,7 +140,7 @@ impl ResponseListener for Question {
     fn on_timeout(&self, request: &SentRequest) {
         let ms = clock::shared_ns().saturating_sub(self.asked_ns) / 1_000_000;
         show(format!(
-            "{:<15} request {}: no more quotes for {QUOTE_TIMEOUT:?}, closed after {ms} ms with {}",
+            "{:<15} request {}: {} quotes, then none for {QUOTE_TIMEOUT:?}: expired after {ms} ms",
             RFQ.topic,
             self.number,
             request.number_of_responses(),

@@ -134,6 +134,7 @@ impl Verdict {
             ["", "sent", "received", "lost", "timeouts", "p50 µs", "p99 µs", "max µs", "latency"];
         let mut table = Table::new(&header).right(&[1, 2, 3, 4, 5, 6, 7]);
         let nothing = || String::from("-");
+        let us = |value: f64| format!("{value:.1}");
         for (name, stream) in [("multicast", &MARKET_DATA), ("unicast", &ORDERS), ("ipc", &BOOK)] {
             let StreamDocument { sent, received, lost, p50_us, p99_us, max_us } =
                 self.stream(stream);
@@ -143,9 +144,9 @@ impl Verdict {
                 received.to_string(),
                 lost.to_string(),
                 nothing(),
-                p50_us.to_string(),
-                p99_us.to_string(),
-                max_us.to_string(),
+                us(p50_us),
+                us(p99_us),
+                us(max_us),
                 "one way".to_owned(),
             ]);
         }
@@ -156,9 +157,9 @@ impl Verdict {
             responses.to_string(),
             nothing(),
             timeouts.to_string(),
-            latency.p50_us.to_string(),
-            latency.p99_us.to_string(),
-            latency.max_us.to_string(),
+            us(latency.p50_us),
+            us(latency.p99_us),
+            us(latency.max_us),
             "to a dealer's first quote".to_owned(),
         ]);
         table

@@ -6,7 +6,7 @@ mod cast;
 pub(crate) mod role;
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use anyhow::Context;
 use socket2::{Domain, SockAddr, Socket, Type};
 use uuid::Uuid;
 
-pub(crate) use cast::Cast;
+pub(crate) use cast::{Cast, Member};
 
 /// Where Linux keeps files in memory: rings there never wait for a disk.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -49,7 +49,7 @@ impl Stage {
     pub(crate) fn new(purpose: &str) -> anyhow::Result<Self> {
         let lease = Socket::new(Domain::IPV4, Type::DGRAM, None).context("no UDP socket")?;
         lease
-            .bind(&SockAddr::from(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+            .bind(&SockAddr::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
             .context("no free port")?;
         let port = lease.local_addr()?.as_socket().context("no port")?.port();
         let parent = Path::new(SHARED_MEMORY);

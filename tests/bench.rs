@@ -1,0 +1,136 @@
+//! `vega bench` as users run it, with counts that are small enough for a test: are the figures
+//! complete and plausible? Never how good they are. Layer: tests.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+
+const TRANSPORTS: [&str; 3] = ["multicast", "unicast", "ipc"];
+
+/// Processes that spin on the same two cores only delay each other.
+static CORES: Mutex<()> = Mutex::new(());
+
+fn bench(arguments: &[&str]) -> Value {
+    let _cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = Command::new(env!("CARGO_BIN_EXE_vega"))
+        .arg("bench")
+        .args(arguments)
+        .arg("--json")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    serde_json::from_slice(&output.stdout).expect(&errors)
+}
+
+fn number(document: &Value, key: &str) -> f64 {
+    document[key].as_f64().unwrap_or_else(|| panic!("{key} in {document}"))
+}
+
+fn check_round_trips(mode: &str, transport: &str) {
+    let document = bench(&[mode, "--transport", transport, "--size", "40", "--count", "500"]);
+    assert_eq!(document["transport"], transport);
+    assert_eq!(document["size"], 40);
+    assert_eq!(document["count"], 500);
+    assert_eq!(document["lost"], 0, "{document}");
+    let quantiles = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"];
+    let quantiles = quantiles.map(|key| number(&document, key));
+    assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{document}");
+    assert!(document["baseline_p50_ns"].is_null() && document["ratio_p50"].is_null());
+}
+
+#[test]
+fn round_trips_on_each_transport() {
+    for transport in TRANSPORTS {
+        check_round_trips("rtt", transport);
+    }
+}
+
+#[test]
+fn requests_on_each_transport() {
+    for transport in TRANSPORTS {
+        check_round_trips("request", transport);
+    }
+}
+
+#[test]
+fn baselines_are_played_in_the_same_run() {
+    for (mode, transport) in [("rtt", "multicast"), ("rtt", "ipc"), ("request", "ipc")] {
+        let document = bench(&[mode, "--transport", transport, "--count", "50", "--baseline"]);
+        assert_eq!(document["count"], 50, "{document}");
+        let [own, raw, ratio] =
+            ["p50_ns", "baseline_p50_ns", "ratio_p50"].map(|key| number(&document, key));
+        assert!(raw > 0.0, "{document}");
+        assert!((ratio - own / raw).abs() <= 0.001, "{document}");
+    }
+}
+
+#[test]
+fn throughput_on_each_transport() {
+    for transport in TRANSPORTS {
+        let document =
+            bench(&["throughput", "--transport", transport, "--size", "100", "--count", "20000"]);
+        assert_eq!(document["transport"], transport);
+        assert_eq!(document["size"], 100);
+        for (key, value) in [("sent", 20_000), ("received", 20_000), ("lost", 0)] {
+            assert_eq!(document[key], value, "{key} in {document}");
+        }
+        assert!(document["back_pressured"].as_u64().unwrap() <= 20_000, "{document}");
+        let gigabits = number(&document, "msgs_per_sec") * 800.0 / 1e9;
+        assert!(gigabits > 0.0, "{document}");
+        assert!((number(&document, "gbit_per_sec") - gigabits).abs() <= 0.001, "{document}");
+        assert!(document["baseline_gbit_per_sec"].is_null());
+    }
+}
+
+#[test]
+fn throughput_beside_its_baseline() {
+    for transport in TRANSPORTS {
+        let arguments =
+            ["throughput", "--transport", transport, "--size", "1024", "--count", "5000"];
+        let document = bench(&[&arguments[..], &["--baseline"]].concat());
+        assert_eq!(document["received"], 5000, "{document}");
+        assert!(number(&document, "baseline_gbit_per_sec") > 0.0, "{document}");
+    }
+}
+
+#[test]
+fn the_distribution_is_written_to_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rtt.hgrm");
+    let document = bench(&["rtt", "--duration", "20ms", "--hgrm", path.to_str().unwrap()]);
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.trim_start().starts_with("Value"), "{text}");
+    let count = document["count"].as_u64().unwrap();
+    assert!(count > 0);
+    let total: u64 = text
+        .rsplit_once("Total count    =")
+        .unwrap()
+        .1
+        .split(']')
+        .next()
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert_eq!(total, count);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for arguments in [
+        ["rtt", "--size", "70000", "--baseline", "--count", "1"],
+        ["rtt", "--hgrm", "/nowhere/x.hgrm", "--count", "1", "--json"],
+        ["throughput", "--transport", "pigeon", "--count", "1", "--json"],
+        ["request", "--count", "0", "--size", "32", "--json"],
+    ] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_vega")).arg("bench").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
