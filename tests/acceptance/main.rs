@@ -17,6 +17,7 @@
 
 mod delivery;
 mod departures;
+mod hostile;
 mod requests;
 mod sockets;
 mod support;
