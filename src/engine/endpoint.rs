@@ -248,8 +248,12 @@ impl SocketEndpoint {
             };
         }
         let heard = &self.sessions[self.last];
-        // A session does not change its owner or stream; who claims so is not its sender.
-        if heard.origin.instance != header.instance || heard.origin.stream != header.stream {
+        // A session does not change its owner, its stream or its socket; who claims so is not its
+        // sender, and could end it with a number far ahead.
+        if heard.origin.instance != header.instance
+            || heard.origin.stream != header.stream
+            || heard.source != source
+        {
             counters.add(Counter::Foreign, 1);
             return None;
         }
