@@ -191,6 +191,9 @@ impl SocketEndpoint {
             };
             let now = *now.get_or_insert_with(|| context.clock.now());
             context.counters.add(Counter::BytesReceived, received.bytes().len() as u64);
+            if received.bytes().is_empty() {
+                context.counters.add(Counter::Malformed, 1);
+            }
             let source = received.source();
             let mut packets = 0;
             for packet in received.segments() {
@@ -267,8 +270,12 @@ impl SocketEndpoint {
             };
         }
         let heard = &self.sessions[self.last];
-        // A session does not change its owner or stream; who claims so is not its sender.
-        if heard.origin.instance != header.instance || heard.origin.stream != header.stream {
+        // A session does not change its owner, its stream or its socket; who claims so is not its
+        // sender, and could end it with a number far ahead.
+        if heard.origin.instance != header.instance
+            || heard.origin.stream != header.stream
+            || heard.source != source
+        {
             counters.add(Counter::Foreign, 1);
             return None;
         }

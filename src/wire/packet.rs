@@ -25,6 +25,8 @@ pub(crate) const SESSION_AT: usize = 8;
 /// Where the packet sequence stands: eight-byte aligned, because readers of a shared ring wait on
 /// it with one atomic load.
 pub(crate) const SEQUENCE_AT: usize = 16;
+/// No session gets this far, so that receivers can add to what a packet claims without overflow.
+const MAX_SEQUENCE: u64 = u64::MAX / 2;
 const STREAM_AT: usize = 24;
 const INSTANCE_AT: usize = 32;
 
@@ -135,15 +137,20 @@ impl PacketHeader {
     ///
     /// # Errors
     ///
-    /// `Truncated` when the packet is shorter than the header.
+    /// `Truncated` when the packet is shorter than the header, `Malformed` when its number is beyond
+    /// what a session can reach.
     pub(crate) fn decode(packet: &[u8]) -> Result<Self, WireError> {
         let bytes: &[u8; PACKET_HEADER_LENGTH] =
             packet.first_chunk().ok_or(WireError::Truncated { what: "packet header" })?;
         let mut instance = [0; 16];
         instance.copy_from_slice(&bytes[INSTANCE_AT..]);
+        let sequence = u64_at(bytes, SEQUENCE_AT);
+        if sequence > MAX_SEQUENCE {
+            return Err(WireError::Malformed { what: "packet sequence" });
+        }
         Ok(Self {
             session: SessionId(u64_at(bytes, SESSION_AT)),
-            sequence: u64_at(bytes, SEQUENCE_AT),
+            sequence,
             stream: u32_at(bytes, STREAM_AT),
             instance: InstanceId::from_bytes(instance),
         })
@@ -196,6 +203,22 @@ mod tests {
         assert_eq!(PacketHeader::decode(&bytes), Ok(header));
         let prefix = Prefix::decode(&bytes).unwrap();
         assert_eq!(prefix, Prefix { kind: PacketKind::Data, length: 48, flags: 0 });
+    }
+
+    #[test]
+    fn numbers_that_no_session_reaches_are_refused() {
+        let header = PacketHeader {
+            session: SessionId(1),
+            sequence: MAX_SEQUENCE,
+            stream: 1,
+            instance: InstanceId::from_bytes([0; 16]),
+        };
+        let last = header.encode(PacketKind::Heartbeat, 0);
+        assert_eq!(PacketHeader::decode(&last), Ok(header));
+        let beyond = PacketHeader { sequence: MAX_SEQUENCE + 1, ..header };
+        let beyond = beyond.encode(PacketKind::Data, 0);
+        let refusal = WireError::Malformed { what: "packet sequence" };
+        assert_eq!(PacketHeader::decode(&beyond), Err(refusal));
     }
 
     #[test]

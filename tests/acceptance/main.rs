@@ -15,9 +15,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
+mod callbacks;
 mod delivery;
 mod departures;
+mod hostile;
+mod lifecycle;
+mod pressure;
 mod requests;
+mod scale;
 mod sockets;
 mod support;
 mod topics;

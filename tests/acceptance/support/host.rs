@@ -127,6 +127,11 @@ impl Host {
         self.ask(format_args!("peers"))
     }
 
+    /// Starts and closes other instances, one after the other, that publish and subscribe.
+    pub(crate) fn cycle(&mut self, rounds: u32) {
+        self.tell(format_args!("cycle {rounds}"));
+    }
+
     /// The process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()

@@ -10,7 +10,7 @@ use vega::{
     RespondError, SendError, Subscription,
 };
 
-use super::{Journal, payload};
+use super::{Journal, TRANSPORTS, WAIT, payload};
 
 /// The test that plays the role.
 pub(crate) const TEST: &str = "role";
@@ -40,6 +40,7 @@ pub(crate) fn play(name: &str, config: &str) {
         subscriptions: HashMap::new(),
         journals: HashMap::new(),
         sent: 0,
+        cycles: 0,
     };
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
@@ -70,6 +71,8 @@ struct Role {
     journals: HashMap<String, Journal>,
     /// Number of the last payload.
     sent: u64,
+    /// Instances that came and went.
+    cycles: u32,
 }
 
 impl Role {
@@ -86,6 +89,12 @@ impl Role {
                 for _ in 0..number::<u32>(rounds)? {
                     let subscribed = self.instance.subscribe(topic, Journal::new(topic));
                     subscribed.map_err(text)?.unsubscribe();
+                }
+                Ok(String::new())
+            }
+            ["cycle", rounds] => {
+                for _ in 0..number::<u32>(rounds)? {
+                    self.cycle()?;
                 }
                 Ok(String::new())
             }
@@ -151,6 +160,33 @@ impl Role {
         };
         self.subscriptions.insert(topic.to_owned(), subscribed.map_err(text)?);
         Ok(String::new())
+    }
+
+    /// The life of another instance: closed at the end, or dropped with what it has.
+    fn cycle(&mut self) -> Result<(), String> {
+        let config = self.instance.config().clone();
+        let instance = Instance::builder().name("cycle").config(config).start().map_err(text)?;
+        let mut handles = Vec::new();
+        for transport in TRANSPORTS {
+            let topic = format!("{transport}.cycle");
+            let journal = Journal::new(&topic);
+            let subscription = instance.subscribe(&topic, journal.clone()).map_err(text)?;
+            let mut publisher = instance.publisher(&topic).map_err(text)?;
+            if !publisher.wait_for_subscribers(1, WAIT) {
+                return Err("its own subscription is not matched".to_owned());
+            }
+            publisher.request(b"?", WAIT, ()).map_err(text)?;
+            publisher.send(&payload::numbered(1, 10)).map_err(text)?;
+            if !journal.wait_for(1, WAIT) {
+                return Err("its own message did not arrive".to_owned());
+            }
+            handles.push((subscription, publisher));
+        }
+        self.cycles += 1;
+        if self.cycles.is_multiple_of(2) {
+            instance.close().map_err(text)?;
+        }
+        Ok(())
     }
 
     fn send(&mut self, topic: &str, count: u64, bytes: usize) -> Result<String, String> {

@@ -1,0 +1,261 @@
+//! Point 15: what strangers send to every open port is counted and dropped, and harms nobody.
+//! Tests.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use vega::{Counter, Instance, Message, Response, SentRequest};
+
+use crate::support::{
+    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, next, payload, socket_at,
+};
+
+const MULTICAST: &str = "multicast.stream";
+const UNICAST: &str = "unicast.stream";
+/// Where the sequence of a packet stands; see `docs/wire-protocol.md`.
+const SEQUENCE_AT: usize = 16;
+
+/// An instance with every kind of port open, and a peer that it serves.
+struct Scene {
+    place: Place,
+    victim: Instance,
+    host: Host,
+    journals: Vec<(&'static str, Journal)>,
+    _subscriptions: Vec<vega::Subscription>,
+    /// Name and address of each of the victim's ports.
+    ports: Vec<(&'static str, SocketAddr)>,
+    attacker: UdpSocket,
+}
+
+impl Scene {
+    fn new() -> Self {
+        // With one stream and one group a packet that is caught at one port fits the others.
+        let place =
+            Place::with(Settings { streams: "1", groups: "239.255.0.9", ..Settings::default() });
+        let victim = place.start("victim");
+        let mut host = Host::start(&place, "host");
+        let mut ports = vec![
+            ("responses", victim.response_address()),
+            ("discovery", place.discovery_group()),
+            ("control", control_address(&place, &victim)),
+        ];
+        let (mut journals, mut subscriptions) = (Vec::new(), Vec::new());
+        for topic in [MULTICAST, UNICAST] {
+            let journal = Journal::new(topic);
+            let subscription = victim.subscribe(topic, only_first_publisher(&journal)).unwrap();
+            ports.push((topic, subscription.address().unwrap()));
+            subscriptions.push(subscription);
+            journals.push((topic, journal));
+            host.publish(topic);
+            host.wait_for_subscribers(topic, 1);
+        }
+        let attacker = socket_at(place.address());
+        SockRef::from(&attacker).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+        let mut scene =
+            Self { place, victim, host, journals, _subscriptions: subscriptions, ports, attacker };
+        scene.serve(1);
+        scene
+    }
+
+    /// Has the peer send more to the victim, and the victim ask the peer: the service as usual.
+    fn serve(&mut self, messages: u64) {
+        for (topic, journal) in &self.journals {
+            let before = journal.report().received;
+            self.host.send(topic, messages, 100);
+            let all = before + messages;
+            assert_eq!(journal.expect(all), Report::complete(all), "{topic}");
+        }
+    }
+
+    /// A data packet of the peer, which the victim gets, too, and where it came from.
+    fn catch_data(&mut self) -> (Vec<u8>, SocketAddr) {
+        let port_of = |wanted| self.ports.iter().find(|(name, _)| *name == wanted);
+        let (_, group) = *port_of(MULTICAST).unwrap();
+        catch(group, || self.serve(1))
+    }
+
+    fn catch_announce(&self) -> Vec<u8> {
+        catch(self.place.discovery_group(), || ()).0
+    }
+
+    /// What the victim has counted as of no use.
+    fn refused(&self) -> u64 {
+        let counters = self.victim.counters();
+        [Counter::Malformed, Counter::Foreign, Counter::Duplicates]
+            .into_iter()
+            .map(|counter| counters.get(counter))
+            .sum()
+    }
+
+    fn send(&self, to: SocketAddr, bytes: &[u8]) {
+        assert_eq!(self.attacker.send_to(bytes, to).unwrap(), bytes.len());
+    }
+}
+
+fn control_address(place: &Place, victim: &Instance) -> SocketAddr {
+    let observer = place.start("observer");
+    let find = || observer.peers().into_iter().find(|peer| peer.id() == victim.id());
+    eventually("the observer sees the victim", || find().is_some());
+    find().unwrap().control_address()
+}
+
+/// A forger who makes up a session of his own is heard as a publisher of his own: there is no
+/// authentication. What counts is that the true one is not disturbed.
+fn only_first_publisher(journal: &Journal) -> impl FnMut(&Message<'_>) + Send + 'static {
+    let (journal, mut first) = (journal.clone(), None);
+    move |message: &Message<'_>| {
+        if *first.get_or_insert(message.publisher_id()) == message.publisher_id() {
+            journal.write(message);
+        }
+    }
+}
+
+/// Catches one packet of a group that `provoke` makes somebody send, and says who sent it.
+fn catch(group: SocketAddr, provoke: impl FnOnce()) -> (Vec<u8>, SocketAddr) {
+    let SocketAddr::V4(address) = group else { panic!("not IPv4") };
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddrV4::new(*address.ip(), address.port()).into()).unwrap();
+    socket.join_multicast_v4(address.ip(), &Ipv4Addr::LOCALHOST).unwrap();
+    socket.set_read_timeout(Some(WAIT)).unwrap();
+    let socket = UdpSocket::from(socket);
+    provoke();
+    let mut buffer = vec![0; 65_536];
+    let (bytes, source) = socket.recv_from(&mut buffer).unwrap();
+    buffer.truncate(bytes);
+    (buffer, source)
+}
+
+#[test]
+fn random_datagrams_are_counted_and_dropped() {
+    const DATAGRAMS: u64 = 200;
+    let mut scene = Scene::new();
+    for (name, port) in scene.ports.clone() {
+        let before = scene.refused();
+        let mut random = payload::mixed(port.port().into());
+        for index in 0..DATAGRAMS {
+            random = payload::mixed(random);
+            // Some are empty, some larger than any packet of ours.
+            let bytes = if index % 20 == 0 { 0 } else { random % 3000 };
+            scene.send(port, &payload::numbered(random, usize::try_from(bytes).unwrap()));
+        }
+        eventually(name, || scene.refused() - before >= DATAGRAMS);
+        assert_eq!(scene.refused() - before, DATAGRAMS, "{name}");
+        scene.serve(100);
+    }
+}
+
+#[test]
+fn truncated_packets_are_counted_and_dropped() {
+    let mut scene = Scene::new();
+    let ports = scene.ports.clone();
+    let (data, _) = scene.catch_data();
+    let announce = scene.catch_announce();
+    for (name, port) in ports {
+        for packet in [&data, &announce] {
+            let before = scene.refused();
+            for length in 0..packet.len() {
+                scene.send(port, &packet[..length]);
+            }
+            let sent = packet.len() as u64;
+            eventually(name, || scene.refused() - before >= sent);
+        }
+        scene.serve(100);
+    }
+}
+
+#[test]
+fn changed_packets_harm_nobody() {
+    let mut scene = Scene::new();
+    let ports = scene.ports.clone();
+    let (data, source) = scene.catch_data();
+    let announce = scene.catch_announce();
+    for (name, port) in ports {
+        for packet in [&data, &announce] {
+            for bit in 0..packet.len() * 8 {
+                let mut changed = packet.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                scene.send(port, &changed);
+                if bit % 500 == 0 {
+                    scene.serve(10);
+                }
+            }
+        }
+        let counted = scene.refused();
+        assert!(counted > 0, "{name}");
+        scene.serve(100);
+    }
+    // The publisher's own socket takes feedback, which can be changed as well.
+    for bit in 0..data.len() * 8 {
+        let mut changed = data.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        // As a status: kind 3.
+        changed[3] = 3;
+        scene.send(source, &changed);
+    }
+    scene.serve(1000);
+    assert!(scene.host.counter(Counter::StatusesRefused) > 0);
+}
+
+/// Numbers at the end of their range, in packets that are right otherwise.
+#[test]
+fn extreme_numbers_harm_nobody() {
+    let mut scene = Scene::new();
+    let ports = scene.ports.clone();
+    let (data, _) = scene.catch_data();
+    let mut session = 0_u64;
+    for (_, port) in ports {
+        for kind in [1, 2, 3] {
+            for sequence in [u64::MAX, u64::MAX - 1, 1 << 63, u64::from(u32::MAX)] {
+                for own_session in [false, true] {
+                    let mut forged = data.clone();
+                    forged[3] = kind;
+                    forged[SEQUENCE_AT..SEQUENCE_AT + 8].copy_from_slice(&sequence.to_le_bytes());
+                    if own_session {
+                        session += 1;
+                        forged[8..16].copy_from_slice(&session.to_le_bytes());
+                    }
+                    // Twice: the second one follows the first.
+                    scene.send(port, &forged);
+                    scene.send(port, &forged);
+                }
+                scene.serve(2);
+            }
+        }
+    }
+    scene.serve(100);
+}
+
+#[test]
+fn requests_are_answered_during_a_flood() {
+    let mut scene = Scene::new();
+    scene.host.subscribe("multicast.quotes", Behaviour::respond(2));
+    let mut publisher = scene.victim.publisher("multicast.quotes").unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
+    let mut random = 1;
+    for _ in 0..50 {
+        for (_, port) in &scene.ports {
+            random = payload::mixed(random);
+            scene.send(*port, &payload::numbered(random, 100));
+        }
+        let (answers, answered) = crossbeam_channel::unbounded();
+        let request = publisher
+            .request(b"?", WAIT, move |_: &SentRequest, _: &Response<'_>| answers.send(()).unwrap())
+            .unwrap();
+        for _ in 0..2 {
+            next(&answered, "an answer");
+        }
+        assert!(request.close());
+    }
+    // A goodbye that names nobody we know, and one cut short, end nothing.
+    let goodbye = [b'V', b'G', 1, 19, 24, 0, 0, 0];
+    let stranger: Vec<u8> = goodbye.into_iter().chain([7; 16]).collect();
+    for (_, port) in &scene.ports {
+        scene.send(*port, &stranger);
+        scene.send(*port, &goodbye);
+    }
+    assert!(!publisher.wait_for_subscribers(2, Duration::from_millis(300)));
+    assert_eq!(publisher.subscribers(), 1);
+    scene.serve(10);
+}

@@ -1,0 +1,230 @@
+//! Slow receivers, full windows, claims and channels: what holds back whom, and what is reported.
+//! Tests.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use vega::{Counter, Delivery, Listener, Message, MessageLoss, Publisher, SendError, SendStatus};
+
+use crate::support::{
+    Behaviour, Host, Journal, Place, Report, Settings, TRANSPORTS, WAIT, eventually, next, payload,
+};
+
+/// A listener that stays in its first callback until the gate is opened.
+struct Gated {
+    journal: Journal,
+    gate: Receiver<()>,
+}
+
+impl Gated {
+    /// The gate opens when the sender is dropped.
+    fn new(journal: &Journal) -> (Self, Sender<()>) {
+        let (open, gate) = bounded(0);
+        (Self { journal: journal.clone(), gate }, open)
+    }
+}
+
+impl Listener for Gated {
+    fn on_message(&mut self, message: &Message<'_>) {
+        // Ends with an error, because nothing is ever sent.
+        let _ = self.gate.recv();
+        self.journal.write(message);
+    }
+
+    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
+        self.journal.write_loss(loss);
+    }
+}
+
+/// Sends until nothing more is accepted; returns how many were.
+fn fill(publisher: &mut Publisher, bytes: usize) -> u64 {
+    const PLENTY: u64 = 1_000_000;
+    let from = publisher.sequence();
+    for number in 0..PLENTY {
+        match publisher.send(&payload::numbered(number, bytes)) {
+            Ok(status) => assert_eq!(status, SendStatus::Sent),
+            Err(error) => {
+                assert_eq!(error, SendError::BackPressured);
+                return publisher.sequence() - from;
+            }
+        }
+    }
+    panic!("nobody holds back the publisher");
+}
+
+#[test]
+fn a_slow_subscriber_holds_back_the_publisher_and_loses_nothing() {
+    let place = Place::with(Settings { window: "64KiB", ..Settings::default() });
+    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    let mut quick = Host::start(&place, "quick");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.stream");
+        let journal = Journal::new(&topic);
+        let (listener, gate) = Gated::new(&journal);
+        let _subscription = receiver.subscribe(&topic, listener).unwrap();
+        quick.subscribe(&topic, Behaviour::Collect);
+        let mut publisher = sender.publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(2, WAIT));
+        let mut sent = fill(&mut publisher, 1000);
+        assert!(sent >= 64, "{topic}: not even a window: {sent}");
+        assert!(sender.counters().get(Counter::BackPressured) > 0);
+        assert_eq!(publisher.request(b"?", WAIT, ()).unwrap_err(), SendError::BackPressured.into());
+        drop(gate);
+        // What was refused used no number, and there is room again.
+        eventually("the publisher goes on", || publisher.send(&payload::numbered(0, 1000)).is_ok());
+        sent += 1;
+        assert_eq!(journal.expect(sent), Report::complete(sent), "{topic}");
+        assert_eq!(quick.expect(&topic, sent), Report::complete(sent), "{topic}");
+    }
+}
+
+/// After the timeout a subscriber that does not read holds back nobody; what it missed is reported
+/// to it, exactly.
+#[test]
+fn a_subscriber_that_sleeps_too_long_is_told_what_it_missed() {
+    const MESSAGES: u64 = 60_000;
+    let place = Place::with(Settings {
+        window: "64KiB",
+        receiver_timeout: "100ms",
+        reader_timeout: "100ms",
+        ..Settings::default()
+    });
+    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.stream");
+        let journal = Journal::new(&topic);
+        let (listener, gate) = Gated::new(&journal);
+        let _subscription = receiver.subscribe(&topic, listener).unwrap();
+        let mut publisher = sender.publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        for number in 0..MESSAGES {
+            eventually("the sleeper is passed over", || {
+                publisher.send(&payload::numbered(number, 500)).is_ok()
+            });
+        }
+        drop(gate);
+        // Awake, it gets what is sent from now on, and with it the report.
+        let mut sent = MESSAGES;
+        eventually("all is accounted for", || {
+            sent += u64::from(publisher.send(&payload::numbered(sent, 500)).is_ok());
+            let report = journal.report();
+            report.lost > 0 && report.received + report.lost == sent
+        });
+        let report = journal.report();
+        assert_eq!((report.damaged, report.disordered), (0, 0), "{topic}: {report:?}");
+        assert_eq!(report.missing, report.lost, "{topic}");
+    }
+}
+
+#[test]
+fn claims_are_sent_or_given_up() {
+    let place = Place::new();
+    let sender = place.start("sender");
+    let mut host = Host::start(&place, "host");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.claims");
+        host.subscribe(&topic, Behaviour::Collect);
+        let mut publisher = sender.publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        let sizes = [8, 100, publisher.max_claim_bytes()];
+        for round in 0..300 {
+            let bytes = sizes[round % sizes.len()];
+            let mut claim = publisher.try_claim(bytes).unwrap();
+            assert_eq!(claim.len(), bytes);
+            claim.copy_from_slice(&payload::numbered(round as u64, bytes));
+            if round % 2 == 0 {
+                assert_eq!(claim.commit(), SendStatus::Sent);
+            } else if round % 4 == 1 {
+                claim.abort();
+            } else {
+                drop(claim);
+            }
+        }
+        assert_eq!(publisher.sequence(), 150, "claims that are given up use no number");
+        publisher.flush().unwrap();
+        assert_eq!(host.expect(&topic, 150), Report::complete(150), "{topic}");
+    }
+}
+
+#[test]
+fn a_burst_and_its_last_message_arrive_without_a_flush() {
+    let place = Place::new();
+    let sender = place.start("sender");
+    let mut host = Host::start(&place, "host");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.bursts");
+        host.subscribe(&topic, Behaviour::Collect);
+        let mut publisher = sender.publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        let mut sent = 0;
+        for burst in [1, 2, 17, 100, 333] {
+            for _ in 0..burst {
+                publisher.send(&payload::numbered(sent, 33)).unwrap();
+                sent += 1;
+            }
+            assert_eq!(host.expect(&topic, sent), Report::complete(sent), "{topic}");
+        }
+    }
+}
+
+#[test]
+fn threads_share_a_publisher() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 5_000;
+    let place = Place::new();
+    let sender = place.start("sender");
+    let mut host = Host::start(&place, "host");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.shared");
+        host.subscribe(&topic, Behaviour::Collect);
+        let publisher = sender.shared_publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let publisher = publisher.clone();
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        let payload = payload::numbered(thread * EACH + number, 60);
+                        while publisher.send(&payload) == Err(SendError::BackPressured) {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        let all = THREADS * EACH;
+        assert_eq!(host.expect(&topic, all), Report::complete(all), "{topic}");
+    }
+}
+
+#[test]
+fn a_full_channel_discards_and_counts() {
+    let place = Place::new();
+    let receiver = place.start("receiver");
+    let mut host = Host::start(&place, "host");
+    let (_subscription, messages) = receiver.subscribe_channel("ipc.stream", 10).unwrap();
+    host.publish("ipc.stream");
+    host.wait_for_subscribers("ipc.stream", 1);
+    host.send("ipc.stream", 100, 10);
+    eventually("the rest is discarded", || messages.overflow() == 90);
+    let kept: Vec<_> = messages.try_iter().collect();
+    assert_eq!(kept.len(), 10);
+    host.send("ipc.stream", 1, 10);
+    let Delivery::Message(message) = next(&messages, "there is room again") else {
+        panic!("not a message");
+    };
+    assert_eq!(message.sequence(), 101);
+}
+
+#[test]
+fn waiting_for_nobody_ends() {
+    let place = Place::new();
+    let instance = place.start("only");
+    let publisher = instance.publisher("multicast.nobody").unwrap();
+    let subscription = instance.subscribe("ipc.nobody", |_: &Message<'_>| ()).unwrap();
+    let moment = Duration::from_millis(20);
+    assert!(!publisher.wait_for_subscribers(1, moment));
+    assert!(!subscription.wait_for_publishers(1, moment));
+    assert!(publisher.wait_for_subscribers(0, Duration::ZERO));
+    assert_eq!((publisher.subscribers(), subscription.publishers()), (0, 0));
+}
