@@ -46,6 +46,9 @@ mod discovery;
 mod engine;
 mod id;
 mod instance;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod listener;
 mod protocol;
 mod request;

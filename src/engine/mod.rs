@@ -20,6 +20,8 @@ pub(crate) mod matches;
 pub(crate) mod matching;
 mod pacing;
 mod poller;
+#[cfg(feature = "internals")]
+pub(crate) mod probe;
 pub(crate) mod publication;
 pub(crate) mod request_processor;
 mod responses;
