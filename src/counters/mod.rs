@@ -72,14 +72,16 @@ counters! {
     Duplicates => "duplicates", "packets";
     /// Datagrams that were not ours, of another version, cut short or contradictory.
     Malformed => "malformed", "packets";
+    /// Fragments without the rest of their message, and messages that came late or twice.
+    FramesRefused => "frames_refused", "frames";
     /// Well-formed packets of streams, topics or instances that nobody here wants.
     Foreign => "foreign", "packets";
     /// Datagrams that the kernel dropped because a socket's receive buffer was full.
     SocketDrops => "socket_drops", "datagrams";
     /// Sends that the operating system refused for other reasons than a full buffer.
     SendErrors => "send_errors", "sends";
-    /// Sessions that were not followed because too many were followed already.
-    SessionsRefused => "sessions_refused", "sessions";
+    /// Sessions that were forgotten, the longest silent first, because too many were followed.
+    SessionsForgotten => "sessions_forgotten", "sessions";
     /// Requests sent.
     RequestsSent => "requests_sent", "requests";
     /// Responses received for open requests.

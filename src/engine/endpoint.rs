@@ -295,7 +295,7 @@ impl SocketEndpoint {
             return None;
         }
         if self.sessions.len() >= MAX_SESSIONS {
-            counters.add(Counter::SessionsRefused, 1);
+            counters.add(Counter::SessionsForgotten, 1);
             let oldest = self.sessions.iter().map(|heard| heard.last_heard).min()?;
             self.forget(|heard| heard.last_heard == oldest);
         }
@@ -372,7 +372,8 @@ impl SocketEndpoint {
         heard.counted = now;
         counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
         counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
-        let malformed = now.malformed + now.refused - before.malformed - before.refused;
+        let malformed = now.malformed - before.malformed;
+        context.counters.add(Counter::FramesRefused, now.refused - before.refused);
         counters.add(Counter::Malformed, malformed);
     }
 }

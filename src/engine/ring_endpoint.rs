@@ -94,12 +94,13 @@ impl RingEndpoint {
         }
         let mut sink = dispatch.sink(self.origin);
         let delivery = &mut self.delivery;
-        let mut refused = 0;
+        let (mut refused, mut malformed) = (0, 0);
         let read = self.reader.poll(RING_BURST, |bytes| match Frame::decode(bytes) {
             Ok(frame) => refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err()),
-            Err(_) => refused += 1,
+            Err(_) => malformed += 1,
         });
-        counters.add(Counter::Malformed, refused);
+        counters.add(Counter::FramesRefused, refused);
+        counters.add(Counter::Malformed, malformed);
         let Ok(frames) = read else {
             counters.add(Counter::Malformed, 1);
             return RingState::Lost;
