@@ -373,7 +373,7 @@ impl SocketEndpoint {
         counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
         counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
         let malformed = now.malformed - before.malformed;
-        context.counters.add(Counter::FramesRefused, now.refused - before.refused);
+        counters.add(Counter::FramesRefused, now.refused - before.refused);
         counters.add(Counter::Malformed, malformed);
     }
 }
