@@ -128,11 +128,12 @@ impl Process {
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
     }
 
-    /// Waits until standard output contains `text`.
-    pub(crate) fn wait_for_output(&self, text: &str) {
+    /// Does something again and again until standard output contains `text`.
+    pub(crate) fn until_output(&self, text: &str, mut again: impl FnMut()) {
         let deadline = now() + PATIENCE;
         while !String::from_utf8_lossy(&fs::read(&self.stdout).unwrap()).contains(text) {
             assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
+            again();
             thread::sleep(Duration::from_millis(5));
         }
     }
