@@ -113,10 +113,10 @@ fn arguments_are_repeated_up_to_the_count() {
     let topic = world.topic("letters");
     let sub = world.start(&["sub", &topic, "--count", "5", "--format", "raw"]);
     let wait = ["--wait-subscribers", "1", "--wait", PATIENCE_ARGUMENT];
-    let publish = [&["pub", &topic, "a", "b", "--count", "5"][..], &wait].concat();
+    let publish = [&["pub", &topic, "a", "-2", "--count", "5"][..], &wait].concat();
     let publish = world.start(&publish).finish().expect_code(0);
-    assert!(publish.text().starts_with("5 messages (5 B) sent on letters."), "{}", publish.text());
-    assert_eq!(sub.finish().expect_code(0).text(), "a\nb\na\nb\na\n");
+    assert!(publish.text().starts_with("5 messages (7 B) sent on letters."), "{}", publish.text());
+    assert_eq!(sub.finish().expect_code(0).text(), "a\n-2\na\n-2\na\n");
 }
 
 #[test]
