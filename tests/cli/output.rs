@@ -69,14 +69,10 @@ fn a_bad_configuration_stops_every_command_with_all_its_problems() {
 
 #[test]
 fn a_broken_pipe_is_no_failure() {
+    let world = World::new();
     for arguments in [&["config", "default"][..], &["topics", "prices"], &["--help"]] {
-        let mut command = vega();
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-        assert_eq!(output.stderr, b"", "{arguments:?}");
+        let finished = world.spawn_without_reader(world.command(arguments)).finish();
+        assert_eq!(finished.expect_code(0).stderr, "", "{arguments:?}");
     }
 }
 
@@ -87,4 +83,8 @@ fn every_command_shows_examples() {
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(help.contains(&format!("\n  vega {command} ")), "{help}");
     }
+    // The help itself uses this placeholder for line breaks.
+    let output = vega().args(["respond", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(help.matches("{n}").count(), 2, "{help}");
 }

@@ -2,6 +2,7 @@
 //! uses, and processes that end with the test. Tests.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -74,7 +75,7 @@ impl World {
 
     /// Starts `vega` and sends it `input`.
     pub(crate) fn start_with_input(&self, arguments: &[&str], input: &[u8]) -> Process {
-        let file = self.directory.path().join(format!("input-{}", self.serial()));
+        let file = self.file("input");
         fs::write(&file, input).unwrap();
         let mut command = self.command(arguments);
         command.stdin(File::open(file).unwrap());
@@ -89,16 +90,31 @@ impl World {
 
     /// Output goes to files: no reader is needed for a process to go on.
     pub(crate) fn spawn(&self, mut command: Command) -> Process {
-        let serial = self.serial();
-        let path = |name: &str| self.directory.path().join(format!("{name}-{serial}"));
-        let (stdout, stderr) = (path("stdout"), path("stderr"));
+        let stdout = self.file("stdout");
         command.stdout(File::create(&stdout).unwrap());
+        self.spawn_with(command, stdout)
+    }
+
+    /// The reader of standard output is gone already.
+    pub(crate) fn spawn_without_reader(&self, mut command: Command) -> Process {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer);
+        let nothing = self.file("stdout");
+        File::create(&nothing).unwrap();
+        self.spawn_with(command, nothing)
+    }
+
+    fn spawn_with(&self, mut command: Command, stdout: PathBuf) -> Process {
+        let stderr = self.file("stderr");
         command.stderr(File::create(&stderr).unwrap());
         Process { child: command.spawn().unwrap(), stdout, stderr }
     }
 
-    fn serial(&self) -> usize {
-        fs::read_dir(self.directory.path()).unwrap().count()
+    /// A file that is not there yet.
+    fn file(&self, name: &str) -> PathBuf {
+        let serial = fs::read_dir(self.directory.path()).unwrap().count();
+        self.directory.path().join(format!("{name}-{serial}"))
     }
 }
 
@@ -128,11 +144,12 @@ impl Process {
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
     }
 
-    /// Waits until standard output contains `text`.
-    pub(crate) fn wait_for_output(&self, text: &str) {
+    /// Does something again and again until standard output contains `text`.
+    pub(crate) fn until_output(&self, text: &str, mut again: impl FnMut()) {
         let deadline = now() + PATIENCE;
         while !String::from_utf8_lossy(&fs::read(&self.stdout).unwrap()).contains(text) {
             assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
+            again();
             thread::sleep(Duration::from_millis(5));
         }
     }

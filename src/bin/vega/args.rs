@@ -14,7 +14,7 @@ Examples:
   vega demo                                  what it does, in ten seconds
   vega sub prices.EURUSD                     in one terminal
   vega pub prices.EURUSD 1.0842 1.0843       in another
-  vega respond quotes --body 'bid {n}' --responses 3
+  vega respond quotes --body 'bid 1.0842'
   vega request quotes EURUSD --timeout 500ms
 
 Exit codes: 0 done; 1 the answer is no, such as a request without responses; 2 could not run.
@@ -35,10 +35,10 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
     /// Configuration file; without it, everything stays on the loopback interface
-    #[arg(short = 'c', long = "config", value_name = "FILE", global = true)]
+    #[arg(short = 'c', long = "config", value_name = "FILE", global = true, display_order = 900)]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON for machines on standard output, and nothing else there
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub(crate) json: bool,
 }
 

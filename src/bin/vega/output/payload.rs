@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-/// How payloads are printed.
+/// How payloads are printed. The variants have no doc comments: `clap` would spread every option of
+/// the help over several lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// Text on one line; what is not printable UTF-8 is escaped
+    // Text on one line; what is not printable UTF-8 is escaped.
     Text,
-    /// Hexadecimal digits
+    // Hexadecimal digits.
     Hex,
-    /// The payload alone, byte for byte, and a line feed
+    // The payload alone, byte for byte, and a line feed.
     Raw,
 }
 

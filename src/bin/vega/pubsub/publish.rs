@@ -37,7 +37,7 @@ pub(crate) struct PubArgs {
     /// Topic to publish
     topic: String,
     /// Messages; without any, the lines of standard input
-    #[arg(value_name = "MESSAGE")]
+    #[arg(value_name = "MESSAGE", allow_negative_numbers = true)]
     messages: Vec<String>,
     /// Messages per second [default: as fast as receivers take them]
     #[arg(long, value_name = "N", value_parser = parse_rate)]

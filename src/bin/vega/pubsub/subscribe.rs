@@ -40,7 +40,7 @@ pub(crate) struct SubArgs {
     /// End after this time; exit with 1 if --count is not reached by then
     #[arg(long, value_name = "DURATION")]
     duration: Option<humantime::Duration>,
-    /// How to print payloads
+    /// How to print payloads; raw is the bytes and a line feed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -34,6 +34,7 @@ pub(crate) struct RequestArgs {
     /// Topic to ask on
     topic: String,
     /// What to send
+    #[arg(allow_negative_numbers = true)]
     body: String,
     /// How long the request stays open
     #[arg(long, value_name = "DURATION", default_value = "500ms")]
@@ -44,7 +45,7 @@ pub(crate) struct RequestArgs {
     /// Close the request after N responses
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     expect: Option<u64>,
-    /// How to print responses
+    /// How to print responses; raw is the bytes and a line feed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]

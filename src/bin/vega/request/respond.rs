@@ -20,13 +20,30 @@ const MAX_REQUESTS: usize = 16 * 1024;
 /// Before a response that was held back is tried again.
 const RETRY: Duration = Duration::from_millis(1);
 
-const EXAMPLES: &str = "\
+/// `{n}`, which the help would take for a line break but for the invisible reset of the colours.
+macro_rules! number_mark {
+    () => {
+        "{\u{1b}[0mn}"
+    };
+}
+
+const BODY_HELP: &str = concat!(
+    "Body of the responses; {payload} stands for the request's, ",
+    number_mark!(),
+    " for the response's number"
+);
+
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   vega respond quotes --body 'bid 1.0842'
-  vega respond quotes --body '{payload} level {n}' --responses 5 --interval 50ms --name dealer-1
+  vega respond quotes --body '{payload} level ",
+    number_mark!(),
+    "' --responses 5 --interval 50ms --name dealer-1
   vega respond echo --body '{payload}' --count 1
 
-Each request is printed as it comes; with --json, one object per line, and one of type end.";
+Each request is printed as it comes; with --json, one object per line, and one of type end."
+);
 
 /// The arguments of `vega respond`.
 #[derive(Debug, clap::Args)]
@@ -34,8 +51,7 @@ Each request is printed as it comes; with --json, one object per line, and one o
 pub(crate) struct RespondArgs {
     /// Topic to answer on
     topic: String,
-    /// Body of the responses; {payload} stands for the request's, {n} for the response's number
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help = BODY_HELP)]
     body: Body,
     /// Responses to each request
     #[arg(long, value_name = "K", default_value_t = 1)]
