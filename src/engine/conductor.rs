@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::matching::{LocalPublisher, LocalSubscriber, Matching};
@@ -70,9 +71,10 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// How others talk to the conductor.
+/// How others talk to the conductor. A channel of the standard library, which discards what waits
+/// when its receiver is dropped: whoever waits for a reply to a command that came too late notices.
 pub(crate) struct ConductorLink {
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     waker: Waker,
 }
 
@@ -129,7 +131,7 @@ impl Mailroom {
     pub(crate) fn open() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
+        let (commands, queue) = sync_channel(MAX_COMMANDS);
         Ok(Self { link: Arc::new(ConductorLink { commands, waker }), queue, poll })
     }
 }

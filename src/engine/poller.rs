@@ -8,10 +8,11 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::callback::{self, CallbackThread};
@@ -63,12 +64,13 @@ thread_local! {
     static DEFERRED: RefCell<Vec<Command>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How others talk to a poller.
+/// How others talk to a poller. A channel of the standard library, which discards what waits when
+/// its receiver is dropped: whoever waits for the end of a subscription notices.
 #[derive(Clone)]
 pub(crate) struct PollerHandle {
     instance: InstanceId,
     index: usize,
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     waker: Arc<Waker>,
 }
 
@@ -149,7 +151,7 @@ pub(crate) fn start(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
-    let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
+    let (commands, queue) = sync_channel(MAX_COMMANDS);
     let handle = PollerHandle { instance: parts.instance, index, commands, waker };
     let core = config.core;
     let poller = Poller {
@@ -182,7 +184,7 @@ struct Poller {
     parts: PollerParts,
     poll: Poll,
     events: Events,
-    queue: Receiver<Command>,
+    queue: mpsc::Receiver<Command>,
     sockets: Vec<SocketEndpoint>,
     rings: Vec<RingEndpoint>,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
@@ -196,7 +198,7 @@ struct Poller {
 impl Poller {
     fn run(mut self) {
         loop {
-            if !self.queue.is_empty() && self.take_commands() {
+            if self.take_commands() {
                 return;
             }
             let mut worked = self.poll_sockets();
