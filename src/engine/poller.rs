@@ -166,6 +166,7 @@ pub(crate) fn start(
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
+        is_stopping: false,
     };
     let instance = poller.parts.instance;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
@@ -193,20 +194,23 @@ struct Poller {
     buffer: ReceiveBuffer,
     idle: Idle,
     has_gaps: bool,
+    is_stopping: bool,
 }
 
 impl Poller {
     fn run(mut self) {
         loop {
-            if self.take_commands() {
+            self.take_deferred();
+            self.take_commands();
+            if self.is_stopping {
                 return;
             }
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings();
-            worked |= self.take_deferred();
             if self.has_gaps {
                 self.handle_timeouts();
             }
+            worked |= self.take_deferred();
             if worked {
                 self.idle.reset();
             } else if self.idle.idle() == Pause::Block {
@@ -215,15 +219,12 @@ impl Poller {
         }
     }
 
-    /// True when the poller is to stop.
-    fn take_commands(&mut self) -> bool {
-        while let Ok(command) = self.queue.try_recv() {
-            if matches!(command, Command::Stop) {
-                return true;
-            }
+    fn take_commands(&mut self) {
+        while !self.is_stopping
+            && let Ok(command) = self.queue.try_recv()
+        {
             self.execute(command);
         }
-        false
     }
 
     fn take_deferred(&mut self) -> bool {
@@ -267,7 +268,7 @@ impl Poller {
                     socket.forget_instance(instance);
                 }
             }
-            Command::Stop => {}
+            Command::Stop => self.is_stopping = true,
         }
     }
 
