@@ -73,7 +73,8 @@ impl Dispatch {
         self.subscriptions.push(subscription);
     }
 
-    pub(super) fn remove(&mut self, hash: TopicHash) -> Option<TopicSubscription> {
+    /// Ends delivery of a topic; returns where it arrived.
+    pub(super) fn remove(&mut self, hash: TopicHash) -> Option<(EndpointId, u32)> {
         let at = self.by_hash.remove(&hash)? as usize;
         let removed = self.subscriptions.swap_remove(at);
         if let Some(moved) = self.subscriptions.get(at) {
@@ -81,7 +82,9 @@ impl Dispatch {
             self.by_hash.insert(moved.hash, at as u32);
         }
         self.last = 0;
-        Some(removed)
+        let TopicSubscription { topic, endpoint, stream, listener, .. } = removed;
+        callback::discard(&self.counters, &topic, listener);
+        Some((endpoint, stream))
     }
 
     /// What frames of `origin` are delivered to.
@@ -108,6 +111,14 @@ impl Dispatch {
             && subscription.stream == origin.stream
             && !subscription.closed.load(Ordering::Relaxed);
         wanted.then_some(self.last)
+    }
+}
+
+impl Drop for Dispatch {
+    fn drop(&mut self) {
+        for TopicSubscription { topic, listener, .. } in self.subscriptions.drain(..) {
+            callback::discard(&self.counters, &topic, listener);
+        }
     }
 }
 

@@ -248,11 +248,11 @@ impl Poller {
                 self.dispatch.add(*subscription);
             }
             Command::Unsubscribe { hash, done } => {
-                if let Some(removed) = self.dispatch.remove(hash)
+                if let Some((endpoint, stream)) = self.dispatch.remove(hash)
                     && let Some(socket) =
-                        self.sockets.iter_mut().find(|socket| socket.id == removed.endpoint)
+                        self.sockets.iter_mut().find(|socket| socket.id == endpoint)
                 {
-                    socket.remove_stream(removed.stream);
+                    socket.remove_stream(stream);
                 }
                 drop(done);
             }

@@ -126,6 +126,8 @@ impl RequestProcessor {
         }
         for request in open {
             request.close();
+            let topic = Arc::clone(request.topic_arc());
+            callback::discard(&self.counters, &topic, request);
         }
     }
 
@@ -157,7 +159,7 @@ impl RequestProcessor {
             }
             drop(state);
             for request in expired.drain(..) {
-                self.expire(&request);
+                self.expire(request);
             }
             if let Some(event) = event {
                 callback::run(&self.counters, "instance listener", "", || event.tell(listener));
@@ -166,12 +168,14 @@ impl RequestProcessor {
         }
     }
 
-    fn expire(&self, request: &SentRequest) {
-        callback::run(&self.counters, "on_timeout", request.topic(), || {
+    fn expire(&self, request: SentRequest) {
+        let topic = Arc::clone(request.topic_arc());
+        callback::run(&self.counters, "on_timeout", &topic, || {
             if request.handle_timeout() {
                 self.counters.add(Counter::RequestTimeouts, 1);
             }
         });
+        callback::discard(&self.counters, &topic, request);
     }
 }
 
@@ -236,6 +240,11 @@ impl Sink for ResponseSink<'_> {
         let counter =
             if delivered { Counter::ResponsesReceived } else { Counter::ResponsesUnmatched };
         counters.add(counter, 1);
+        if request.is_closed() {
+            // This may be the last handle.
+            let topic = Arc::clone(request.topic_arc());
+            callback::discard(counters, &topic, request);
+        }
     }
 
     fn lost(&mut self, loss: Loss) {
