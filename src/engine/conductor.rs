@@ -25,6 +25,7 @@ use crate::discovery::event::{self, PeerInfo};
 use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::{DownReason, Event, Peer};
+use crate::protocol::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
 use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
@@ -66,7 +67,7 @@ pub(crate) enum Command {
     AddPublication(Arc<Publication>),
     RemovePublication(Arc<Publication>),
     AddSendSocket(Arc<SendSocket>),
-    RingLost(SessionId),
+    RingLost(SessionId, Delivery),
     Peers(Sender<Vec<Peer>>),
     Stop,
 }
@@ -104,8 +105,8 @@ impl Attention for ConductorLink {
 }
 
 impl RingLost for ConductorLink {
-    fn ring_lost(&self, session: SessionId) {
-        self.submit(Command::RingLost(session));
+    fn ring_lost(&self, session: SessionId, delivery: Delivery) {
+        self.submit(Command::RingLost(session, delivery));
     }
 }
 
@@ -313,7 +314,9 @@ impl Conductor {
                     self.leaving.push((publication, now + LINGER));
                 }
                 Command::AddSendSocket(socket) => self.send_sockets.push(socket),
-                Command::RingLost(session) => self.matching.ring_lost(session, now),
+                Command::RingLost(session, delivery) => {
+                    self.matching.ring_lost(session, delivery, now);
+                }
                 Command::Peers(reply) => {
                     let peers = self.discovery.peers().map(peer).collect();
                     let _ = reply.send(peers);

@@ -390,13 +390,14 @@ pub(super) enum RingState {
 }
 
 impl RingEndpoint {
-    pub(crate) fn new(entry: ReaderEntry, reader: Reader, max_message_bytes: usize) -> Self {
+    /// `delivery` is new, or goes on where the same session was lost.
+    pub(crate) fn new(entry: ReaderEntry, reader: Reader, delivery: Delivery) -> Self {
         let description = *entry.ring().description();
         let published = reader.packet();
         Self {
             entry,
             reader,
-            delivery: Delivery::new(max_message_bytes),
+            delivery,
             origin: Origin {
                 endpoint: EndpointId::SHARED_MEMORY,
                 stream: description.stream,
@@ -413,6 +414,11 @@ impl RingEndpoint {
 
     pub(super) const fn session(&self) -> SessionId {
         self.origin.session
+    }
+
+    /// Detaches, and keeps what is known of the session.
+    pub(super) fn into_delivery(self) -> Delivery {
+        self.delivery
     }
 
     /// Nothing more will be written, or nobody wants it any more.

@@ -20,6 +20,7 @@ use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Event;
+use crate::protocol::delivery::Delivery;
 use crate::ring::read::Reader;
 use crate::ring::shared::{AttachError, ReaderEntry, SharedRing};
 use crate::time::Timestamp;
@@ -78,6 +79,8 @@ struct Wanted {
     instance: InstanceId,
     session: SessionId,
     due: Timestamp,
+    /// Of a ring that was being read before: what has been delivered of it.
+    delivery: Option<Delivery>,
 }
 
 /// A ring that is being read.
@@ -221,10 +224,11 @@ impl Matching {
     }
 
     /// A poller lost its place in a ring: attach again, if the ring is still advertised.
-    pub(super) fn ring_lost(&mut self, session: SessionId, now: Timestamp) {
+    pub(super) fn ring_lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
         if let Some(lost) = self.attached.remove(&session) {
             let Attached { hash, instance, .. } = lost;
-            self.wanted.push(Wanted { hash, instance, session, due: now });
+            let delivery = Some(delivery);
+            self.wanted.push(Wanted { hash, instance, session, due: now, delivery });
         }
     }
 
@@ -241,7 +245,7 @@ impl Matching {
         let wanted = std::mem::take(&mut self.wanted);
         for want in wanted {
             if want.due <= now {
-                self.attach(want.hash, want.instance, want.session, now);
+                self.attach(want, now);
             } else {
                 self.wanted.push(want);
             }
@@ -419,7 +423,9 @@ impl Matching {
         }
         if subscriber.transport == Transport::Ipc {
             if let Some(session) = advert.session {
-                self.attach(advert.hash, instance, session, now);
+                let hash = advert.hash;
+                let wanted = Wanted { hash, instance, session, due: now, delivery: None };
+                self.attach(wanted, now);
             }
             return;
         }
@@ -445,13 +451,8 @@ impl Matching {
 
     /// Maps a ring and hands it to the subscription's poller. A ring that is not there yet, or not
     /// any more, is tried again until its advert is withdrawn.
-    fn attach(
-        &mut self,
-        hash: TopicHash,
-        instance: InstanceId,
-        session: SessionId,
-        now: Timestamp,
-    ) {
+    fn attach(&mut self, wanted: Wanted, now: Timestamp) {
+        let Wanted { hash, instance, session, .. } = wanted;
         let Some(subscriber) = self.topics.get(&hash).and_then(|topic| topic.subscriber.as_ref())
         else {
             return;
@@ -466,13 +467,15 @@ impl Matching {
             if let Some(Err(error)) = opened {
                 tracing::debug!(%error, topic = %subscriber.topic, "a ring was not attached");
             }
-            self.wanted.push(Wanted { hash, instance, session, due: now + RETRY });
+            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
             return;
         };
         if ring.description().topic != hash {
             return self.parts.counters.add(Counter::Foreign, 1);
         }
-        let endpoint = RingEndpoint::new(entry, reader, self.parts.max_message_bytes);
+        let max_message_bytes = self.parts.max_message_bytes;
+        let delivery = wanted.delivery.unwrap_or_else(|| Delivery::new(max_message_bytes));
+        let endpoint = RingEndpoint::new(entry, reader, delivery);
         let (poller, topic) = (subscriber.poller.clone(), Arc::clone(&subscriber.topic));
         let is_new = subscriber.matches.add(instance);
         self.attached.insert(session, Attached { hash, ring, instance, poller: poller.clone() });

@@ -24,6 +24,7 @@ use crate::config::PollerConfig;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Respond;
+use crate::protocol::delivery::Delivery;
 use crate::time::Clock;
 use crate::transport::barrier_in_all_processes;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
@@ -55,7 +56,8 @@ pub(crate) enum Command {
 
 /// Where the rings that a poller lost are reported, so that they are attached anew.
 pub(crate) trait RingLost: Send + Sync {
-    fn ring_lost(&self, session: SessionId);
+    /// `delivery` knows what has been delivered of the session, so that the loss can be told.
+    fn ring_lost(&self, session: SessionId, delivery: Delivery);
 }
 
 thread_local! {
@@ -373,20 +375,20 @@ impl Poller {
     fn poll_rings(&mut self) -> bool {
         let mut worked = false;
         let (mut lost, mut drained) = (None, false);
-        for ring in &mut self.rings {
+        for (at, ring) in self.rings.iter_mut().enumerate() {
             match ring.poll(&mut self.dispatch, &self.parts.counters) {
                 RingState::Idle => {}
                 RingState::Busy => worked = true,
                 RingState::Drained => drained = true,
-                RingState::Lost => lost = Some(ring.session()),
+                RingState::Lost => lost = Some(at),
             }
+        }
+        if let Some(at) = lost {
+            let ring = self.rings.swap_remove(at);
+            self.parts.ring_lost.ring_lost(ring.session(), ring.into_delivery());
         }
         if drained {
             self.rings.retain(|ring| !ring.is_drained());
-        }
-        if let Some(session) = lost {
-            self.rings.retain(|ring| ring.session() != session);
-            self.parts.ring_lost.ring_lost(session);
         }
         worked
     }
