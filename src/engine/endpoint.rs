@@ -426,6 +426,11 @@ impl RingEndpoint {
         self.closing = true;
     }
 
+    /// The writer is not gone after all.
+    pub(super) const fn reopen(&mut self) {
+        self.closing = false;
+    }
+
     pub(super) const fn is_drained(&self) -> bool {
         self.drained
     }

@@ -192,7 +192,7 @@ impl Matching {
             .map(|(session, _)| *session)
             .collect();
         for session in rings {
-            self.detach(session);
+            self.detach(session, Command::DropRing);
         }
         self.forget_if_empty(hash);
     }
@@ -275,7 +275,7 @@ impl Matching {
                 attached.ring.remove_file();
                 self.parts.counters.add(Counter::RingsReclaimed, 1);
             }
-            self.detach(session);
+            self.detach(session, Command::DetachRing);
         }
     }
 
@@ -438,7 +438,7 @@ impl Matching {
     fn unmatch_publisher(&mut self, instance: InstanceId, advert: &Advert) {
         if let Some(session) = advert.session {
             self.wanted.retain(|wanted| wanted.session != session);
-            self.detach(session);
+            self.detach(session, Command::DetachRing);
         }
         let subscriber = self.topics.get(&advert.hash).and_then(|topic| topic.subscriber.as_ref());
         if let Some(subscriber) = subscriber
@@ -485,9 +485,9 @@ impl Matching {
         }
     }
 
-    fn detach(&mut self, session: SessionId) {
+    fn detach(&mut self, session: SessionId, how: fn(SessionId) -> Command) {
         let Some(attached) = self.attached.remove(&session) else { return };
-        self.submit(&attached.poller, Command::DetachRing(session));
+        self.submit(&attached.poller, how(session));
         let subscriber =
             self.topics.get(&attached.hash).and_then(|topic| topic.subscriber.as_ref());
         if let Some(subscriber) = subscriber

@@ -47,9 +47,15 @@ pub(crate) enum Command {
     AddSocket(Box<SocketEndpoint>),
     RemoveSocket(EndpointId),
     Subscribe(Box<TopicSubscription>),
-    Unsubscribe { hash: TopicHash, done: Option<Sender<()>> },
+    Unsubscribe {
+        hash: TopicHash,
+        done: Option<Sender<()>>,
+    },
     AttachRing(Box<RingEndpoint>),
+    /// After what the writer has left in it is read.
     DetachRing(SessionId),
+    /// At once: nobody listens any more.
+    DropRing(SessionId),
     ForgetInstance(InstanceId),
     Stop,
 }
@@ -258,7 +264,8 @@ impl Poller {
                 }
                 drop(done);
             }
-            Command::AttachRing(ring) => self.rings.push(*ring),
+            Command::AttachRing(ring) => self.attach_ring(*ring),
+            Command::DropRing(session) => self.rings.retain(|ring| ring.session() != session),
             Command::DetachRing(session) => {
                 // What the writer left in the ring is still read.
                 for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
@@ -284,6 +291,15 @@ impl Poller {
         self.sockets.push(endpoint);
         // Data may have arrived before the registration, and while sockets were asked directly.
         self.ready = self.sockets.iter().map(|socket| socket.id).collect();
+    }
+
+    /// A writer that was taken for gone may come back before its ring has been read empty: reading
+    /// then goes on where it was.
+    fn attach_ring(&mut self, ring: RingEndpoint) {
+        match self.rings.iter_mut().find(|known| known.session() == ring.session()) {
+            Some(known) => known.reopen(),
+            None => self.rings.push(ring),
+        }
     }
 
     fn remove_socket(&mut self, id: EndpointId) {
