@@ -14,8 +14,9 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::dispatch::Ticket;
 use super::matching::{LocalPublisher, LocalSubscriber, Matching};
-use super::poller::{PollerHandle, RingLost};
+use super::poller::{PollerHandle, Reports};
 use super::publication::{Attention, Publication};
 use super::request_processor::RequestProcessor;
 use super::responses::Responses;
@@ -61,8 +62,11 @@ pub(crate) enum Command {
     Subscribe {
         advert: Advert,
         subscriber: LocalSubscriber,
+        ticket: Ticket,
         reply: Sender<Result<(), AdvertiseError>>,
     },
+    /// The poller delivers what arrives: now others may know of the subscription.
+    Listening(TopicHash, Ticket),
     Unsubscribe(TopicHash),
     AddPublication(Arc<Publication>),
     RemovePublication(Arc<Publication>),
@@ -104,7 +108,11 @@ impl Attention for ConductorLink {
     }
 }
 
-impl RingLost for ConductorLink {
+impl Reports for ConductorLink {
+    fn listening(&self, hash: TopicHash, ticket: Ticket) {
+        self.submit(Command::Listening(hash, ticket));
+    }
+
     fn ring_lost(&self, session: SessionId, delivery: Delivery) {
         self.submit(Command::RingLost(session, delivery));
     }
@@ -174,6 +182,7 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         clock: parts.clock,
         counted: DiscoveryCounters::default(),
         own: HashMap::new(),
+        joining: HashMap::new(),
         publications: Vec::new(),
         leaving: Vec::new(),
         send_sockets: Vec::new(),
@@ -201,6 +210,9 @@ struct Conductor {
     counted: DiscoveryCounters,
     /// Adverts of this instance.
     own: HashMap<(TopicHash, AdvertKind), (AdvertKey, Arc<Advert>)>,
+    /// Subscriptions that their pollers do not serve yet. Others hear of a subscriber only when
+    /// nothing that they send then can be missed.
+    joining: HashMap<TopicHash, (Ticket, Advert, LocalSubscriber)>,
     publications: Vec<Arc<Publication>>,
     /// Publications that are done once they are drained, or at the given time.
     leaving: Vec<(Arc<Publication>, Timestamp)>,
@@ -294,17 +306,20 @@ impl Conductor {
                     // Nobody waits any more when the instance was closed meanwhile.
                     let _ = reply.send(result);
                 }
-                Command::Subscribe { advert, subscriber, reply } => {
-                    let result = self.advertise(advert, now, |matching| {
-                        matching.add_subscriber(subscriber, now);
-                    });
+                Command::Subscribe { advert, subscriber, ticket, reply } => {
+                    let result = self.discovery.check(&advert);
+                    if result.is_ok() {
+                        self.joining.insert(advert.hash, (ticket, advert, subscriber));
+                    }
                     let _ = reply.send(result);
                 }
+                Command::Listening(hash, ticket) => self.join(hash, ticket, now),
                 Command::Unpublish(hash) => {
                     self.matching.remove_publisher(hash);
                     self.withdraw(hash, AdvertKind::Publisher);
                 }
                 Command::Unsubscribe(hash) => {
+                    self.joining.remove(&hash);
                     self.matching.remove_subscriber(hash);
                     self.withdraw(hash, AdvertKind::Subscriber);
                 }
@@ -325,6 +340,22 @@ impl Conductor {
             }
         }
         false
+    }
+
+    fn join(&mut self, hash: TopicHash, ticket: Ticket, now: Timestamp) {
+        // It may have ended meanwhile, and another one begun.
+        let is_current = self.joining.get(&hash).is_some_and(|(current, ..)| *current == ticket);
+        if is_current && let Some((_, advert, subscriber)) = self.joining.remove(&hash) {
+            let topic = Arc::clone(&advert.topic);
+            let joined = self.advertise(advert, now, |matching| {
+                matching.add_subscriber(subscriber, now);
+            });
+            if let Err(error) = joined {
+                // Only a peer that took the hash since the subscription was accepted can do that.
+                self.counters.add(Counter::TopicConflicts, 1);
+                tracing::warn!(%topic, %error, "a subscription is not advertised");
+            }
+        }
     }
 
     fn advertise(

@@ -25,7 +25,13 @@ pub(crate) struct TopicSubscription {
     /// Set by unsubscribe: nothing is delivered from then on, even before the poller has removed
     /// the subscription.
     pub(crate) closed: Arc<AtomicBool>,
+    /// Names this subscription among those to the same topic, one after the other.
+    pub(crate) ticket: Ticket,
 }
+
+/// Which of an instance's subscriptions: each has a number of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ticket(pub(crate) u64);
 
 /// The topics that one poller delivers.
 pub(super) struct Dispatch {

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::callback::{self, CallbackThread};
-use super::dispatch::{Dispatch, TopicSubscription};
+use super::dispatch::{Dispatch, Ticket, TopicSubscription};
 use super::endpoint::{Context, EndpointId, RingEndpoint, RingState, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
@@ -60,8 +60,11 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Where the rings that a poller lost are reported, so that they are attached anew.
-pub(crate) trait RingLost: Send + Sync {
+/// What a poller reports to the conductor.
+pub(crate) trait Reports: Send + Sync {
+    /// What arrives for the topic is delivered from now on.
+    fn listening(&self, hash: TopicHash, ticket: Ticket);
+    /// The ring is to be attached anew.
     /// `delivery` knows what has been delivered of the session, so that the loss can be told.
     fn ring_lost(&self, session: SessionId, delivery: Delivery);
 }
@@ -138,7 +141,7 @@ pub(crate) struct PollerParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responder: Arc<dyn Respond>,
-    pub(crate) ring_lost: Arc<dyn RingLost>,
+    pub(crate) reports: Arc<dyn Reports>,
     /// Sends statuses to the senders of multicast data.
     pub(crate) feedback: Arc<UdpSocket>,
     /// Bound to loopback; woken through it by writers of shared rings.
@@ -253,7 +256,9 @@ impl Poller {
                 if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == endpoint) {
                     socket.add_stream(stream);
                 }
+                let (hash, ticket) = (subscription.hash, subscription.ticket);
                 self.dispatch.add(*subscription);
+                self.parts.reports.listening(hash, ticket);
             }
             Command::Unsubscribe { hash, done } => {
                 if let Some((endpoint, stream)) = self.dispatch.remove(hash)
@@ -401,7 +406,7 @@ impl Poller {
         }
         if let Some(at) = lost {
             let ring = self.rings.swap_remove(at);
-            self.parts.ring_lost.ring_lost(ring.session(), ring.into_delivery());
+            self.parts.reports.ring_lost(ring.session(), ring.into_delivery());
         }
         if drained {
             self.rings.retain(|ring| !ring.is_drained());
