@@ -205,6 +205,34 @@ impl Discovery {
     /// When the topic name is empty or too long, when its hash belongs to another topic, or when
     /// this instance advertises `max_adverts_per_peer` already. Nothing is advertised then.
     pub(crate) fn advertise(&mut self, advert: Advert) -> Result<AdvertKey, AdvertiseError> {
+        self.check_size(&advert)?;
+        let length = advert.topic.len();
+        if let Err(collision) = self.ledger.topics.hold(advert.hash, &advert.topic) {
+            self.ledger.counters.topic_collisions += 1;
+            let held = collision.held;
+            return Err(AdvertiseError::HashCollision { topic: advert.topic, held });
+        }
+        // The wire refuses nothing but the length, which has been checked above.
+        self.log.add(&advert).map_err(|_| AdvertiseError::TopicLength { length })
+    }
+
+    /// Whether [`Self::advertise`] would accept the advert now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::advertise`].
+    pub(crate) fn check(&self, advert: &Advert) -> Result<(), AdvertiseError> {
+        self.check_size(advert)?;
+        match self.ledger.topics.name_of(advert.hash) {
+            Some(held) if *held != advert.topic => {
+                let (topic, held) = (Arc::clone(&advert.topic), Arc::clone(held));
+                Err(AdvertiseError::HashCollision { topic, held })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_size(&self, advert: &Advert) -> Result<(), AdvertiseError> {
         let limit = self.settings.max_adverts_per_peer;
         if self.log.len() >= limit {
             return Err(AdvertiseError::Full { limit });
@@ -213,13 +241,7 @@ impl Discovery {
         if length == 0 || length > MAX_TEXT_BYTES {
             return Err(AdvertiseError::TopicLength { length });
         }
-        if let Err(collision) = self.ledger.topics.hold(advert.hash, &advert.topic) {
-            self.ledger.counters.topic_collisions += 1;
-            let held = collision.held;
-            return Err(AdvertiseError::HashCollision { topic: advert.topic, held });
-        }
-        // The wire refuses nothing but the length, which has been checked above.
-        self.log.add(&advert).map_err(|_| AdvertiseError::TopicLength { length })
+        Ok(())
     }
 
     /// Takes back an advert; does nothing when that has happened before.

@@ -51,6 +51,11 @@ impl TopicTable {
         Ok(topic.name.clone())
     }
 
+    /// The name that `hash` stands for now.
+    pub(super) fn name_of(&self, hash: TopicHash) -> Option<&Arc<str>> {
+        self.topics.get(&hash).map(|topic| &topic.name)
+    }
+
     pub(super) fn release(&mut self, hash: TopicHash) {
         if let Some(topic) = self.topics.get_mut(&hash) {
             topic.holders -= 1;

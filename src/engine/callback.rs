@@ -39,6 +39,11 @@ pub(super) fn run(counters: &Counters, what: &'static str, topic: &str, callback
     }
 }
 
+/// Drops what users gave us: their destructors are user code as well.
+pub(super) fn discard<T>(counters: &Counters, topic: &str, listener: T) {
+    run(counters, "drop of a listener", topic, move || drop(listener));
+}
+
 #[cold]
 fn report(counters: &Counters, what: &'static str, topic: &str, panic: &(dyn Any + Send)) {
     let message = panic

@@ -7,14 +7,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::dispatch::Ticket;
 use super::matching::{LocalPublisher, LocalSubscriber, Matching};
-use super::poller::{PollerHandle, RingLost};
+use super::poller::{PollerHandle, Reports};
 use super::publication::{Attention, Publication, Urgency};
 use super::request_processor::RequestProcessor;
 use super::responses::Responses;
@@ -24,6 +26,7 @@ use crate::discovery::event::{self, PeerInfo};
 use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::{DownReason, Event, Peer};
+use crate::protocol::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
 use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
@@ -62,20 +65,24 @@ pub(crate) enum Command {
     Subscribe {
         advert: Advert,
         subscriber: LocalSubscriber,
+        ticket: Ticket,
         reply: Sender<Result<(), AdvertiseError>>,
     },
+    /// The poller delivers what arrives: now others may know of the subscription.
+    Listening(TopicHash, Ticket),
     Unsubscribe(TopicHash),
     AddPublication(Arc<Publication>),
     RemovePublication(Arc<Publication>),
     AddSendSocket(Arc<SendSocket>),
-    RingLost(SessionId),
+    RingLost(SessionId, Delivery),
     Peers(Sender<Vec<Peer>>),
     Stop,
 }
 
-/// How others talk to the conductor.
+/// How others talk to the conductor. A channel of the standard library, which discards what waits
+/// when its receiver is dropped: whoever waits for a reply to a command that came too late notices.
 pub(crate) struct ConductorLink {
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     waker: Waker,
 }
 
@@ -104,9 +111,13 @@ impl Attention for ConductorLink {
     }
 }
 
-impl RingLost for ConductorLink {
-    fn ring_lost(&self, session: SessionId) {
-        self.submit(Command::RingLost(session));
+impl Reports for ConductorLink {
+    fn listening(&self, hash: TopicHash, ticket: Ticket) {
+        self.submit(Command::Listening(hash, ticket));
+    }
+
+    fn ring_lost(&self, session: SessionId, delivery: Delivery) {
+        self.submit(Command::RingLost(session, delivery));
     }
 }
 
@@ -132,7 +143,7 @@ impl Mailroom {
     pub(crate) fn open() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
+        let (commands, queue) = sync_channel(MAX_COMMANDS);
         Ok(Self { link: Arc::new(ConductorLink { commands, waker }), queue, poll })
     }
 }
@@ -174,6 +185,7 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         clock: parts.clock,
         counted: DiscoveryCounters::default(),
         own: HashMap::new(),
+        joining: HashMap::new(),
         publications: Vec::new(),
         leaving: Vec::new(),
         send_sockets: Vec::new(),
@@ -201,6 +213,9 @@ struct Conductor {
     counted: DiscoveryCounters,
     /// Adverts of this instance.
     own: HashMap<(TopicHash, AdvertKind), (AdvertKey, Arc<Advert>)>,
+    /// Subscriptions that their pollers do not serve yet. Others hear of a subscriber only when
+    /// nothing that they send then can be missed.
+    joining: HashMap<TopicHash, (Ticket, Advert, LocalSubscriber)>,
     publications: Vec<Arc<Publication>>,
     /// Publications that are done once they are drained, or at the given time.
     leaving: Vec<(Arc<Publication>, Timestamp)>,
@@ -276,9 +291,6 @@ impl Conductor {
                         break;
                     }
                 };
-                if received.bytes().is_empty() {
-                    self.counters.add(Counter::Malformed, 1);
-                }
                 let source = received.source();
                 for datagram in received.segments() {
                     // Counted there; nothing else is to be done about it.
@@ -300,17 +312,20 @@ impl Conductor {
                     // Nobody waits any more when the instance was closed meanwhile.
                     let _ = reply.send(result);
                 }
-                Command::Subscribe { advert, subscriber, reply } => {
-                    let result = self.advertise(advert, now, |matching| {
-                        matching.add_subscriber(subscriber, now);
-                    });
+                Command::Subscribe { advert, subscriber, ticket, reply } => {
+                    let result = self.discovery.check(&advert);
+                    if result.is_ok() {
+                        self.joining.insert(advert.hash, (ticket, advert, subscriber));
+                    }
                     let _ = reply.send(result);
                 }
+                Command::Listening(hash, ticket) => self.join(hash, ticket, now),
                 Command::Unpublish(hash) => {
                     self.matching.remove_publisher(hash);
                     self.withdraw(hash, AdvertKind::Publisher);
                 }
                 Command::Unsubscribe(hash) => {
+                    self.joining.remove(&hash);
                     self.matching.remove_subscriber(hash);
                     self.withdraw(hash, AdvertKind::Subscriber);
                 }
@@ -320,7 +335,9 @@ impl Conductor {
                     self.leaving.push((publication, now + LINGER));
                 }
                 Command::AddSendSocket(socket) => self.send_sockets.push(socket),
-                Command::RingLost(session) => self.matching.ring_lost(session, now),
+                Command::RingLost(session, delivery) => {
+                    self.matching.ring_lost(session, delivery, now);
+                }
                 Command::Peers(reply) => {
                     let peers = self.discovery.peers().map(peer).collect();
                     let _ = reply.send(peers);
@@ -329,6 +346,22 @@ impl Conductor {
             }
         }
         false
+    }
+
+    fn join(&mut self, hash: TopicHash, ticket: Ticket, now: Timestamp) {
+        // It may have ended meanwhile, and another one begun.
+        let is_current = self.joining.get(&hash).is_some_and(|(current, ..)| *current == ticket);
+        if is_current && let Some((_, advert, subscriber)) = self.joining.remove(&hash) {
+            let topic = Arc::clone(&advert.topic);
+            let joined = self.advertise(advert, now, |matching| {
+                matching.add_subscriber(subscriber, now);
+            });
+            if let Err(error) = joined {
+                // Only a peer that took the hash since the subscription was accepted can do that.
+                self.counters.add(Counter::TopicConflicts, 1);
+                tracing::warn!(%topic, %error, "a subscription is not advertised");
+            }
+        }
     }
 
     fn advertise(

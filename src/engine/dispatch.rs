@@ -25,7 +25,13 @@ pub(crate) struct TopicSubscription {
     /// Set by unsubscribe: nothing is delivered from then on, even before the poller has removed
     /// the subscription.
     pub(crate) closed: Arc<AtomicBool>,
+    /// Names this subscription among those to the same topic, one after the other.
+    pub(crate) ticket: Ticket,
 }
+
+/// Which of an instance's subscriptions: each has a number of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ticket(pub(crate) u64);
 
 /// The topics that one poller delivers.
 pub(super) struct Dispatch {
@@ -73,7 +79,7 @@ impl Dispatch {
         self.subscriptions.push(subscription);
     }
 
-    /// Removes a subscription, drops its listener, and returns where its data arrived.
+    /// Ends delivery of a topic; returns where it arrived.
     pub(super) fn remove(&mut self, hash: TopicHash) -> Option<(EndpointId, u32)> {
         let at = self.by_hash.remove(&hash)? as usize;
         let removed = self.subscriptions.swap_remove(at);
@@ -83,8 +89,7 @@ impl Dispatch {
         }
         self.last = 0;
         let TopicSubscription { topic, endpoint, stream, listener, .. } = removed;
-        // Dropping a listener is user code, too.
-        callback::run(&self.counters, "drop of a listener", &topic, || drop(listener));
+        callback::discard(&self.counters, &topic, listener);
         Some((endpoint, stream))
     }
 
@@ -112,6 +117,14 @@ impl Dispatch {
             && subscription.stream == origin.stream
             && !subscription.closed.load(Ordering::Relaxed);
         wanted.then_some(self.last)
+    }
+}
+
+impl Drop for Dispatch {
+    fn drop(&mut self) {
+        for TopicSubscription { topic, listener, .. } in self.subscriptions.drain(..) {
+            callback::discard(&self.counters, &topic, listener);
+        }
     }
 }
 

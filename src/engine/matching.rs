@@ -20,6 +20,7 @@ use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Event;
+use crate::protocol::delivery::Delivery;
 use crate::ring::read::Reader;
 use crate::ring::shared::{AttachError, ReaderEntry, SharedRing};
 use crate::time::Timestamp;
@@ -84,6 +85,8 @@ struct Wanted {
     instance: InstanceId,
     session: SessionId,
     due: Timestamp,
+    /// Of a ring that was being read before: what has been delivered of it.
+    delivery: Option<Delivery>,
 }
 
 /// A ring that is being read.
@@ -200,7 +203,7 @@ impl Matching {
             .map(|(session, _)| *session)
             .collect();
         for session in rings {
-            self.detach(session);
+            self.detach(session, Command::DropRing);
         }
         self.forget_if_empty(hash);
     }
@@ -232,10 +235,11 @@ impl Matching {
     }
 
     /// A poller lost its place in a ring: attach again, if the ring is still advertised.
-    pub(super) fn ring_lost(&mut self, session: SessionId, now: Timestamp) {
+    pub(super) fn ring_lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
         if let Some(lost) = self.attached.remove(&session) {
             let Attached { hash, instance, .. } = lost;
-            self.wanted.push(Wanted { hash, instance, session, due: now });
+            let delivery = Some(delivery);
+            self.wanted.push(Wanted { hash, instance, session, due: now, delivery });
         }
     }
 
@@ -252,7 +256,7 @@ impl Matching {
         let wanted = std::mem::take(&mut self.wanted);
         for want in wanted {
             if want.due <= now {
-                self.attach(want.hash, want.instance, want.session, now);
+                self.attach(want, now);
             } else {
                 self.wanted.push(want);
             }
@@ -282,7 +286,7 @@ impl Matching {
                 attached.ring.remove_file();
                 self.parts.counters.add(Counter::RingsReclaimed, 1);
             }
-            self.detach(session);
+            self.detach(session, Command::DetachRing);
         }
     }
 
@@ -428,7 +432,9 @@ impl Matching {
         }
         if subscriber.transport == Transport::Ipc {
             if let Some(session) = advert.session {
-                self.attach(advert.hash, instance, session, now);
+                let hash = advert.hash;
+                let wanted = Wanted { hash, instance, session, due: now, delivery: None };
+                self.attach(wanted, now);
             }
             return;
         }
@@ -441,7 +447,7 @@ impl Matching {
     fn unmatch_publisher(&mut self, instance: InstanceId, advert: &Advert) {
         if let Some(session) = advert.session {
             self.wanted.retain(|wanted| wanted.session != session);
-            self.detach(session);
+            self.detach(session, Command::DetachRing);
         }
         let subscriber = self.topics.get(&advert.hash).and_then(|topic| topic.subscriber.as_ref());
         if let Some(subscriber) = subscriber
@@ -454,13 +460,8 @@ impl Matching {
 
     /// Maps a ring and hands it to the subscription's poller. A ring that is not there yet, or not
     /// any more, is tried again until its advert is withdrawn.
-    fn attach(
-        &mut self,
-        hash: TopicHash,
-        instance: InstanceId,
-        session: SessionId,
-        now: Timestamp,
-    ) {
+    fn attach(&mut self, wanted: Wanted, now: Timestamp) {
+        let Wanted { hash, instance, session, .. } = wanted;
         let Some(subscriber) = self.topics.get(&hash).and_then(|topic| topic.subscriber.as_ref())
         else {
             return;
@@ -475,13 +476,15 @@ impl Matching {
             if let Some(Err(error)) = opened {
                 tracing::debug!(%error, topic = %subscriber.topic, "a ring was not attached");
             }
-            self.wanted.push(Wanted { hash, instance, session, due: now + RETRY });
+            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
             return;
         };
         if ring.description().topic != hash {
             return self.parts.counters.add(Counter::Foreign, 1);
         }
-        let endpoint = RingEndpoint::new(entry, reader, self.parts.max_message_bytes);
+        let max_message_bytes = self.parts.max_message_bytes;
+        let delivery = wanted.delivery.unwrap_or_else(|| Delivery::new(max_message_bytes));
+        let endpoint = RingEndpoint::new(entry, reader, delivery);
         let (poller, topic) = (subscriber.poller.clone(), Arc::clone(&subscriber.topic));
         let is_new = subscriber.matches.add(instance);
         self.attached.insert(session, Attached { hash, ring, instance, poller: poller.clone() });
@@ -491,9 +494,9 @@ impl Matching {
         }
     }
 
-    fn detach(&mut self, session: SessionId) {
+    fn detach(&mut self, session: SessionId, how: fn(SessionId) -> Command) {
         let Some(attached) = self.attached.remove(&session) else { return };
-        self.submit(&attached.poller, Command::DetachRing(session));
+        self.submit(&attached.poller, how(session));
         let subscriber =
             self.topics.get(&attached.hash).and_then(|topic| topic.subscriber.as_ref());
         if let Some(subscriber) = subscriber

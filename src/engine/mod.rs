@@ -102,10 +102,10 @@ impl Engine {
     /// that runs callbacks.
     pub(crate) fn close(&self) {
         self.stop();
-        // Held while joining, so that a second caller returns no earlier than the first.
+        // Under the lock: who calls this at the same time returns not before that, either.
         let mut threads = self.threads.lock();
-        let Threads { pollers, requests, .. } = std::mem::take(&mut *threads);
-        for thread in pollers.into_iter().chain(requests) {
+        let Threads { pollers, requests, conductor } = std::mem::take(&mut *threads);
+        for thread in pollers.into_iter().chain(requests).chain(conductor) {
             join(thread);
         }
     }
@@ -123,8 +123,8 @@ impl Engine {
             poller.submit(poller::Command::Stop);
         }
         self.requests.stop();
-        let conductor = self.threads.lock().conductor.take();
-        if let Some(conductor) = conductor {
+        let mut threads = self.threads.lock();
+        if let Some(conductor) = threads.conductor.take() {
             join(conductor);
         }
     }

@@ -8,14 +8,15 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::callback::{self, CallbackThread};
-use super::dispatch::{Dispatch, TopicSubscription};
+use super::dispatch::{Dispatch, Ticket, TopicSubscription};
 use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
@@ -39,8 +40,6 @@ const DIRECT_SOCKETS: usize = 3;
 const COLD_EVERY: u32 = 8;
 /// How often rings are looked at in one cycle that finds nothing.
 const RING_LOOKS: usize = 128;
-/// Rings whose place was lost and that may come back.
-const MAX_LOST_RINGS: usize = 64;
 /// A poller looks at its commands and gaps at least this often, even when data never stops.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a blocked poller with open gaps waits before it looks at them again.
@@ -54,16 +53,26 @@ pub(crate) enum Command {
     AddSocket(Box<SocketEndpoint>),
     RemoveSocket(EndpointId),
     Subscribe(Box<TopicSubscription>),
-    Unsubscribe { hash: TopicHash, done: Option<Sender<()>> },
+    Unsubscribe {
+        hash: TopicHash,
+        done: Option<Sender<()>>,
+    },
     AttachRing(Box<RingEndpoint>),
+    /// After what the writer has left in it is read.
     DetachRing(SessionId),
+    /// At once: nobody listens any more.
+    DropRing(SessionId),
     ForgetInstance(InstanceId),
     Stop,
 }
 
-/// Where the rings that a poller lost are reported, so that they are attached anew.
-pub(crate) trait RingLost: Send + Sync {
-    fn ring_lost(&self, session: SessionId);
+/// What a poller reports to the conductor.
+pub(crate) trait Reports: Send + Sync {
+    /// What arrives for the topic is delivered from now on.
+    fn listening(&self, hash: TopicHash, ticket: Ticket);
+    /// The ring is to be attached anew.
+    /// `delivery` knows what has been delivered of the session, so that the loss can be told.
+    fn ring_lost(&self, session: SessionId, delivery: Delivery);
 }
 
 thread_local! {
@@ -72,12 +81,13 @@ thread_local! {
     static DEFERRED: RefCell<Vec<Command>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How others talk to a poller.
+/// How others talk to a poller. A channel of the standard library, which discards what waits when
+/// its receiver is dropped: whoever waits for the end of a subscription notices.
 #[derive(Clone)]
 pub(crate) struct PollerHandle {
     instance: InstanceId,
     index: usize,
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     waker: Arc<Waker>,
 }
 
@@ -137,7 +147,7 @@ pub(crate) struct PollerParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responder: Arc<dyn Respond>,
-    pub(crate) ring_lost: Arc<dyn RingLost>,
+    pub(crate) reports: Arc<dyn Reports>,
     /// Sends statuses to the senders of multicast data.
     pub(crate) feedback: Arc<UdpSocket>,
     /// Bound to loopback; woken through it by writers of shared rings.
@@ -158,7 +168,7 @@ pub(crate) fn start(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
-    let (commands, queue) = crossbeam_channel::bounded(MAX_COMMANDS);
+    let (commands, queue) = sync_channel(MAX_COMMANDS);
     let handle = PollerHandle { instance: parts.instance, index, commands, waker };
     let core = config.core;
     let poller = Poller {
@@ -169,14 +179,13 @@ pub(crate) fn start(
         queue,
         sockets: Vec::new(),
         rings: Vec::new(),
-        lost: Vec::new(),
         ready: Vec::new(),
         spare: Vec::new(),
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         has_gaps: false,
         cycle: 0,
-        stopping: false,
+        is_stopping: false,
     };
     let instance = poller.parts.instance;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
@@ -195,11 +204,9 @@ struct Poller {
     parts: PollerParts,
     poll: Poll,
     events: Events,
-    queue: Receiver<Command>,
+    queue: mpsc::Receiver<Command>,
     sockets: Vec<SocketEndpoint>,
     rings: Vec<RingEndpoint>,
-    /// What was delivered from rings whose place was lost, until they are attached anew.
-    lost: Vec<(SessionId, Delivery)>,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
     ready: Vec<EndpointId>,
     /// An empty list to use again.
@@ -209,28 +216,23 @@ struct Poller {
     idle: Idle,
     has_gaps: bool,
     cycle: u32,
-    stopping: bool,
+    is_stopping: bool,
 }
 
 impl Poller {
     fn run(mut self) {
         loop {
-            if !self.queue.is_empty() {
-                self.take_commands();
-                if self.stopping {
-                    return;
-                }
+            self.take_deferred();
+            self.take_commands();
+            if self.is_stopping {
+                return;
             }
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings_often();
             if self.has_gaps {
                 self.handle_timeouts();
             }
-            // After everything that runs callbacks, so that none of it waits for the next cycle.
             worked |= self.take_deferred();
-            if self.stopping {
-                return;
-            }
             if worked {
                 self.idle.reset();
             } else if self.idle.idle() == Pause::Block {
@@ -240,14 +242,13 @@ impl Poller {
     }
 
     fn take_commands(&mut self) {
-        while !self.stopping
+        while !self.is_stopping
             && let Ok(command) = self.queue.try_recv()
         {
             self.execute(command);
         }
     }
 
-    /// Carries out what callbacks on this thread asked for.
     fn take_deferred(&mut self) -> bool {
         if DEFERRED.with_borrow(Vec::is_empty) {
             return false;
@@ -267,7 +268,9 @@ impl Poller {
                 if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == endpoint) {
                     socket.add_stream(stream);
                 }
+                let (hash, ticket) = (subscription.hash, subscription.ticket);
                 self.dispatch.add(*subscription);
+                self.parts.reports.listening(hash, ticket);
             }
             Command::Unsubscribe { hash, done } => {
                 if let Some((endpoint, stream)) = self.dispatch.remove(hash)
@@ -278,14 +281,8 @@ impl Poller {
                 }
                 drop(done);
             }
-            Command::AttachRing(mut ring) => {
-                let lost = self.lost.iter().position(|(session, _)| *session == ring.session());
-                if let Some(at) = lost {
-                    // What was missed meanwhile shows in the numbers of the messages.
-                    ring.resume(self.lost.swap_remove(at).1);
-                }
-                self.rings.push(*ring);
-            }
+            Command::AttachRing(ring) => self.attach_ring(*ring),
+            Command::DropRing(session) => self.rings.retain(|ring| ring.session() != session),
             Command::DetachRing(session) => {
                 // What the writer left in the ring is still read.
                 for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
@@ -297,8 +294,7 @@ impl Poller {
                     socket.forget_instance(instance);
                 }
             }
-            // Also from a callback of this poller that drops its instance.
-            Command::Stop => self.stopping = true,
+            Command::Stop => self.is_stopping = true,
         }
     }
 
@@ -312,6 +308,15 @@ impl Poller {
         self.sockets.push(endpoint);
         // Data may have arrived before the registration, and while sockets were asked directly.
         self.ready = self.sockets.iter().map(|socket| socket.id).collect();
+    }
+
+    /// A writer that was taken for gone may come back before its ring has been read empty: reading
+    /// then goes on where it was.
+    fn attach_ring(&mut self, ring: RingEndpoint) {
+        match self.rings.iter_mut().find(|known| known.session() == ring.session()) {
+            Some(known) => known.reopen(),
+            None => self.rings.push(ring),
+        }
     }
 
     fn remove_socket(&mut self, id: EndpointId) {
@@ -418,33 +423,22 @@ impl Poller {
     fn poll_rings(&mut self) -> bool {
         let mut worked = false;
         let (mut lost, mut drained) = (None, false);
-        for ring in &mut self.rings {
+        for (at, ring) in self.rings.iter_mut().enumerate() {
             match ring.poll(&mut self.dispatch, &self.parts.counters) {
                 RingState::Idle => {}
                 RingState::Busy => worked = true,
                 RingState::Drained => drained = true,
-                RingState::Lost => lost = Some(ring.session()),
+                RingState::Lost => lost = Some(at),
             }
+        }
+        if let Some(at) = lost {
+            let ring = self.rings.swap_remove(at);
+            self.parts.reports.ring_lost(ring.session(), ring.into_delivery());
         }
         if drained {
             self.rings.retain(|ring| !ring.is_drained());
         }
-        if let Some(session) = lost {
-            self.lose_ring(session);
-        }
         worked
-    }
-
-    /// Gives up a place in a ring, and asks for a new one.
-    #[cold]
-    fn lose_ring(&mut self, session: SessionId) {
-        let Some(at) = self.rings.iter().position(|ring| ring.session() == session) else { return };
-        let delivery = self.rings.swap_remove(at).into_delivery();
-        if self.lost.len() >= MAX_LOST_RINGS {
-            self.lost.remove(0);
-        }
-        self.lost.push((session, delivery));
-        self.parts.ring_lost.ring_lost(session);
     }
 
     #[cold]

@@ -126,6 +126,8 @@ impl RequestProcessor {
         }
         for request in open {
             request.close();
+            let topic = Arc::clone(request.topic_arc());
+            callback::discard(&self.counters, &topic, request);
         }
     }
 
@@ -168,12 +170,12 @@ impl RequestProcessor {
 
     fn expire(&self, request: SentRequest) {
         let topic = Arc::clone(request.topic_arc());
-        // The request is dropped inside, and perhaps its listener with it: that is user code.
-        callback::run(&self.counters, "on_timeout", &topic, move || {
+        callback::run(&self.counters, "on_timeout", &topic, || {
             if request.handle_timeout() {
                 self.counters.add(Counter::RequestTimeouts, 1);
             }
         });
+        callback::discard(&self.counters, &topic, request);
     }
 }
 
@@ -238,6 +240,11 @@ impl Sink for ResponseSink<'_> {
         let counter =
             if delivered { Counter::ResponsesReceived } else { Counter::ResponsesUnmatched };
         counters.add(counter, 1);
+        if request.is_closed() {
+            // This may be the last handle.
+            let topic = Arc::clone(request.topic_arc());
+            callback::discard(counters, &topic, request);
+        }
     }
 
     fn lost(&mut self, loss: Loss) {

@@ -39,13 +39,14 @@ pub(super) enum RingState {
 }
 
 impl RingEndpoint {
-    pub(crate) fn new(entry: ReaderEntry, reader: Reader, max_message_bytes: usize) -> Self {
+    /// `delivery` is new, or goes on where the same session was lost.
+    pub(crate) fn new(entry: ReaderEntry, reader: Reader, delivery: Delivery) -> Self {
         let description = *entry.ring().description();
         let published = reader.packet();
         Self {
             entry,
             reader,
-            delivery: Delivery::new(max_message_bytes),
+            delivery,
             origin: Origin {
                 endpoint: EndpointId::SHARED_MEMORY,
                 stream: description.stream,
@@ -64,19 +65,19 @@ impl RingEndpoint {
         self.origin.session
     }
 
-    /// What has been delivered so far, for the ring's next attachment.
+    /// Detaches, and keeps what is known of the session.
     pub(super) fn into_delivery(self) -> Delivery {
         self.delivery
-    }
-
-    /// Goes on where an earlier attachment was lost.
-    pub(super) fn resume(&mut self, delivery: Delivery) {
-        self.delivery = delivery;
     }
 
     /// Nothing more will be written, or nobody wants it any more.
     pub(super) const fn close(&mut self) {
         self.closing = true;
+    }
+
+    /// The writer is not gone after all.
+    pub(super) const fn reopen(&mut self) {
+        self.closing = false;
     }
 
     pub(super) const fn is_drained(&self) -> bool {

@@ -14,7 +14,7 @@ use super::conductor::{
 };
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
-use super::poller::{self, Command, PollerHandle, PollerParts, RingLost};
+use super::poller::{self, Command, PollerHandle, PollerParts, Reports};
 use super::request_processor::RequestProcessor;
 use super::responses::{Responses, ResponsesParts};
 use super::send_socket::SendSocket;
@@ -230,7 +230,7 @@ impl Engine {
                 counters: Arc::clone(&self.counters),
                 requests: Arc::clone(&self.requests),
                 responder: Arc::clone(&self.responses) as Arc<dyn Respond>,
-                ring_lost: Arc::clone(&self.conductor) as Arc<dyn RingLost>,
+                reports: Arc::clone(&self.conductor) as Arc<dyn Reports>,
                 feedback: Arc::clone(&feedback[index]),
                 ring_wake,
                 clock: self.clock,

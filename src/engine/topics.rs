@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Engine;
 use super::conductor::Command as ConductorCommand;
-use super::dispatch::TopicSubscription;
+use super::dispatch::{Ticket, TopicSubscription};
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matches::Matches;
 use super::matching::{LocalPublisher, LocalSubscriber, PublisherPath, ring_name};
@@ -67,6 +67,7 @@ pub(super) struct Topics {
     endpoints: HashMap<Place, Endpoint>,
     send_sockets: HashMap<(Ipv4Addr, u8), Arc<SendSocket>>,
     next_endpoint: u32,
+    next_ticket: u64,
 }
 
 /// Where a topic's data travels: what topics of one template share when they agree on it.
@@ -343,16 +344,10 @@ impl Engine {
         let closed = Arc::new(AtomicBool::new(false));
         let name: Arc<str> = Arc::from(topic);
         let poller = self.poller(template.poller);
-        poller.submit(Command::Subscribe(Box::new(TopicSubscription {
-            topic: Arc::clone(&name),
-            hash,
-            endpoint,
-            stream,
-            listener,
-            closed: Arc::clone(&closed),
-        })));
-        let poller_index = template.poller;
-        topics.subscribed.insert(hash, Subscription { poller: poller_index, place, closed });
+        let held = Subscription { poller: template.poller, place, closed: Arc::clone(&closed) };
+        topics.subscribed.insert(hash, held);
+        topics.next_ticket += 1;
+        let ticket = Ticket(topics.next_ticket);
 
         let locator = address.map(|address| Locator { address, stream });
         let matches = Arc::new(Matches::default());
@@ -373,12 +368,23 @@ impl Engine {
                 locator,
                 poller: poller.clone(),
             },
+            ticket,
             reply,
         });
         if let Err(error) = told {
             self.end_subscription(&mut topics, hash);
             return Err(error);
         }
+        // After the conductor: it hears from the poller when the topic is being served.
+        poller.submit(Command::Subscribe(Box::new(TopicSubscription {
+            topic: Arc::clone(&name),
+            hash,
+            endpoint,
+            stream,
+            listener,
+            closed,
+            ticket,
+        })));
         Ok(Subscribed { topic: name, hash, transport: route.transport(), locator, matches })
     }
 

@@ -68,7 +68,8 @@ fn a_slow_subscriber_holds_back_the_publisher_and_loses_nothing() {
         let mut sent = fill(&mut publisher, 1000);
         assert!(sent >= 64, "{topic}: not even a window: {sent}");
         assert!(sender.counters().get(Counter::BackPressured) > 0);
-        assert_eq!(publisher.request(b"?", WAIT, ()).unwrap_err(), SendError::BackPressured.into());
+        let refused = publisher.request(&payload::numbered(0, 1000), WAIT, ()).unwrap_err();
+        assert_eq!(refused, SendError::BackPressured.into());
         drop(gate);
         // What was refused used no number, and there is room again.
         eventually("the publisher goes on", || publisher.send(&payload::numbered(0, 1000)).is_ok());

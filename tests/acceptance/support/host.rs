@@ -94,6 +94,11 @@ impl Host {
         self.tell(format_args!("wait-for-subscribers {topic} {count} {}", WAIT.as_millis()));
     }
 
+    /// How many instances are known to listen to a topic of the host's.
+    pub(crate) fn subscribers(&mut self, topic: &str) -> usize {
+        self.ask(format_args!("subscribers {topic}"))
+    }
+
     pub(crate) fn wait_for_publishers(&mut self, topic: &str, count: usize) {
         self.tell(format_args!("wait-for-publishers {topic} {count} {}", WAIT.as_millis()));
     }

@@ -113,6 +113,9 @@ impl Role {
                 let there = publisher.wait_for_subscribers(count, timeout);
                 there.then(String::new).ok_or_else(|| format!("{}", publisher.subscribers()))
             }
+            ["subscribers", topic] => {
+                Ok(taken(self.publishers.get(*topic))?.subscribers().to_string())
+            }
             ["wait-for-publishers", topic, count, millis] => {
                 let subscription = taken(self.subscriptions.get(*topic))?;
                 let (count, timeout) = (number(count)?, duration(millis)?);
