@@ -26,6 +26,10 @@ impl Matches {
         self.instances.lock().clone()
     }
 
+    pub(super) fn contains(&self, instance: InstanceId) -> bool {
+        self.instances.lock().contains(&instance)
+    }
+
     /// True when the instance was not matched before.
     pub(super) fn add(&self, instance: InstanceId) -> bool {
         let mut instances = self.instances.lock();

@@ -323,7 +323,8 @@ impl Matching {
         if let Err(reason) = verdict {
             return self.conflict(&Arc::clone(&publisher.topic), instance, reason);
         }
-        if publisher.matches.add(instance) {
+        if !publisher.matches.contains(instance) {
+            // First the way to it, then the news: who waits for a subscriber sends at once.
             match &publisher.path {
                 PublisherPath::Multicast { publication, .. } => {
                     publication.add_receiver(instance, None, now);
@@ -334,6 +335,7 @@ impl Matching {
                 }
                 PublisherPath::Ring(_) => {}
             }
+            publisher.matches.add(instance);
             let topic = Arc::clone(&publisher.topic);
             self.parts.requests.tell(Event::SubscriberMatched(topic, instance));
         }
