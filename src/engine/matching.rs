@@ -323,22 +323,23 @@ impl Matching {
         if let Err(reason) = verdict {
             return self.conflict(&Arc::clone(&publisher.topic), instance, reason);
         }
-        if !publisher.matches.contains(instance) {
-            // First the way to it, then the news: who waits for a subscriber sends at once.
-            match &publisher.path {
-                PublisherPath::Multicast { publication, .. } => {
-                    publication.add_receiver(instance, None, now);
-                }
-                PublisherPath::Unicast { publication, .. } => {
-                    let address = advert.locator.map(|locator| locator.address);
-                    publication.add_receiver(instance, address, now);
-                }
-                PublisherPath::Ring(_) => {}
-            }
-            publisher.matches.add(instance);
-            let topic = Arc::clone(&publisher.topic);
-            self.parts.requests.tell(Event::SubscriberMatched(topic, instance));
+        if publisher.matches.contains(instance) {
+            return;
         }
+        // Before it counts as matched: who waits for subscribers sends at once.
+        match &publisher.path {
+            PublisherPath::Multicast { publication, .. } => {
+                publication.add_receiver(instance, None, now);
+            }
+            PublisherPath::Unicast { publication, .. } => {
+                let address = advert.locator.map(|locator| locator.address);
+                publication.add_receiver(instance, address, now);
+            }
+            PublisherPath::Ring(_) => {}
+        }
+        publisher.matches.add(instance);
+        let topic = Arc::clone(&publisher.topic);
+        self.parts.requests.tell(Event::SubscriberMatched(topic, instance));
     }
 
     fn unmatch_subscriber(&mut self, instance: InstanceId, hash: TopicHash) {
