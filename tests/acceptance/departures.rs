@@ -1,4 +1,5 @@
-//! Points 13 and 14: processes that are killed, and instances that say goodbye. Tests.
+//! Points 13 and 14: processes that are killed, instances that say goodbye, and what listeners hear
+//! of it. Tests.
 
 use std::time::Duration;
 
@@ -234,4 +235,37 @@ fn a_process_that_ends_without_a_word_is_no_worse_than_a_killed_one() {
     assert_eq!(journal.expect(100), Report::complete(100));
     watch.wait_for(&down("host", DownReason::Expired));
     eventually("its ring is removed", || place.rings().is_empty());
+}
+
+#[test]
+fn listeners_hear_of_peers_and_matches() {
+    let place = Place::new();
+    let (instance, watch) = place.start_watched("instance");
+    let _publisher = instance.publisher("unicast.out").unwrap();
+    let _subscription = instance.subscribe("unicast.in", Journal::new("unicast.in")).unwrap();
+    let mut host = Host::start(&place, "host");
+    watch.wait_for(&Happening::Up("host".to_owned()));
+    host.subscribe("unicast.out", Behaviour::Collect);
+    watch.wait_for(&Happening::SubscriberMatched("unicast.out".to_owned()));
+    host.publish("unicast.in");
+    watch.wait_for(&Happening::PublisherMatched("unicast.in".to_owned()));
+    host.wait_for_subscribers("unicast.in", 1);
+    host.unsubscribe("unicast.out");
+    watch.wait_for(&Happening::SubscriberUnmatched("unicast.out".to_owned()));
+    host.unpublish("unicast.in");
+    watch.wait_for(&Happening::PublisherUnmatched("unicast.in".to_owned()));
+}
+
+/// Two configurations that disagree about a topic: both sides are told, nobody is matched.
+#[test]
+fn a_topic_that_is_used_differently_is_reported() {
+    let mut place = Place::new();
+    let (instance, watch) = place.start_watched("instance");
+    let publisher = instance.publisher("multicast.topic").unwrap();
+    place.settings.groups = "239.255.0.30-239.255.0.40";
+    let mut host = Host::start(&place, "host");
+    host.subscribe("multicast.topic", Behaviour::Collect);
+    watch.wait_for(&Happening::Conflict("multicast.topic".to_owned()));
+    assert_eq!(publisher.subscribers(), 0);
+    assert_eq!(instance.counters().get(Counter::TopicConflicts), 1);
 }

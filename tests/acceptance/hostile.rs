@@ -105,7 +105,8 @@ fn control_address(place: &Place, victim: &Instance) -> SocketAddr {
 fn only_first_publisher(journal: &Journal) -> impl FnMut(&Message<'_>) + Send + 'static {
     let (journal, mut first) = (journal.clone(), None);
     move |message: &Message<'_>| {
-        if *first.get_or_insert(message.publisher_id()) == message.publisher_id() {
+        let publisher = message.publisher_id();
+        if *first.get_or_insert(publisher) == publisher {
             journal.write(message);
         }
     }

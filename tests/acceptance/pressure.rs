@@ -79,6 +79,28 @@ fn a_slow_subscriber_holds_back_the_publisher_and_loses_nothing() {
     }
 }
 
+#[test]
+fn the_slowest_of_several_processes_sets_the_pace() {
+    const MESSAGES: u64 = 1000;
+    let place = Place::with(Settings { window: "64KiB", ..Settings::default() });
+    let mut publisher = Host::start(&place, "publisher");
+    let mut quick = Host::start(&place, "quick");
+    let mut slow = Host::start(&place, "slow");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.stream");
+        quick.subscribe(&topic, Behaviour::Collect);
+        slow.subscribe(&topic, Behaviour::Slow(Duration::from_millis(1)));
+        publisher.publish(&topic);
+        publisher.wait_for_subscribers(&topic, 2);
+        quick.wait_for_publishers(&topic, 1);
+        publisher.send(&topic, MESSAGES, 1000);
+        for host in [&mut quick, &mut slow] {
+            assert_eq!(host.expect(&topic, MESSAGES), Report::complete(MESSAGES), "{topic}");
+        }
+    }
+    assert!(publisher.counter(Counter::BackPressured) > 0);
+}
+
 /// After the timeout a subscriber that does not read holds back nobody; what it missed is reported
 /// to it, exactly.
 #[test]

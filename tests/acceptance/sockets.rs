@@ -1,4 +1,7 @@
 //! Point 9: ranges of ports, and who may have which. Tests.
+//!
+//! Narrow ranges are below those of the operating system and of other sockets, which could have one
+//! of these ports by chance.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +15,10 @@ use crate::support::{
 
 #[test]
 fn a_response_port_belongs_to_one_instance() {
-    let place = Place::with(Settings { response_ports: "35004", ..Settings::default() });
+    let place = Place::with(Settings { response_ports: "20004", ..Settings::default() });
     let first = Host::start(&place, "first");
     let error = Host::try_start(&place, "second").err().unwrap();
-    for part in ["[responses]", "35004", "taken", &place.address().to_string()] {
+    for part in ["[responses]", "20004", "taken", &place.address().to_string()] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
     drop(first);
@@ -27,10 +30,10 @@ fn a_response_port_belongs_to_one_instance() {
 #[test]
 fn two_response_ports_keep_two_instances_apart() {
     const REQUESTS: u64 = 50;
-    let place = Place::with(Settings { response_ports: "35004-35005", ..Settings::default() });
+    let place = Place::with(Settings { response_ports: "20004-20005", ..Settings::default() });
     let mut hosts = [Host::start(&place, "first"), Host::start(&place, "second")];
     let error = Host::try_start(&place, "third").err().unwrap();
-    assert!(error.contains("35004") && error.contains("35005"), "{error}");
+    assert!(error.contains("20004") && error.contains("20005"), "{error}");
     for host in &mut hosts {
         host.subscribe("multicast.quotes", Behaviour::respond(2));
         host.publish("multicast.quotes");
@@ -58,7 +61,7 @@ fn two_response_ports_keep_two_instances_apart() {
 
 #[test]
 fn unicast_subscribers_of_one_topic_have_a_port_each() {
-    let place = Place::with(Settings { unicast_ports: "35050-35051", ..Settings::default() });
+    let place = Place::with(Settings { unicast_ports: "20050-20051", ..Settings::default() });
     let sender = place.start("sender");
     let mut hosts = [Host::start(&place, "first"), Host::start(&place, "second")];
     for host in &mut hosts {
@@ -68,7 +71,7 @@ fn unicast_subscribers_of_one_topic_have_a_port_each() {
     let error = late.subscribe("unicast.topic", Journal::new("unicast.topic")).unwrap_err();
     assert!(matches!(error, SubscribeError::Transport { .. }));
     let error = error.to_string();
-    assert!(error.contains("35050") && error.contains("35051"), "{error}");
+    assert!(error.contains("20050") && error.contains("20051"), "{error}");
 
     let mut publisher = sender.publisher("unicast.topic").unwrap();
     assert!(publisher.wait_for_subscribers(2, WAIT));
@@ -88,7 +91,7 @@ fn unicast_subscribers_of_one_topic_have_a_port_each() {
 /// parent, and so a port seems to be taken that is not.
 #[test]
 fn a_port_can_be_taken_again_at_once() {
-    let place = Place::with(Settings { unicast_ports: "35050", ..Settings::default() });
+    let place = Place::with(Settings { unicast_ports: "20050", ..Settings::default() });
     Host::start(&place, "only").resubscribe("unicast.topic", 500);
 }
 
@@ -97,7 +100,7 @@ fn a_port_can_be_taken_again_at_once() {
 fn a_requester_that_is_started_again_gets_its_responses() {
     const ANSWERS: u32 = 20_000;
     let place = Place::with(Settings {
-        response_ports: "35004-35005",
+        response_ports: "20004-20005",
         streams: "1",
         receiver_timeout: "1h",
         ..Settings::default()

@@ -134,7 +134,9 @@ impl Role {
             ["counter", label] => {
                 let counters = self.instance.counters();
                 let found = Counter::ALL.iter().find(|counter| counter.label() == *label);
-                found.map(|counter| counters.get(*counter).to_string()).ok_or("which?".to_owned())
+                found
+                    .map(|counter| counters.get(*counter).to_string())
+                    .ok_or_else(|| "which?".to_owned())
             }
             ["peers"] => Ok(self.instance.peers().len().to_string()),
             ["close"] => self.instance.close().map(|()| String::new()).map_err(text),

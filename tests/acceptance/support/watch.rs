@@ -30,11 +30,6 @@ impl Watch {
     pub(crate) fn wait_for(&self, wanted: &Happening) {
         while next(&self.0, &format!("{wanted:?}")) != *wanted {}
     }
-
-    /// What has happened since the last look.
-    pub(crate) fn so_far(&self) -> Vec<Happening> {
-        self.0.try_iter().collect()
-    }
 }
 
 struct Reporter(Sender<Happening>);
