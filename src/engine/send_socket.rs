@@ -90,6 +90,9 @@ impl SendSocket {
                     return;
                 }
             };
+            if received.bytes().is_empty() {
+                self.counters.add(Counter::Malformed, 1);
+            }
             for packet in received.segments() {
                 self.sort(packet);
             }

@@ -1,8 +1,8 @@
 //! What one receive call yields. Layer: transport; a [`ReceiveBuffer`] belongs to one poller.
 
 use std::fmt;
-use std::iter;
 use std::net::SocketAddr;
+use std::slice::Chunks;
 
 use crate::transport::sys::Datagram;
 
@@ -44,8 +44,8 @@ impl fmt::Debug for ReceiveBuffer {
     }
 }
 
-/// One packet, or a run of packets from one source that the kernel kept together. An empty or a
-/// truncated datagram is one empty packet, so that whoever reads it counts it as malformed.
+/// One packet, or a run of packets from one source that the kernel kept together. No packet at all
+/// for an empty or a truncated datagram, whose bytes are empty: who reads sockets counts it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'b> {
     source: SocketAddr,
@@ -66,8 +66,7 @@ impl<'b> Received<'b> {
     }
 
     /// The packets in the order in which they were sent.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = &'b [u8]> {
-        let (first, rest) = self.bytes.split_at(self.segment_bytes.min(self.bytes.len()));
-        iter::once(first).chain(rest.chunks(self.segment_bytes))
+    pub(crate) fn segments(&self) -> Chunks<'b, u8> {
+        self.bytes.chunks(self.segment_bytes)
     }
 }

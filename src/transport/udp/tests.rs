@@ -326,7 +326,7 @@ fn an_absent_peer_is_loss_and_not_an_error() {
 }
 
 #[test]
-fn empty_and_truncated_datagrams_are_one_empty_packet() {
+fn empty_and_truncated_datagrams_have_no_packets() {
     for way in [Way::Segmented, Way::Portable] {
         let receiver = way.receiver();
         let mut inbox = Inbox::with_buffer(&receiver, ReceiveBuffer::with_capacity(100));
@@ -337,7 +337,7 @@ fn empty_and_truncated_datagrams_are_one_empty_packet() {
             sender.send_run(Some(&to(&receiver)), &pattern(bytes), 1000).unwrap();
         }
         for _ in 0..2 {
-            assert_eq!(inbox.next().1, [b""]);
+            assert!(inbox.next().1.is_empty());
         }
         assert_eq!(inbox.next().1, [pattern(100)]);
     }
