@@ -291,6 +291,9 @@ impl Conductor {
                         break;
                     }
                 };
+                if received.bytes().is_empty() {
+                    self.counters.add(Counter::Malformed, 1);
+                }
                 let source = received.source();
                 for datagram in received.segments() {
                     // Counted there; nothing else is to be done about it.

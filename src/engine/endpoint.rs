@@ -191,6 +191,9 @@ impl SocketEndpoint {
             };
             let now = *now.get_or_insert_with(|| context.clock.now());
             context.counters.add(Counter::BytesReceived, received.bytes().len() as u64);
+            if received.bytes().is_empty() {
+                context.counters.add(Counter::Malformed, 1);
+            }
             let source = received.source();
             let mut packets = 0;
             for packet in received.segments() {

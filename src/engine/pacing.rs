@@ -5,12 +5,18 @@
 //! no configuration, because it compares the time since the last transmission with what that
 //! transmission cost: at most half of the time goes into system calls.
 //!
+//! That counts only for a stream, where one message follows closely upon the other: a sender that
+//! waits for answers in between is never made to wait.
+//!
 //! A short burst after a pause is not load: its first [`BURST`] messages are sent at once, too.
 
 /// Messages of a burst after a pause that are sent at once, whatever the distance between them.
 const BURST: u32 = 16;
 /// A pause is this many times as long as a transmission takes.
 const PAUSE_FACTOR: u64 = 8;
+
+/// Messages follow each other closely when less than this part of a transmission lies between them.
+const STREAM_FRACTION: u64 = 4;
 
 /// Decides between sending now and waiting for more. Times are counter readings of
 /// `transport::cycles`.
@@ -34,6 +40,11 @@ impl Pacing {
         self.appended = now;
         if since_message > self.cost.saturating_mul(PAUSE_FACTOR) {
             self.credit = BURST;
+        }
+        // Who does something else between two messages, waits for an answer say, may not send
+        // another one for long; who streams does not.
+        if since_message >= self.cost / STREAM_FRACTION {
+            return true;
         }
         if full >= batch || now.saturating_sub(self.ended) >= self.cost {
             return true;
@@ -76,6 +87,18 @@ mod tests {
         let mut now = COST;
         for _ in 0..1000 {
             now += 2 * COST;
+            assert!(pacing.is_due(now, 0, 40));
+            pacing.transmitted(now, now + COST);
+            now += COST;
+        }
+    }
+
+    #[test]
+    fn who_waits_for_answers_is_never_made_to_wait() {
+        let mut pacing = warmed_up();
+        let mut now = COST * 100;
+        for _ in 0..1000 {
+            now += COST / 3;
             assert!(pacing.is_due(now, 0, 40));
             pacing.transmitted(now, now + COST);
             now += COST;
