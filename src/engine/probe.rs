@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::dispatch::{Dispatch, Origin, TopicSubscription};
+use super::dispatch::{Dispatch, Origin, Ticket, TopicSubscription};
 use super::endpoint::EndpointId;
 use super::request_processor::RequestProcessor;
 use crate::counters::Counters;
@@ -54,6 +54,7 @@ impl DispatchProbe {
                         black_box(message.payload());
                     }),
                     closed: Arc::new(AtomicBool::new(false)),
+                    ticket: Ticket::default(),
                 });
                 hash
             })
