@@ -93,7 +93,7 @@ fn the_example_datagrams_are_heard_and_answered() {
     assert_eq!(packet[24..28], [7, 0, 0, 0], "the stream of the locator");
     assert_eq!(packet[32..48], instance.id().to_bytes(), "the responder");
     let frame = &packet[48..];
-    assert_eq!(frame[..8], [54, 0, 0, 0, 3, 3, 0, 0], "length, response, whole, publisher");
+    assert_eq!(frame[..8], [54, 0, 3, 3, 0, 0, 0, 0], "length, response, whole, publisher");
     assert_eq!(frame[8..16], request[56..64], "the topic of the request");
     assert_eq!(frame[16..24], [1, 0, 0, 0, 0, 0, 0, 0], "the first response");
     assert_eq!(frame[24..32], [8, 7, 6, 5, 4, 3, 2, 1], "the request");
