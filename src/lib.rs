@@ -45,6 +45,7 @@ mod counters;
 mod discovery;
 mod engine;
 mod id;
+mod jitter;
 mod instance;
 #[cfg(feature = "internals")]
 #[doc(hidden)]

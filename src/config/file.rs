@@ -18,7 +18,7 @@ use super::settings::{
     CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, IdleKind,
     IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES,
     MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT,
-    PEERS, PollerConfig, REFRESH, ResponsesConfig, SLEEP, TTL, Template, Transport, UdpSettings,
+    PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SLEEP, TTL, Template, Transport, UdpSettings,
     WINDOW_BYTES,
 };
 use super::topics::TopicRule;
@@ -44,6 +44,7 @@ pub(super) const RESPONSES_KEYS: &[&str] = &[
     "packet_bytes",
     "window_bytes",
     "receiver_timeout",
+    "repair_timeout",
 ];
 pub(super) const CONTROL_KEYS: &[&str] = &["interface", "ports"];
 pub(super) const DISCOVERY_KEYS: &[&str] =
@@ -62,6 +63,7 @@ pub(super) const TEMPLATE_KEYS: &[&str] = &[
     "ports",
     "streams",
     "receiver_timeout",
+    "repair_timeout",
     "addresses",
     "ttl",
 ];
@@ -243,6 +245,7 @@ fn read_responses(
         packet_bytes: read_packet_bytes(&section, default.packet_bytes),
         window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
         receiver_timeout: read_receiver_timeout(&section, default.receiver_timeout),
+        repair_timeout: read_repair_timeout(&section, default.repair_timeout),
     };
     check_window(&section, responses.packet_bytes, responses.window_bytes);
     responses
@@ -340,6 +343,7 @@ fn read_carrier(section: &Section<'_>, default: Carrier) -> Carrier {
         ports: read_ports(section, default.ports),
         streams: read_streams(section, default.streams),
         receiver_timeout: read_receiver_timeout(section, default.receiver_timeout),
+        repair_timeout: read_repair_timeout(section, default.repair_timeout),
     };
     match default {
         Carrier::Multicast { udp, addresses, ttl } => Carrier::Multicast {
@@ -407,6 +411,10 @@ fn read_streams(section: &Section<'_>, default: StreamRange) -> StreamRange {
     section.read("streams", default, "1 to 4294967295", |value| {
         StreamRange::parse(&text_or_number(value)?)
     })
+}
+
+fn read_repair_timeout(section: &Section<'_>, default: Duration) -> Duration {
+    section.duration("repair_timeout", default, &REPAIR_TIMEOUT)
 }
 
 fn read_receiver_timeout(section: &Section<'_>, default: Duration) -> Duration {

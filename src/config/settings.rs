@@ -29,6 +29,9 @@ pub(super) const DISCOVERY_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(20)..=Duration::from_hours(1);
 pub(super) const PEER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_hours(1);
+/// From a few round trips of a local network on.
+pub(super) const REPAIR_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_hours(1);
 pub(super) const TTL: RangeInclusive<u8> = 0..=255;
 /// The largest multiple of [`PACKET_STEP`] that fits a UDP datagram over IPv4 (65,507 bytes).
 pub(super) const PACKET_BYTES: RangeInclusive<usize> = 512..=65_472;
@@ -46,6 +49,7 @@ const DEFAULT_PACKET_BYTES: usize = 1408;
 const DEFAULT_WINDOW_BYTES: usize = 1 << 20;
 const DEFAULT_RESPONSE_WINDOW_BYTES: usize = 256 << 10;
 const DEFAULT_RECEIVER_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_REPAIR_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_STREAMS: StreamRange = StreamRange::constant(1, 10);
 const DEFAULT_TTL: u8 = 1;
 /// The pause of `idle = "sleep"`.
@@ -81,6 +85,13 @@ pub(crate) enum IdleKind {
     Block,
 }
 
+impl IdleKind {
+    /// Whether the thread looks around all the time, whatever happens.
+    pub(crate) const fn spins(self) -> bool {
+        matches!(self, Self::BusySpin | Self::Yield)
+    }
+}
+
 /// The one response socket of an instance, and the response rings of its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponsesConfig {
@@ -92,6 +103,7 @@ pub(crate) struct ResponsesConfig {
     pub(crate) packet_bytes: usize,
     pub(crate) window_bytes: usize,
     pub(crate) receiver_timeout: Duration,
+    pub(crate) repair_timeout: Duration,
 }
 
 impl ResponsesConfig {
@@ -104,6 +116,7 @@ impl ResponsesConfig {
             packet_bytes: DEFAULT_PACKET_BYTES,
             window_bytes: DEFAULT_RESPONSE_WINDOW_BYTES,
             receiver_timeout: DEFAULT_RECEIVER_TIMEOUT,
+            repair_timeout: DEFAULT_REPAIR_TIMEOUT,
         }
     }
 
@@ -212,6 +225,7 @@ impl Template {
             ports,
             streams: DEFAULT_STREAMS,
             receiver_timeout: DEFAULT_RECEIVER_TIMEOUT,
+            repair_timeout: DEFAULT_REPAIR_TIMEOUT,
         };
         let carrier = match transport {
             Transport::Multicast => Carrier::Multicast {
@@ -274,6 +288,8 @@ pub(crate) struct UdpSettings {
     pub(crate) streams: StreamRange,
     /// Silence after which a receiver no longer counts for flow control.
     pub(crate) receiver_timeout: Duration,
+    /// How long a receiver asks for a lost packet before it gives it up.
+    pub(crate) repair_timeout: Duration,
 }
 
 /// How the messages of a topic travel.

@@ -175,6 +175,7 @@ fn every_setting_of_a_template() {
          [[template]]\nname = 't'\ntransport = 'multicast'\npoller = 'q'\ninterface = '10.0.0.1'\n\
          ports = '1-2'\nstreams = '3-4'\naddresses = '239.1.0.0-239.1.0.9'\npacket_bytes = 8192\n\
          window_bytes = '2MiB'\nttl = 9\nreceiver_timeout = '3s'\n\
+         repair_timeout = '7s'\n\
          [[topic]]\npattern = '.*'\ntemplate = 't'\n",
     );
     let carrier = Carrier::Multicast {
@@ -183,6 +184,7 @@ fn every_setting_of_a_template() {
             ports: PortRange::new(1, 2).unwrap(),
             streams: StreamRange::new(3, 4).unwrap(),
             receiver_timeout: Duration::from_secs(3),
+            repair_timeout: Duration::from_secs(7),
         },
         addresses: AddressRange::parse("239.1.0.0-239.1.0.9").unwrap(),
         ttl: 9,

@@ -66,10 +66,15 @@ counters! {
     PacketsReceived => "packets_received", "packets";
     /// Bytes received on all sockets of topics and responses.
     BytesReceived => "bytes_received", "bytes";
-    /// Packets that never came, as their successors or a heartbeat told.
+    /// Packets that never came and were given up: their sender could not repeat them, or not in
+    /// time.
     PacketsLost => "packets_lost", "packets";
     /// Packets received more than once.
     Duplicates => "duplicates", "packets";
+    /// Packets beyond the window of a session: dropped, and asked for when there is room.
+    Overruns => "overruns", "packets";
+    /// Requests for missing packets sent.
+    NaksSent => "naks_sent", "packets";
     /// Datagrams that were not ours, of another version, cut short or contradictory.
     Malformed => "malformed", "packets";
     /// Fragments without the rest of their message, and messages that came late or twice.
@@ -96,7 +101,13 @@ counters! {
     StatusesReceived => "statuses_received", "packets";
     /// Feedback that names no session or receiver that we know, or claims the impossible.
     StatusesRefused => "statuses_refused", "packets";
-    /// Receivers that no longer hold back a sender because they were silent for too long.
+    /// Requests for missing packets accepted by send sessions.
+    NaksReceived => "naks_received", "packets";
+    /// Packets sent again because a receiver asked for them.
+    Retransmits => "retransmits", "packets";
+    /// Packets that a receiver asked for when they could not be sent again any more.
+    RepairsGone => "repairs_gone", "packets";
+    /// Receivers that no longer hold back a sender because they were silent or slow for too long.
     ReceiversDropped => "receivers_dropped", "receivers";
     /// Readers of shared rings that were cut off because they did not read, or reclaimed because
     /// their process died.

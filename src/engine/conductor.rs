@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::dispatch::Ticket;
 use super::matching::{LocalPublisher, LocalSubscriber, Matching};
@@ -20,7 +20,8 @@ use super::poller::{PollerHandle, Reports};
 use super::publication::{Attention, Publication, Urgency};
 use super::request_processor::RequestProcessor;
 use super::responses::Responses;
-use super::send_socket::SendSocket;
+use super::tending::Tending;
+use crate::config::Config;
 use crate::counters::{Counter, Counters};
 use crate::discovery::event::{self, PeerInfo};
 use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
@@ -47,12 +48,16 @@ const MAX_COMMANDS: usize = 16 * 1024;
 const BURST: usize = 256;
 /// A publication that is not needed any more is kept this long to deliver what it still holds.
 const LINGER: Duration = Duration::from_secs(1);
+/// An instance that closes waits this long for receivers to confirm what it has sent: dozens of
+/// round trips on a local network, and not long for a person.
+const CLOSE_LINGER: Duration = Duration::from_millis(500);
 /// A goodbye is not repeated later, so it is said more than once.
 const GOODBYES: usize = 2;
 
 const WAKE: Token = Token(0);
 const CONTROL: Token = Token(1);
 const GROUP: Token = Token(2);
+const FEEDBACK: Token = Token(3);
 
 /// What the conductor is told to do.
 pub(crate) enum Command {
@@ -71,9 +76,7 @@ pub(crate) enum Command {
     /// The poller delivers what arrives: now others may know of the subscription.
     Listening(TopicHash, Ticket),
     Unsubscribe(TopicHash),
-    AddPublication(Arc<Publication>),
     RemovePublication(Arc<Publication>),
-    AddSendSocket(Arc<SendSocket>),
     RingLost(SessionId, Delivery),
     Peers(Sender<Vec<Peer>>),
     Stop,
@@ -92,10 +95,6 @@ impl ConductorLink {
         if self.commands.send(command).is_ok() {
             self.wake();
         }
-    }
-
-    pub(crate) fn add_publication(&self, publication: &Arc<Publication>) {
-        self.submit(Command::AddPublication(Arc::clone(publication)));
     }
 
     pub(crate) fn remove_publication(&self, publication: &Arc<Publication>) {
@@ -146,6 +145,19 @@ impl Mailroom {
         let (commands, queue) = sync_channel(MAX_COMMANDS);
         Ok(Self { link: Arc::new(ConductorLink { commands, waker }), queue, poll })
     }
+
+    /// How sockets wake the conductor when feedback arrives. A poller that spins anyway finds it
+    /// sooner, and waking a thread costs it time.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says when it gives no further handle.
+    pub(crate) fn feedback_wakes(&self, config: &Config) -> io::Result<Option<(Registry, Token)>> {
+        if config.pollers.iter().any(|poller| poller.idle.spins()) {
+            return Ok(None);
+        }
+        Ok(Some((self.poll.registry().try_clone()?, FEEDBACK)))
+    }
 }
 
 /// What the conductor needs from its instance.
@@ -157,6 +169,7 @@ pub(crate) struct ConductorParts {
     pub(crate) pollers: Vec<PollerHandle>,
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responses: Arc<Responses>,
+    pub(crate) tending: Arc<Tending>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
 }
@@ -181,17 +194,18 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         pollers: parts.pollers,
         requests: parts.requests,
         responses: parts.responses,
+        tending: parts.tending,
         counters: parts.counters,
         clock: parts.clock,
         counted: DiscoveryCounters::default(),
         own: HashMap::new(),
         joining: HashMap::new(),
-        publications: Vec::new(),
         leaving: Vec::new(),
-        send_sockets: Vec::new(),
         buffer: ReceiveBuffer::new(),
         outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
         reclaimed_at: Timestamp::default(),
+        tend_at: Timestamp::NEVER,
+        leaving_until: None,
         busy: false,
     };
     thread::Builder::new().name("vega-conductor".to_owned()).spawn(move || conductor.run())
@@ -208,6 +222,7 @@ struct Conductor {
     pollers: Vec<PollerHandle>,
     requests: Arc<RequestProcessor>,
     responses: Arc<Responses>,
+    tending: Arc<Tending>,
     counters: Arc<Counters>,
     clock: Clock,
     counted: DiscoveryCounters,
@@ -216,13 +231,15 @@ struct Conductor {
     /// Subscriptions that their pollers do not serve yet. Others hear of a subscriber only when
     /// nothing that they send then can be missed.
     joining: HashMap<TopicHash, (Ticket, Advert, LocalSubscriber)>,
-    publications: Vec<Arc<Publication>>,
     /// Publications that are done once they are drained, or at the given time.
     leaving: Vec<(Arc<Publication>, Timestamp)>,
-    send_sockets: Vec<Arc<SendSocket>>,
     buffer: ReceiveBuffer,
     outgoing: Vec<u8>,
     reclaimed_at: Timestamp,
+    /// When publications have something to say, should nothing else happen.
+    tend_at: Timestamp,
+    /// The instance closes: then at the latest.
+    leaving_until: Option<Timestamp>,
     /// Something was left for the next cycle.
     busy: bool,
 }
@@ -235,7 +252,8 @@ impl Conductor {
             let now = self.clock.now();
             self.receive(now);
             if self.take_commands(now) {
-                break;
+                self.leaving_until.get_or_insert(now + CLOSE_LINGER);
+                self.tending.forget(self.instance);
             }
             self.discovery.handle_timeout(now);
             self.take_events(now);
@@ -247,6 +265,9 @@ impl Conductor {
                 self.matching.reclaim(now);
             }
             self.count();
+            if self.leaving_until.is_some_and(|until| until <= now || !self.tending.owes()) {
+                break;
+            }
         }
         self.leave();
     }
@@ -258,11 +279,14 @@ impl Conductor {
         if self.matching.has_rings() {
             timeout = timeout.min(RECLAIM_INTERVAL);
         }
-        timeout = match self.urgency() {
+        timeout = match self.tending.urgency() {
             Urgency::Settled => timeout,
             Urgency::Unconfirmed => timeout.min(HEARTBEAT_TICK),
             Urgency::Waiting => timeout.min(TICK),
         };
+        if self.tending.is_left_to_conductor() || self.leaving_until.is_some() {
+            timeout = timeout.min(self.tend_at.since(now));
+        }
         if self.busy {
             timeout = Duration::ZERO;
         }
@@ -271,12 +295,6 @@ impl Conductor {
         {
             tracing::error!(%error, "polling failed");
         }
-    }
-
-    fn urgency(&self) -> Urgency {
-        let leaving = self.leaving.iter().map(|(publication, _)| publication);
-        let all = self.publications.iter().chain(leaving);
-        all.map(|publication| publication.urgency()).max().unwrap_or(Urgency::Settled)
     }
 
     /// Reads both sockets; what is left after a burst is read in the next cycle.
@@ -332,12 +350,9 @@ impl Conductor {
                     self.matching.remove_subscriber(hash);
                     self.withdraw(hash, AdvertKind::Subscriber);
                 }
-                Command::AddPublication(publication) => self.publications.push(publication),
                 Command::RemovePublication(publication) => {
-                    self.publications.retain(|known| !Arc::ptr_eq(known, &publication));
                     self.leaving.push((publication, now + LINGER));
                 }
-                Command::AddSendSocket(socket) => self.send_sockets.push(socket),
                 Command::RingLost(session, delivery) => {
                     self.matching.ring_lost(session, delivery, now);
                 }
@@ -455,19 +470,13 @@ impl Conductor {
     }
 
     fn service_publications(&mut self, now: Timestamp) {
-        if self.urgency() == Urgency::Settled {
-            self.leaving.clear();
-            return;
-        }
-        for socket in &self.send_sockets {
-            socket.read_feedback();
-        }
-        for publication in &self.publications {
-            publication.service(now);
-        }
+        self.tend_at = self.tending.service(now);
         self.leaving.retain(|(publication, until)| {
-            publication.service(now);
-            publication.urgency() != Urgency::Settled && now < *until
+            let stays = publication.owes() && now < *until;
+            if !stays {
+                self.tending.remove_publication(publication);
+            }
+            stays
         });
     }
 
@@ -482,11 +491,8 @@ impl Conductor {
         counters.add(Counter::Malformed, now.malformed - before.malformed);
     }
 
-    /// Sends what is still held, and says goodbye.
+    /// Says goodbye.
     fn leave(mut self) {
-        for publication in self.publications.iter().chain(self.leaving.iter().map(|(one, _)| one)) {
-            publication.flush();
-        }
         self.discovery.goodbye(&mut self.outgoing);
         for _ in 0..GOODBYES {
             self.send(Target::Group);

@@ -6,16 +6,16 @@ use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::dispatch::{Dispatch, HashHasher, Origin};
-use super::request_processor::RequestProcessor;
+use super::dispatch::{Dispatch, DispatchSink, HashHasher, Origin};
+use super::request_processor::{RequestProcessor, ResponseSink};
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, SessionId};
+use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
 use crate::time::Timestamp;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
-use crate::wire::packet::{
-    FLAG_STATUS_WANTED, PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix,
-};
+use crate::wire::control::{Heartbeat, Range, Welcome};
+use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix};
 
 /// Identity of an endpoint within one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,8 +50,11 @@ pub(crate) struct SocketEndpoint {
     by_id: HashMap<SessionId, usize, BuildHasherDefault<HashHasher>>,
     /// The session of the packet before.
     last: usize,
-    /// Some session waits for a gap to close.
+    /// Some session waits for a gap to close, or to be told where it begins.
     has_gaps: bool,
+    /// Room for a NAK.
+    missing: Vec<Range>,
+    nak: Vec<u8>,
     /// Some session is to be forgotten.
     has_orphans: bool,
     kernel_drops: u64,
@@ -70,6 +73,37 @@ struct Heard {
     counted: ReceiveCounters,
     /// Its instance is gone: to be forgotten once the socket has been read empty.
     is_orphan: bool,
+}
+
+impl Heard {
+    fn send(&self, feedback: &UdpSocket, packet: &[u8]) {
+        if let Err(error) = feedback.send_run(Some(&self.feedback_to), packet, packet.len()) {
+            tracing::debug!(%error, to = %self.source, "feedback not sent");
+        }
+    }
+}
+
+/// Where what a session delivers goes: to the listeners of topics, or to open requests.
+enum EndpointSink<'a> {
+    Topics(DispatchSink<'a>),
+    Responses(ResponseSink<'a>),
+}
+
+impl Sink for EndpointSink<'_> {
+    #[inline]
+    fn deliver(&mut self, arrival: Arrival<'_>) {
+        match self {
+            Self::Topics(sink) => sink.deliver(arrival),
+            Self::Responses(sink) => sink.deliver(arrival),
+        }
+    }
+
+    fn lost(&mut self, loss: Loss) {
+        match self {
+            Self::Topics(sink) => sink.lost(loss),
+            Self::Responses(sink) => sink.lost(loss),
+        }
+    }
 }
 
 /// Sockets and tables that a poller lends to its endpoints while they work.
@@ -100,6 +134,8 @@ impl SocketEndpoint {
             by_id: HashMap::default(),
             last: 0,
             has_gaps: false,
+            missing: Vec::new(),
+            nak: Vec::new(),
             has_orphans: false,
             kernel_drops: 0,
             empty: 0,
@@ -134,7 +170,13 @@ impl SocketEndpoint {
 
     /// The socket is empty: nothing more comes for orphans but what they hold after a gap.
     #[cold]
-    fn forget_orphans(&mut self) {
+    fn forget_orphans(&mut self, context: &mut Context<'_>) {
+        let now = context.clock.now();
+        for heard in self.sessions.iter_mut().filter(|heard| heard.is_orphan) {
+            let mut sink = Self::sink(self.id, heard.origin, context.dispatch, context.requests);
+            heard.session.handle_goodbye(now, &mut sink);
+            self.has_gaps |= heard.session.next_deadline() != Timestamp::NEVER;
+        }
         let is_over =
             |heard: &Heard| heard.is_orphan && heard.session.next_deadline() == Timestamp::NEVER;
         self.forget(is_over);
@@ -180,7 +222,7 @@ impl SocketEndpoint {
                         self.empty = self.empty.saturating_add(1);
                     }
                     if self.has_orphans {
-                        self.forget_orphans();
+                        self.forget_orphans(context);
                     }
                     return (count, false);
                 }
@@ -205,7 +247,7 @@ impl SocketEndpoint {
                     context.requests,
                     context.counters,
                 ));
-                self.send_status(context.feedback);
+                self.send_feedback(now, context.feedback);
             }
             context.counters.add(Counter::PacketsReceived, packets);
         }
@@ -234,22 +276,40 @@ impl SocketEndpoint {
         let Some(at) = self.session(now, source, &header, counters) else { return false };
         let heard = &mut self.sessions[at];
         heard.last_heard = now;
-        if prefix.kind == PacketKind::Heartbeat {
-            let wanted = prefix.flags & FLAG_STATUS_WANTED != 0;
-            heard.session.handle_heartbeat(now, header.sequence, wanted);
-        } else {
-            let frames = &packet[PACKET_HEADER_LENGTH..prefix.length];
-            let origin = heard.origin;
-            if self.id == EndpointId::RESPONSES {
-                let mut sink = requests.sink(origin.instance);
-                heard.session.handle_packet(now, header.sequence, frames, &mut sink);
-            } else {
-                let mut sink = dispatch.sink(origin);
+        let mut sink = Self::sink(self.id, heard.origin, dispatch, requests);
+        let packet = &packet[..prefix.length];
+        match prefix.kind {
+            PacketKind::Data => {
+                let frames = &packet[PACKET_HEADER_LENGTH..];
                 heard.session.handle_packet(now, header.sequence, frames, &mut sink);
             }
+            PacketKind::Heartbeat => match Heartbeat::decode(&prefix, &header, packet) {
+                Ok(heartbeat) => heard.session.handle_heartbeat(now, &heartbeat),
+                Err(_) => counters.add(Counter::Malformed, 1),
+            },
+            PacketKind::Welcome => match Welcome::decode(&header, packet) {
+                Ok(welcome) => heard.session.handle_welcome(now, &welcome, &mut sink),
+                Err(_) => counters.add(Counter::Malformed, 1),
+            },
+            _ => heard.session.handle_gone(now, header.sequence, &mut sink),
         }
         self.has_gaps |= heard.session.next_deadline() != Timestamp::NEVER;
         true
+    }
+
+    /// Where the messages of a session go.
+    #[inline]
+    fn sink<'a>(
+        id: EndpointId,
+        origin: Origin,
+        dispatch: &'a mut Dispatch,
+        requests: &'a Arc<RequestProcessor>,
+    ) -> EndpointSink<'a> {
+        if id == EndpointId::RESPONSES {
+            EndpointSink::Responses(requests.sink(origin.instance))
+        } else {
+            EndpointSink::Topics(dispatch.sink(origin))
+        }
     }
 
     /// Index of the session that a packet belongs to; it starts with its first packet.
@@ -320,17 +380,29 @@ impl SocketEndpoint {
         Some(at)
     }
 
+    /// Sends what the session of the packet before has to say to its sender.
     #[inline]
-    fn send_status(&mut self, feedback: &UdpSocket) {
+    fn send_feedback(&mut self, now: Timestamp, feedback: &UdpSocket) {
         let Some(heard) = self.sessions.get_mut(self.last) else { return };
-        let Some(status) = heard.session.poll_status() else { return };
-        let bytes = status.encode();
-        if let Err(error) = feedback.send_run(Some(&heard.feedback_to), &bytes, bytes.len()) {
-            tracing::debug!(%error, to = %heard.source, "status not sent");
+        if let Some(status) = heard.session.poll_status() {
+            heard.send(feedback, &status.encode());
+        }
+        if let Some(status) = heard.session.poll_nak(now, &mut self.missing) {
+            self.nak.clear();
+            status.encode_nak(&self.missing, &mut self.nak);
+            heard.send(feedback, &self.nak);
         }
     }
 
-    /// Gives up gaps that have been open for too long. True when gaps are still open.
+    /// When [`SocketEndpoint::handle_timeouts`] has something to do. Looks at every session: for
+    /// when there are gaps.
+    pub(super) fn next_deadline(&self) -> Timestamp {
+        let deadlines = self.sessions.iter().map(|heard| heard.session.next_deadline());
+        deadlines.min().unwrap_or(Timestamp::NEVER)
+    }
+
+    /// Asks again for what is missing, and gives up what has been for too long. True when gaps are
+    /// still open.
     pub(super) fn handle_timeouts(&mut self, now: Timestamp, context: &mut Context<'_>) -> bool {
         if !self.has_gaps {
             return false;
@@ -339,15 +411,11 @@ impl SocketEndpoint {
         for at in 0..self.sessions.len() {
             let heard = &mut self.sessions[at];
             if heard.session.next_deadline() <= now {
-                if self.id == EndpointId::RESPONSES {
-                    let mut sink = context.requests.sink(heard.origin.instance);
-                    heard.session.handle_timeout(now, &mut sink);
-                } else {
-                    let mut sink = context.dispatch.sink(heard.origin);
-                    heard.session.handle_timeout(now, &mut sink);
-                }
+                let mut sink =
+                    Self::sink(self.id, heard.origin, context.dispatch, context.requests);
+                heard.session.handle_timeout(now, &mut sink);
                 self.last = at;
-                self.send_status(context.feedback);
+                self.send_feedback(now, context.feedback);
                 self.publish_counts(context.counters);
             }
             self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;
@@ -372,6 +440,8 @@ impl SocketEndpoint {
         heard.counted = now;
         counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
         counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
+        counters.add(Counter::Overruns, now.overruns - before.overruns);
+        counters.add(Counter::NaksSent, now.naks - before.naks);
         let malformed = now.malformed - before.malformed;
         counters.add(Counter::FramesRefused, now.refused - before.refused);
         counters.add(Counter::Malformed, malformed);
@@ -382,7 +452,11 @@ impl SocketEndpoint {
 #[inline]
 fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), Counter> {
     let prefix = Prefix::decode(packet).map_err(|_| Counter::Malformed)?;
-    if !matches!(prefix.kind, PacketKind::Data | PacketKind::Heartbeat) {
+    let is_of_session = matches!(
+        prefix.kind,
+        PacketKind::Data | PacketKind::Heartbeat | PacketKind::Welcome | PacketKind::Gone
+    );
+    if !is_of_session {
         return Err(Counter::Foreign);
     }
     let header = PacketHeader::decode(&packet[..prefix.length]).map_err(|_| Counter::Malformed)?;

@@ -29,6 +29,7 @@ mod ring_endpoint;
 pub(crate) mod ring_publication;
 mod send_socket;
 mod start;
+mod tending;
 mod topics;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use self::conductor::{Command, ConductorLink};
 use self::poller::PollerHandle;
 use self::request_processor::RequestProcessor;
 use self::responses::Responses;
+use self::tending::Tending;
 use self::topics::Topics;
 use crate::config::Config;
 use crate::counters::Counters;
@@ -65,6 +67,7 @@ pub(crate) struct Engine {
     pub(crate) responses_at: Locator,
     responses: Arc<Responses>,
     conductor: Arc<ConductorLink>,
+    tending: Arc<Tending>,
     pollers: Vec<PollerHandle>,
     topics: Mutex<Topics>,
     /// Shared memory, or why there is none.

@@ -21,12 +21,13 @@ use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
 use super::ring_endpoint::{RingEndpoint, RingState};
+use super::tending::Tending;
 use crate::config::PollerConfig;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Respond;
 use crate::protocol::delivery::Delivery;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::transport::barrier_in_all_processes;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
 
@@ -38,12 +39,19 @@ const DIRECT_SOCKETS: usize = 3;
 /// A socket that has been empty for a while is asked only in every so many cycles, so that it does
 /// not slow down the others.
 const COLD_EVERY: u32 = 8;
+/// A poller that spins looks after the sending side in every so many cycles: often enough for repairs
+/// within tens of microseconds.
+const ATTEND_EVERY: u32 = 8;
+/// The same when nothing is being sent: about a millisecond.
+const ATTEND_ALL_EVERY: u32 = 1024;
 /// How often rings are looked at in one cycle that finds nothing.
 const RING_LOOKS: usize = 128;
 /// A poller looks at its commands and gaps at least this often, even when data never stops.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How long a blocked poller with open gaps waits before it looks at them again.
-const GAP_WAIT: Duration = Duration::from_millis(1);
+/// Shorter waits are not worth a system call.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// How long a blocked poller waits when writers of rings cannot be relied upon to wake it.
+const UNRELIABLE_WAIT: Duration = Duration::from_millis(1);
 
 const WAKE: Token = Token(usize::MAX);
 const RING_WAKE: Token = Token(usize::MAX - 1);
@@ -148,8 +156,10 @@ pub(crate) struct PollerParts {
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responder: Arc<dyn Respond>,
     pub(crate) reports: Arc<dyn Reports>,
-    /// Sends statuses to the senders of multicast data.
+    /// Sends feedback to the senders of data.
     pub(crate) feedback: Arc<UdpSocket>,
+    /// The sending side, for pollers that spin.
+    pub(crate) tending: Arc<Tending>,
     /// Bound to loopback; woken through it by writers of shared rings.
     pub(crate) ring_wake: UdpSocket,
     pub(crate) clock: Clock,
@@ -183,6 +193,7 @@ pub(crate) fn start(
         spare: Vec::new(),
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
+        spins: config.idle.spins(),
         has_gaps: false,
         cycle: 0,
         is_stopping: false,
@@ -214,6 +225,7 @@ struct Poller {
     dispatch: Dispatch,
     buffer: ReceiveBuffer,
     idle: Idle,
+    spins: bool,
     has_gaps: bool,
     cycle: u32,
     is_stopping: bool,
@@ -227,10 +239,15 @@ impl Poller {
             if self.is_stopping {
                 return;
             }
+            self.cycle = self.cycle.wrapping_add(1);
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings_often();
             if self.has_gaps {
                 self.handle_timeouts();
+            }
+            if self.spins && self.cycle.is_multiple_of(ATTEND_EVERY) {
+                let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY);
+                self.parts.tending.attend(&self.parts.clock, thorough);
             }
             worked |= self.take_deferred();
             if worked {
@@ -342,7 +359,6 @@ impl Poller {
             feedback: &self.parts.feedback,
             clock: &self.parts.clock,
         };
-        self.cycle = self.cycle.wrapping_add(1);
         let ask_cold = self.cycle.is_multiple_of(COLD_EVERY);
         for socket in self.sockets.iter_mut().filter(|socket| ask_cold || socket.is_hot()) {
             let (count, _) = socket.poll(&mut context);
@@ -461,7 +477,17 @@ impl Poller {
     /// Waits in the kernel. Shared rings have no file descriptor: their writers are asked to wake us
     /// first, and everything is looked at once more before the wait.
     fn wait(&mut self) {
-        let mut timeout = if self.has_gaps { GAP_WAIT } else { LONGEST_WAIT };
+        let mut timeout = LONGEST_WAIT;
+        if self.has_gaps {
+            let now = self.parts.clock.now();
+            let deadline = self.sockets.iter().map(SocketEndpoint::next_deadline).min();
+            timeout = deadline.unwrap_or(Timestamp::NEVER).since(now).min(LONGEST_WAIT);
+            if timeout < SHORTEST_WAIT {
+                // The kernel waits in whole milliseconds, and a repair takes less.
+                thread::yield_now();
+                return;
+            }
+        }
         if !self.rings.is_empty() {
             let port = self.parts.ring_wake.local_address().port();
             let mut reliable = true;
@@ -469,7 +495,7 @@ impl Poller {
                 reliable &= ring.entry().park(port);
             }
             if !barrier_in_all_processes() || !reliable {
-                timeout = GAP_WAIT;
+                timeout = timeout.min(UNRELIABLE_WAIT);
             }
             if self.poll_rings() {
                 timeout = Duration::ZERO;

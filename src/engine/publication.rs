@@ -14,20 +14,24 @@ use super::send_socket::{Mailbox, SendSocket};
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, SessionId};
 use crate::listener::SendError;
-use crate::protocol::flow_control::FlowControl;
-use crate::protocol::sender::{SendCounters, SendSession};
+use crate::protocol::flow_control::FlowSettings;
+use crate::protocol::retransmit::Repair;
+use crate::protocol::sender::{Output, SendCounters, SendSession};
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Claimed, Entry};
 use crate::ring::storage::Slots;
 use crate::time::{Clock, Timestamp};
 use crate::transport::cycles;
 use crate::transport::udp::{Destination, UdpSocket};
-use crate::wire::control::Status;
+use crate::wire::control::{Feedback, encode_gone};
 use crate::wire::frame::FrameHeader;
-use crate::wire::packet::{FLAG_STATUS_WANTED, PacketHeader, PacketKind};
+use crate::wire::packet::PacketHeader;
 
 /// Pause of a caller that streams a message larger than the ring and has to wait for receivers.
 const STREAMING_PAUSE: Duration = Duration::from_micros(20);
+
+/// What a session says in one go before others get their turn.
+const MAX_OUTPUTS: usize = 64;
 
 /// Wakes the conductor when a publication needs looking after.
 pub(crate) trait Attention: Send + Sync {
@@ -40,10 +44,9 @@ pub(crate) struct PublicationParts {
     pub(crate) instance: InstanceId,
     pub(crate) stream: u32,
     pub(crate) layout: Layout,
-    pub(crate) window_packets: u32,
+    pub(crate) flow: FlowSettings,
     /// The group, for multicast; unicast has a destination per receiver.
     pub(crate) group: Option<SocketAddr>,
-    pub(crate) receiver_timeout: Duration,
     pub(crate) attention: Arc<dyn Attention>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
@@ -82,7 +85,7 @@ struct State {
     pacing: Pacing,
     /// Index of the next publisher.
     next_publisher: u32,
-    feedback: Vec<Status>,
+    feedback: Vec<(SocketAddr, Feedback)>,
     counted: SendCounters,
 }
 
@@ -101,7 +104,6 @@ impl Publication {
         let session = SessionId::random();
         let header =
             PacketHeader { session, sequence: 0, stream: parts.stream, instance: parts.instance };
-        let flow = FlowControl::new(parts.window_packets, parts.receiver_timeout);
         Self {
             session,
             mailbox: parts.socket.register(session),
@@ -109,7 +111,7 @@ impl Publication {
             batch: UdpSocket::max_run_segments(parts.layout.packet_bytes) as u64,
             state: Mutex::new(State {
                 ring: Appender::new(Slots::heap(parts.layout), &header),
-                send: SendSession::new(session, flow),
+                send: SendSession::new(session, parts.flow, parts.group.is_some()),
                 receivers: Vec::new(),
                 served: 0,
                 pacing: Pacing::default(),
@@ -152,6 +154,9 @@ impl Publication {
                 let receiver = Receiver { instance, topics: 1, until: None, destination };
                 state.receivers.push(receiver);
                 state.send.add_receiver(instance, now);
+                // Before its first message, so that it knows what is meant for it.
+                self.tell(&mut state, now);
+                self.raise(urgency_of(&state));
             }
         }
     }
@@ -190,10 +195,10 @@ impl Publication {
     /// Drops the receivers that have got all that was meant for them.
     fn let_go(state: &mut State) {
         let State { receivers, send, served, .. } = state;
-        let confirmed = send.confirmed();
         let before = receivers.len();
         receivers.retain(|receiver| {
-            let stays = receiver.until.is_none_or(|until| confirmed < until);
+            let stays =
+                receiver.until.is_none_or(|until| !send.has_consumed(receiver.instance, until));
             if !stays {
                 send.remove_receiver(receiver.instance);
             }
@@ -264,21 +269,50 @@ impl Publication {
         !has_waiting(&state)
     }
 
-    /// Looks after tails, heartbeats and silent receivers; called by the conductor while the
-    /// publication is active. Never waits: whoever holds the lock is sending, and looks after it.
-    pub(super) fn service(&self, now: Timestamp) {
-        if self.urgency() == Urgency::Settled {
-            return;
+    /// Looks after tails, repairs, heartbeats and silent receivers; called by the conductor while
+    /// the publication is active. Never waits: whoever holds the lock is sending, and looks after
+    /// it. Returns when to come back, should nothing else happen.
+    pub(super) fn service(&self, now: Timestamp) -> Timestamp {
+        self.look_after(now, has_waiting)
+    }
+
+    /// The same, but for frames that wait for more: for pollers, who come by very often.
+    pub(super) fn attend(&self, now: Timestamp) -> Timestamp {
+        self.look_after(now, is_blocked)
+    }
+
+    fn look_after(&self, now: Timestamp, transmits: impl Fn(&State) -> bool) -> Timestamp {
+        if self.urgency() == Urgency::Settled && !self.mailbox.is_waiting() {
+            return Timestamp::NEVER;
         }
-        let Some(mut state) = self.state.try_lock() else { return };
+        let Some(mut state) = self.state.try_lock() else { return Timestamp::NEVER };
+        let transmits = transmits(&state);
         self.take_feedback(&mut state);
-        if has_waiting(&state) {
+        if transmits {
             self.transmit(&mut state);
         }
-        self.keep_alive(&mut state, now);
+        if is_blocked(&state) {
+            state.send.handle_blocked(now);
+        }
+        self.tell(&mut state, now);
         Self::let_go(&mut state);
         // Stored under the lock, like every raise, so that none is lost.
         self.urgency.store(urgency_of(&state) as u8, Ordering::Release);
+        state.send.next_deadline()
+    }
+
+    /// Whether something was accepted that a known receiver has not confirmed.
+    pub(super) fn owes(&self) -> bool {
+        let state = self.state.lock();
+        !state.receivers.is_empty() && (has_waiting(&state) || !state.send.is_complete())
+    }
+
+    /// The instance is not sent to any more, whatever it listens to.
+    pub(super) fn forget_receiver(&self, instance: InstanceId) {
+        let mut state = self.state.lock();
+        state.receivers.retain(|receiver| receiver.instance != instance);
+        state.send.remove_receiver(instance);
+        state.served = 0;
     }
 
     pub(super) fn urgency(&self) -> Urgency {
@@ -305,13 +339,13 @@ impl Publication {
         while offset < entry.body_bytes() {
             self.make_room(&mut state);
             let now = self.parts.clock.now();
-            self.keep_alive(&mut state, now);
+            self.tell(&mut state, now);
             let next = self.append_fragments(&mut state, entry, offset);
             if next > offset {
                 (offset, progress) = (next, now);
                 continue;
             }
-            if now.since(progress) > self.parts.receiver_timeout {
+            if now.since(progress) > self.parts.flow.timeout {
                 return Err(self.back_pressured());
             }
             MutexGuard::unlocked(&mut state, || std::thread::sleep(STREAMING_PAUSE));
@@ -376,11 +410,12 @@ impl Publication {
         }
         let now = self.parts.clock.now();
         let feedback = std::mem::take(&mut state.feedback);
-        for status in &feedback {
-            state.send.handle_status(now, status);
+        for (source, feedback) in &feedback {
+            state.send.handle_feedback(now, *source, feedback);
         }
         state.feedback = feedback;
         state.feedback.clear();
+        self.keep_what_is_needed(state);
         self.count(state);
     }
 
@@ -407,7 +442,7 @@ impl Publication {
         }
         if next > first {
             state.send.handle_sent(next);
-            state.ring.set_limit(next + self.parts.layout.slots as u64);
+            self.keep_what_is_needed(state);
             self.parts.counters.add(Counter::PacketsSent, next - first);
             self.parts.counters.add(Counter::BytesSent, bytes_sent);
         }
@@ -454,25 +489,70 @@ impl Publication {
         limit != u64::MAX && limit < next + 2 * self.batch
     }
 
-    fn keep_alive(&self, state: &mut State, now: Timestamp) {
+    /// Slots may be used again once nobody can ask for their packets any more.
+    fn keep_what_is_needed(&self, state: &mut State) {
+        let State { ring, send, .. } = state;
+        ring.set_limit(send.confirmed().min(send.next()) + self.parts.layout.slots as u64);
+    }
+
+    /// Sends what the session has to say beside data.
+    fn tell(&self, state: &mut State, now: Timestamp) {
         state.send.handle_timeout(now);
-        if let Some(heartbeat) = state.send.poll_heartbeat(now) {
-            let flags = if heartbeat.status_wanted { FLAG_STATUS_WANTED } else { 0 };
-            let packet = PacketHeader {
-                session: self.session,
-                sequence: heartbeat.next,
-                stream: self.parts.stream,
-                instance: self.parts.instance,
-            }
-            .encode(PacketKind::Heartbeat, flags);
-            let unicast =
-                state.receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
-            for destination in self.group.iter().chain(unicast) {
-                // A heartbeat that the socket does not take comes again.
-                let _ = self.parts.socket.socket.send_run(Some(destination), &packet, packet.len());
-            }
+        self.keep_what_is_needed(state);
+        let header = PacketHeader {
+            session: self.session,
+            sequence: 0,
+            stream: self.parts.stream,
+            instance: self.parts.instance,
+        };
+        for _ in 0..MAX_OUTPUTS {
+            let oldest = state.ring.oldest_packet();
+            let Some(output) = state.send.poll_transmit(now, oldest, self.batch) else { break };
+            // What the socket does not take comes again.
+            let _ = match output {
+                Output::Heartbeat(heartbeat) => self.announce(state, &heartbeat.encode(header)),
+                Output::Gone { oldest } => self.announce(state, &encode_gone(header, oldest)),
+                Output::Welcome(welcome) => self
+                    .destination_of(state, welcome.receiver)
+                    .is_some_and(|to| self.send_all(to, &welcome.encode(header))),
+                Output::Repair(repair) => self.repair(state, repair),
+            };
         }
         self.count(state);
+    }
+
+    /// Where packets for one receiver go: to its group, if there is one.
+    fn destination_of<'a>(
+        &'a self,
+        state: &'a State,
+        receiver: InstanceId,
+    ) -> Option<&'a Destination> {
+        let unicast = || {
+            let found = state.receivers.iter().find(|known| known.instance == receiver)?;
+            found.destination.as_ref()
+        };
+        self.group.as_ref().or_else(unicast)
+    }
+
+    fn announce(&self, state: &State, packet: &[u8]) -> bool {
+        let unicast = state.receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
+        self.group.iter().chain(unicast).fold(true, |all, to| self.send_all(to, packet) && all)
+    }
+
+    /// Sends packets again, straight from the ring, as far as the socket takes them.
+    fn repair(&self, state: &mut State, repair: Repair) -> bool {
+        let Repair { mut first, mut packets, receiver } = repair;
+        while packets > 0 {
+            let (run, count) = state.ring.closed_run(first, packets);
+            match self.destination_of(state, receiver) {
+                Some(to) if !self.send_all(to, run) => {
+                    state.send.put_back(Repair { first, packets, receiver });
+                    return false;
+                }
+                _ => (first, packets) = (first + count, packets - count),
+            }
+        }
+        true
     }
 
     fn count(&self, state: &mut State) {
@@ -482,6 +562,9 @@ impl Publication {
         counters.add(Counter::StatusesReceived, now.statuses - before.statuses);
         counters.add(Counter::StatusesRefused, now.statuses_refused - before.statuses_refused);
         counters.add(Counter::ReceiversDropped, now.receivers_dropped - before.receivers_dropped);
+        counters.add(Counter::NaksReceived, now.naks - before.naks);
+        counters.add(Counter::Retransmits, now.retransmits - before.retransmits);
+        counters.add(Counter::RepairsGone, now.gone - before.gone);
     }
 }
 
@@ -493,6 +576,12 @@ fn urgency_of(state: &State) -> Urgency {
     } else {
         Urgency::Unconfirmed
     }
+}
+
+/// Receivers, not the sender, are what closed packets wait for.
+fn is_blocked(state: &State) -> bool {
+    let next = state.send.next();
+    next < state.ring.open_packet() && next >= state.send.limit()
 }
 
 fn has_waiting(state: &State) -> bool {

@@ -11,10 +11,12 @@ use parking_lot::{Mutex, RwLock};
 use super::conductor::ConductorLink;
 use super::publication::{Publication, PublicationParts};
 use super::send_socket::SendSocket;
+use super::tending::Tending;
 use crate::config::ResponsesConfig;
 use crate::counters::{Counter, Counters};
 use crate::id::InstanceId;
 use crate::listener::{Reply, Respond, RespondError, SendError};
+use crate::protocol::flow_control::{FlowSettings, Strategy};
 use crate::ring::Layout;
 use crate::ring::append::Entry;
 use crate::time::Clock;
@@ -30,6 +32,7 @@ pub(crate) struct Responses {
     socket: Arc<SendSocket>,
     on_loopback: bool,
     link: Arc<ConductorLink>,
+    tending: Arc<Tending>,
     counters: Arc<Counters>,
     clock: Clock,
     closed: AtomicBool,
@@ -54,6 +57,7 @@ pub(crate) struct ResponsesParts {
     pub(crate) socket: Arc<SendSocket>,
     pub(crate) on_loopback: bool,
     pub(crate) link: Arc<ConductorLink>,
+    pub(crate) tending: Arc<Tending>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
 }
@@ -68,6 +72,7 @@ impl Responses {
             socket,
             on_loopback,
             link,
+            tending,
             counters,
             clock,
         } = parts;
@@ -79,6 +84,7 @@ impl Responses {
             socket,
             on_loopback,
             link,
+            tending,
             counters,
             clock,
             closed: AtomicBool::new(false),
@@ -126,9 +132,7 @@ impl Responses {
             requesters.insert(key, Arc::clone(&requester));
             requester
         };
-        // Without the lock: the conductor takes it when a requester goes down, and must never wait
-        // for somebody who waits for the conductor.
-        self.link.add_publication(&requester.publication);
+        self.tending.add_publication(Arc::clone(&requester.publication));
         Ok(requester)
     }
 
@@ -150,9 +154,13 @@ impl Responses {
             instance: self.instance,
             stream: reply.to.stream,
             layout,
-            window_packets: layout.window_packets(self.config.window_bytes),
+            flow: FlowSettings {
+                strategy: Strategy::Min,
+                drops_slow: false,
+                window_packets: layout.window_packets(self.config.window_bytes),
+                timeout: self.config.receiver_timeout,
+            },
             group: None,
-            receiver_timeout: self.config.receiver_timeout,
             attention: Arc::clone(&self.link) as _,
             counters: Arc::clone(&self.counters),
             clock: self.clock,

@@ -3,6 +3,7 @@
 //! mailbox of the publication that it is for.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,37 +12,43 @@ use parking_lot::{Mutex, RwLock};
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
-use crate::wire::control::Status;
+use crate::wire::control::Feedback;
 use crate::wire::packet::{PacketKind, Prefix};
 
-/// Statuses that wait for one publication; the newest ones matter, the others are refused.
+/// Packets that wait for one publication; those that come later are refused.
 const MAX_WAITING: usize = 256;
 /// Datagrams read in one go, so that a flood cannot hold up a sender.
 const FEEDBACK_BURST: usize = 64;
 
-/// Feedback for one publication.
+/// Feedback for one publication, with the address that each came from.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     waiting: AtomicBool,
-    statuses: Mutex<Vec<Status>>,
+    feedback: Mutex<Vec<(SocketAddr, Feedback)>>,
 }
 
 impl Mailbox {
     /// Takes what has come. Costs one load when nothing has.
     #[inline]
-    pub(super) fn take(&self, into: &mut Vec<Status>) {
+    pub(super) fn take(&self, into: &mut Vec<(SocketAddr, Feedback)>) {
         if self.waiting.load(Ordering::Acquire) {
             self.waiting.store(false, Ordering::Release);
-            into.append(&mut self.statuses.lock());
+            into.append(&mut self.feedback.lock());
         }
     }
 
-    fn put(&self, status: Status) -> bool {
-        let mut statuses = self.statuses.lock();
-        if statuses.len() >= MAX_WAITING {
+    /// Whether something has come.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, source: SocketAddr, feedback: Feedback) -> bool {
+        let mut waiting = self.feedback.lock();
+        if waiting.len() >= MAX_WAITING {
             return false;
         }
-        statuses.push(status);
+        waiting.push((source, feedback));
         // Release: pairs with the Acquire in `take`.
         self.waiting.store(true, Ordering::Release);
         true
@@ -93,24 +100,25 @@ impl SendSocket {
             if received.bytes().is_empty() {
                 self.counters.add(Counter::Malformed, 1);
             }
+            let source = received.source();
             for packet in received.segments() {
-                self.sort(packet);
+                self.sort(source, packet);
             }
         }
     }
 
-    fn sort(&self, packet: &[u8]) {
-        let status = match Prefix::decode(packet) {
-            Ok(prefix) if prefix.kind == PacketKind::Status => {
-                Status::decode(&packet[..prefix.length])
+    fn sort(&self, source: SocketAddr, packet: &[u8]) {
+        let feedback = match Prefix::decode(packet) {
+            Ok(prefix) if matches!(prefix.kind, PacketKind::Status | PacketKind::Nak) => {
+                Feedback::decode(&prefix, &packet[..prefix.length])
             }
             Ok(_) => return self.counters.add(Counter::Foreign, 1),
             Err(error) => Err(error),
         };
-        let Ok(status) = status else { return self.counters.add(Counter::Malformed, 1) };
+        let Ok(feedback) = feedback else { return self.counters.add(Counter::Malformed, 1) };
         let mailboxes = self.mailboxes.read();
-        let accepted = mailboxes.get(&status.session).is_some_and(|mailbox| mailbox.put(status));
-        if !accepted {
+        let mailbox = mailboxes.get(&feedback.status.session);
+        if !mailbox.is_some_and(|mailbox| mailbox.put(source, feedback)) {
             self.counters.add(Counter::StatusesRefused, 1);
         }
     }

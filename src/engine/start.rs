@@ -5,19 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::conductor::{
-    self, Command as ConductorCommand, ConductorParts, DiscoverySockets, Mailroom,
-};
+use super::conductor::{self, ConductorParts, DiscoverySockets, Mailroom};
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
 use super::poller::{self, Command, PollerHandle, PollerParts, Reports};
 use super::request_processor::RequestProcessor;
 use super::responses::{Responses, ResponsesParts};
 use super::send_socket::SendSocket;
+use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
 use crate::config::{Config, InterfaceSpec};
@@ -175,6 +175,8 @@ impl Engine {
             clock,
         ));
         let link = Arc::clone(&mailroom.link);
+        let tending = Arc::new(Tending::new(mailroom.feedback_wakes(&config)?));
+        tending.add_socket(Arc::clone(&opened.respond));
         let responses = Arc::new(Responses::new(ResponsesParts {
             instance: id,
             config: config.responses.clone(),
@@ -183,10 +185,10 @@ impl Engine {
             socket: Arc::clone(&opened.respond),
             on_loopback: opened.responds_on_loopback,
             link: Arc::clone(&link),
+            tending: Arc::clone(&tending),
             counters: Arc::clone(&counters),
             clock,
         }));
-        link.submit(ConductorCommand::AddSendSocket(Arc::clone(&opened.respond)));
 
         let mut engine = Self {
             id,
@@ -196,6 +198,7 @@ impl Engine {
             responses_at,
             responses,
             conductor: link,
+            tending,
             pollers: Vec::new(),
             topics: Mutex::new(Topics::default()),
             directory,
@@ -232,6 +235,7 @@ impl Engine {
                 responder: Arc::clone(&self.responses) as Arc<dyn Respond>,
                 reports: Arc::clone(&self.conductor) as Arc<dyn Reports>,
                 feedback: Arc::clone(&feedback[index]),
+                tending: Arc::clone(&self.tending),
                 ring_wake,
                 clock: self.clock,
             };
@@ -245,7 +249,8 @@ impl Engine {
     fn add_response_endpoint(&self, socket: UdpSocket) {
         let responses = &self.config.responses;
         let layout = Layout::for_window(responses.packet_bytes, responses.window_bytes);
-        let settings = self.receive_settings(layout, responses.window_bytes, &socket);
+        let (window_bytes, patience) = (responses.window_bytes, responses.repair_timeout);
+        let settings = self.receive_settings(layout, window_bytes, patience, &socket);
         let mut endpoint = SocketEndpoint::new(EndpointId::RESPONSES, socket, self.id, settings);
         endpoint.add_stream(self.responses_at.stream);
         self.pollers[responses.poller].submit(Command::AddSocket(Box::new(endpoint)));
@@ -257,6 +262,7 @@ impl Engine {
         &self,
         layout: Layout,
         window_bytes: usize,
+        repair_timeout: Duration,
         socket: &UdpSocket,
     ) -> ReceiveSettings {
         let granted = socket.receive_buffer_bytes() / (2 * layout.packet_bytes);
@@ -273,6 +279,9 @@ impl Engine {
         ReceiveSettings {
             window_packets: wanted.min(granted),
             max_message_bytes: self.config.limits.max_message_bytes + MAX_PREFIX_BYTES,
+            repair_timeout,
+            is_group: false,
+            tag: 0,
         }
     }
 
@@ -315,6 +324,7 @@ impl Engine {
             pollers: self.pollers.clone(),
             requests: Arc::clone(&self.requests),
             responses: Arc::clone(&self.responses),
+            tending: Arc::clone(&self.tending),
             counters: Arc::clone(&self.counters),
             clock: self.clock,
         };

@@ -23,6 +23,8 @@ use crate::config::{Carrier, RouteError, Template, TopicRoute, Transport, UdpSet
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
 use crate::listener::Listener;
+use crate::protocol::flow_control::{FlowSettings, Strategy};
+use crate::protocol::receiver::ReceiveSettings;
 use crate::ring::Layout;
 use crate::ring::shared::{Description, SharedRing};
 use crate::transport::accept_barriers;
@@ -217,14 +219,18 @@ impl Engine {
             instance: self.id,
             stream,
             layout,
-            window_packets: layout.window_packets(template.window_bytes),
+            flow: FlowSettings {
+                strategy: Strategy::Min,
+                drops_slow: false,
+                window_packets: layout.window_packets(template.window_bytes),
+                timeout: udp.receiver_timeout,
+            },
             group,
-            receiver_timeout: udp.receiver_timeout,
             attention: Arc::clone(&self.conductor) as Arc<dyn Attention>,
             counters: Arc::clone(&self.counters),
             clock: self.clock,
         }));
-        self.conductor.add_publication(&publication);
+        self.tending.add_publication(Arc::clone(&publication));
         Ok(publication)
     }
 
@@ -244,7 +250,7 @@ impl Engine {
             .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
         let socket = Arc::new(SendSocket::new(socket, Arc::clone(&self.counters)));
         topics.send_sockets.insert(key, Arc::clone(&socket));
-        self.conductor.submit(ConductorCommand::AddSendSocket(Arc::clone(&socket)));
+        self.tending.add_socket(Arc::clone(&socket));
         Ok(socket)
     }
 
@@ -418,7 +424,10 @@ impl Engine {
         let id = EndpointId(EndpointId::FIRST_TOPIC + topics.next_endpoint);
         topics.next_endpoint += 1;
         let layout = Layout::for_window(template.packet_bytes, template.window_bytes);
-        let settings = self.receive_settings(layout, template.window_bytes, &socket);
+        let settings = ReceiveSettings {
+            is_group: route.address().is_some(),
+            ..self.receive_settings(layout, template.window_bytes, udp.repair_timeout, &socket)
+        };
         let endpoint = SocketEndpoint::new(id, socket, self.id, settings);
         self.poller(template.poller).submit(Command::AddSocket(Box::new(endpoint)));
         topics.endpoints.insert(place.clone(), Endpoint { id, address, topics: 1 });

@@ -1,99 +1,229 @@
 //! How far a sender may go. Layer: protocol. Owned by one send session.
 //!
-//! The slowest receiver sets the limit: what it has consumed plus its window. A receiver counts from
-//! when discovery names it, so that a burst right after cannot overrun it before its first status;
-//! one that stays silent while it holds the others back is dropped until it is heard again.
+//! Receivers report what they have consumed and how much more they take. A receiver counts from
+//! when discovery names it, so that a burst right after cannot overrun it before its first status.
+//! One that holds the others back for too long is left out until it has caught up: at once after
+//! [`SLOW_GRACE`] when slow consumers are to be dropped, and when it has been silent for the
+//! configured time in any case.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::timing::Rtt;
 use crate::id::InstanceId;
 use crate::time::Timestamp;
+use crate::wire::control::Status;
 
+/// How long a slow consumer that is to be dropped may keep the window full: longer than a thread
+/// waits for its turn on a busy machine, short enough for the others to ride it out in their rings.
+pub(crate) const SLOW_GRACE: Duration = Duration::from_millis(10);
+
+/// Whose reports set the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strategy {
+    /// The slowest receiver.
+    Min,
+    /// The fastest: who is slower loses what it cannot take.
+    Max,
+    /// The slowest of those that carry the tag; the others do not count.
+    Tagged(u32),
+}
+
+/// Limits of a send session.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowSettings {
+    pub(crate) strategy: Strategy,
+    /// Leave out a receiver that keeps the window full.
+    pub(crate) drops_slow: bool,
+    /// Packets that may be on the way; no receiver raises it.
+    pub(crate) window_packets: u32,
+    /// Silence after which a receiver that owes a status is left out.
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
 struct Receiver {
     id: InstanceId,
+    /// Where its feedback comes from: from elsewhere it is somebody else's.
+    source: Option<SocketAddr>,
+    /// Everything before this packet is consumed, or was sent before it joined.
     consumed: u64,
     window_packets: u32,
-    /// Last time that this receiver made progress, or had nothing to do.
+    tag: u32,
+    /// It knows where the session begins for it.
+    joined: bool,
+    rtt: Rtt,
+    /// Last time that this receiver was heard, or had nothing to say.
     heard: Timestamp,
+    /// Since when it keeps the window full.
+    holding_since: Option<Timestamp>,
     dropped: bool,
 }
 
-/// The `min` strategy: as fast as the slowest receiver.
+/// What a status means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nobody we know, from elsewhere than before, or impossible.
+    Refused,
+    Accepted,
+    /// It asks where the session begins for it.
+    Asks {
+        start: u64,
+    },
+}
+
+/// The receivers of a session.
 #[derive(Debug)]
 pub(crate) struct FlowControl {
+    settings: FlowSettings,
     receivers: Vec<Receiver>,
-    initial_window_packets: u32,
-    timeout: Duration,
 }
 
 impl FlowControl {
-    pub(crate) const fn new(initial_window_packets: u32, timeout: Duration) -> Self {
-        Self { receivers: Vec::new(), initial_window_packets, timeout }
+    pub(crate) const fn new(settings: FlowSettings) -> Self {
+        Self { settings, receivers: Vec::new() }
     }
 
-    /// Discovery has found a receiver; packets from `next` on are meant for it.
-    pub(crate) fn add(&mut self, id: InstanceId, next: u64, now: Timestamp) {
+    pub(super) const fn settings(&self) -> &FlowSettings {
+        &self.settings
+    }
+
+    /// Discovery has found a receiver; packets from `next` on are meant for it. False when it was
+    /// known.
+    pub(crate) fn add(&mut self, id: InstanceId, next: u64, now: Timestamp) -> bool {
         if self.find(id).is_some() {
-            return;
+            return false;
         }
         self.receivers.push(Receiver {
             id,
+            source: None,
             consumed: next,
-            window_packets: self.initial_window_packets,
+            window_packets: self.settings.window_packets,
+            // Counts like the others until it says what it is.
+            tag: match self.settings.strategy {
+                Strategy::Tagged(tag) => tag,
+                _ => 0,
+            },
+            joined: false,
+            rtt: Rtt::default(),
             heard: now,
+            holding_since: None,
             dropped: false,
         });
+        true
     }
 
     pub(crate) fn remove(&mut self, id: InstanceId) {
         self.receivers.retain(|receiver| receiver.id != id);
     }
 
-    /// A status of a receiver that discovery knows. `sent` bounds what it can have consumed. False
-    /// when the status is not believable.
-    pub(crate) fn handle_status(
+    /// A status. `sent` bounds what can have been consumed.
+    pub(super) fn handle_status(
         &mut self,
-        id: InstanceId,
-        consumed: u64,
-        window_packets: u32,
-        sent: u64,
         now: Timestamp,
-    ) -> bool {
-        let Some(receiver) = self.find(id) else { return false };
-        if consumed > sent {
-            return false;
+        source: SocketAddr,
+        status: &Status,
+        sent: u64,
+    ) -> Verdict {
+        let window_packets = self.settings.window_packets;
+        let Some(receiver) = self.find(status.receiver) else { return Verdict::Refused };
+        if status.consumed > sent || receiver.source.is_some_and(|known| known != source) {
+            return Verdict::Refused;
         }
-        receiver.consumed = receiver.consumed.max(consumed);
-        receiver.window_packets = window_packets.max(1);
+        receiver.source = Some(source);
+        receiver.tag = status.tag;
         receiver.heard = now;
-        receiver.dropped = false;
-        true
+        if status.is_joining {
+            // Who had joined before begins anew, with what it has heard now.
+            let heard = if receiver.joined { status.consumed } else { 0 };
+            return Verdict::Asks { start: receiver.consumed.max(heard) };
+        }
+        receiver.joined = true;
+        receiver.window_packets = status.window_packets.clamp(1, window_packets);
+        receiver.consumed = receiver.consumed.max(status.consumed);
+        // Who is further behind than the window would stop the others at once.
+        if receiver.consumed + u64::from(receiver.window_packets) > sent {
+            receiver.dropped = false;
+        }
+        if sent - receiver.consumed <= u64::from(receiver.window_packets / 2) {
+            receiver.holding_since = None;
+        }
+        Verdict::Accepted
     }
 
-    /// First packet that may not be sent yet; `u64::MAX` without receivers.
+    /// A receiver has answered a probe.
+    pub(super) fn sample_rtt(&mut self, id: InstanceId, sample: Duration) {
+        if let Some(receiver) = self.find(id) {
+            receiver.rtt.sample(sample);
+        }
+    }
+
+    /// The longest round trip to a receiver.
+    pub(super) fn rtt(&self) -> Rtt {
+        let known = self.active().map(|receiver| receiver.rtt);
+        known.max_by_key(Rtt::smoothed).unwrap_or_default()
+    }
+
+    /// Receivers that are not left out.
+    pub(super) fn count(&self) -> usize {
+        self.active().count()
+    }
+
+    /// First packet that may not be sent yet; `u64::MAX` when nobody sets a limit.
     pub(crate) fn limit(&self) -> u64 {
-        self.active()
-            .map(|receiver| receiver.consumed + u64::from(receiver.window_packets))
-            .min()
-            .unwrap_or(u64::MAX)
+        let limits = self.deciding().map(Receiver::limit);
+        match self.settings.strategy {
+            Strategy::Max => limits.max(),
+            _ => limits.min(),
+        }
+        .unwrap_or(u64::MAX)
     }
 
-    /// Every packet before this one has been consumed by all receivers; `sent` without receivers.
+    /// Packets before this one need not be kept; `sent` when nobody decides.
     pub(crate) fn confirmed(&self, sent: u64) -> u64 {
-        self.active().map(|receiver| receiver.consumed).min().unwrap_or(sent)
+        let consumed = self.deciding().map(|receiver| receiver.consumed);
+        match self.settings.strategy {
+            Strategy::Max => consumed.max(),
+            _ => consumed.min(),
+        }
+        .unwrap_or(sent)
     }
 
-    /// Drops receivers that owe a status for longer than the timeout, and says how many.
-    pub(crate) fn handle_timeout(&mut self, now: Timestamp, sent: u64) -> usize {
-        let timeout = self.timeout;
+    /// Everybody has joined, and has everything before `sent`.
+    pub(super) fn is_complete(&self, sent: u64) -> bool {
+        self.active().all(|receiver| receiver.joined && receiver.consumed >= sent)
+    }
+
+    /// Whether everything before `until` has reached a receiver, or will not.
+    pub(super) fn has_consumed(&self, id: InstanceId, until: u64) -> bool {
+        let receiver = self.receivers.iter().find(|receiver| receiver.id == id);
+        receiver.is_none_or(|receiver| receiver.dropped || receiver.consumed >= until)
+    }
+
+    /// The sender has more to send than the limit allows.
+    pub(super) fn handle_blocked(&mut self, now: Timestamp) {
+        let limit = self.limit();
+        for receiver in &mut self.receivers {
+            if !receiver.dropped && receiver.limit() <= limit {
+                receiver.holding_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Leaves out receivers that hold the others back for too long, and says how many.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp, sent: u64) -> usize {
+        let FlowSettings { timeout, drops_slow, .. } = self.settings;
         let mut dropped = 0;
         for receiver in &mut self.receivers {
-            if receiver.consumed >= sent {
+            if receiver.joined && receiver.consumed >= sent {
                 receiver.heard = now;
-            } else if !receiver.dropped && now.since(receiver.heard) >= timeout {
-                receiver.dropped = true;
-                dropped += 1;
+                receiver.holding_since = None;
+            } else if !receiver.dropped {
+                let is_silent = now.since(receiver.heard) >= timeout;
+                let is_slow = drops_slow
+                    && receiver.holding_since.is_some_and(|since| now.since(since) >= SLOW_GRACE);
+                receiver.dropped = is_silent || is_slow;
+                dropped += usize::from(receiver.dropped);
             }
         }
         dropped
@@ -103,55 +233,25 @@ impl FlowControl {
         self.receivers.iter().filter(|receiver| !receiver.dropped)
     }
 
+    fn deciding(&self) -> impl Iterator<Item = &Receiver> {
+        let strategy = self.settings.strategy;
+        self.active().filter(move |receiver| match strategy {
+            Strategy::Tagged(tag) => receiver.tag == tag,
+            _ => true,
+        })
+    }
+
     fn find(&mut self, id: InstanceId) -> Option<&mut Receiver> {
         self.receivers.iter_mut().find(|receiver| receiver.id == id)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const START: Timestamp = Timestamp::from_nanos(0);
-
-    fn id(byte: u8) -> InstanceId {
-        InstanceId::from_bytes([byte; 16])
-    }
-
-    #[test]
-    fn the_slowest_receiver_sets_the_limit() {
-        let mut flow = FlowControl::new(10, SECOND);
-        assert_eq!(flow.limit(), u64::MAX);
-        flow.add(id(1), 5, START);
-        flow.add(id(2), 5, START);
-        assert_eq!(flow.limit(), 15);
-        assert!(flow.handle_status(id(1), 12, 20, 14, START));
-        assert_eq!(flow.limit(), 15);
-        assert!(flow.handle_status(id(2), 8, 20, 14, START));
-        assert_eq!((flow.limit(), flow.confirmed(14)), (28, 8));
-        flow.remove(id(2));
-        assert_eq!(flow.limit(), 32);
-    }
-
-    #[test]
-    fn strangers_and_impossible_claims_change_nothing() {
-        let mut flow = FlowControl::new(10, SECOND);
-        flow.add(id(1), 0, START);
-        assert!(!flow.handle_status(id(9), 3, 100, 5, START));
-        assert!(!flow.handle_status(id(1), 6, 100, 5, START));
-        assert_eq!(flow.limit(), 10);
-    }
-
-    #[test]
-    fn a_silent_receiver_is_dropped_and_comes_back_when_heard() {
-        let mut flow = FlowControl::new(10, SECOND);
-        flow.add(id(1), 0, START);
-        assert_eq!(flow.handle_timeout(START + SECOND * 5, 0), 0, "owes nothing");
-        assert_eq!(flow.handle_timeout(START + SECOND * 5, 3), 0, "heard until now");
-        assert_eq!(flow.handle_timeout(START + SECOND * 6, 3), 1);
-        assert_eq!(flow.limit(), u64::MAX);
-        assert!(flow.handle_status(id(1), 3, 10, 3, START + SECOND * 7));
-        assert_eq!(flow.limit(), 13);
+impl Receiver {
+    fn limit(&self) -> u64 {
+        self.consumed + u64::from(self.window_packets)
     }
 }
+
+#[cfg(test)]
+#[path = "flow_control/tests.rs"]
+mod tests;

@@ -16,6 +16,9 @@
 pub(crate) mod assemble;
 pub(crate) mod delivery;
 pub(crate) mod flow_control;
+mod loss;
 pub(crate) mod receiver;
+pub(crate) mod retransmit;
 pub(crate) mod sender;
+pub(crate) mod timing;
 mod window;

@@ -1,21 +1,28 @@
 //! The receiving side of a session: packets in any order become frames in order. Layer: protocol.
 //! Owned by the poller that reads the endpoint.
 //!
-//! A packet after a gap is held for [`REORDER_HOLD`]; if the gap is still open then, the missing
-//! packets are lost and what follows is delivered.
+//! What is missing is asked for until it comes, until the sender says that it is gone, or until the
+//! configured time is over; then it is lost, and what follows is delivered.
+//!
+//! A session begins for a receiver where its sender says. Who hears packet 0 first knows that; who
+//! hears a later one holds it back and asks. A sender that does not answer does not know us, and
+//! owes us nothing: we are a guest, who takes what comes and asks for nothing.
 
 use std::time::Duration;
 
 use super::delivery::{Delivery, Sink};
+use super::loss::Gaps;
+use super::timing::{JOIN_TIMEOUT, REORDER_HOLD, longest_backoff, retry_delay};
 use super::window::Window;
 use crate::id::{InstanceId, SessionId};
+use crate::jitter::Jitter;
 use crate::time::Timestamp;
-use crate::wire::control::Status;
+use crate::wire::control::{Heartbeat, MAX_RANGES, Range, Status, Welcome};
 use crate::wire::frame::Frames;
 
-/// How long a gap may stay open: longer than any reordering on a local network, short enough not
-/// to be felt as an outage.
-pub(crate) const REORDER_HOLD: Duration = Duration::from_millis(1);
+/// Packets after the expected one that a NAK looks at: what it finds beyond would not fit into it
+/// anyway, and the time it takes is bounded.
+const NAK_SCAN: u64 = 4096;
 
 /// What a receive session has seen. Every field only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +33,9 @@ pub(crate) struct ReceiveCounters {
     pub(crate) malformed: u64,
     /// Frames of no use: parts of incomplete or oversized messages.
     pub(crate) refused: u64,
+    /// Packets beyond the window: dropped, and asked for later.
+    pub(crate) overruns: u64,
+    pub(crate) naks: u64,
 }
 
 /// Limits of a receive session.
@@ -34,6 +44,24 @@ pub(crate) struct ReceiveSettings {
     /// Packets that may be on the way or held after a gap.
     pub(crate) window_packets: u32,
     pub(crate) max_message_bytes: usize,
+    /// How long a missing packet is asked for.
+    pub(crate) repair_timeout: Duration,
+    /// Others may miss the same packets: ask after a random pause.
+    pub(crate) is_group: bool,
+    /// The set of receivers that this one belongs to; zero is none.
+    pub(crate) tag: u32,
+}
+
+/// What a receiver is to the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    /// Nobody has said yet where the session begins for us. Packets are held back, the first one
+    /// included, and we ask again at the given time.
+    Joining { until: Timestamp, ask_at: Timestamp, pause: Duration },
+    /// The sender does not know us.
+    Guest,
+    /// The sender repeats what we miss.
+    Member,
 }
 
 /// One incarnation of a publication, as a receiver sees it.
@@ -42,33 +70,45 @@ pub(crate) struct ReceiveSession {
     session: SessionId,
     receiver: InstanceId,
     settings: ReceiveSettings,
-    /// Next packet to deliver; `None` until the first packet is seen.
+    /// Next packet to deliver; `None` until anything is heard.
     expected: Option<u64>,
-    /// The sender told that all packets before this one have been sent.
+    /// All packets before this one have been sent.
     announced: u64,
-    gap_since: Option<Timestamp>,
+    membership: Membership,
+    gaps: Gaps,
     window: Window,
     delivery: Delivery,
+    /// Round trip and number of receivers as the sender told them.
+    rtt: Duration,
+    receivers: u32,
+    jitter: Jitter,
     /// What the last status said; the next one is due when a quarter of the window is consumed.
     reported: Option<u64>,
     status_due: bool,
+    echo: u32,
     counters: ReceiveCounters,
 }
 
 impl ReceiveSession {
-    /// A session that starts with whatever packet comes first.
+    /// A session that starts with whatever comes first.
     pub(crate) fn new(session: SessionId, receiver: InstanceId, settings: ReceiveSettings) -> Self {
+        let seed = receiver.as_uuid().as_u64_pair().0 ^ session.0;
         Self {
             session,
             receiver,
             settings,
             expected: None,
             announced: 0,
-            gap_since: None,
+            membership: Membership::Member,
+            gaps: Gaps::none(),
             window: Window::default(),
             delivery: Delivery::new(settings.max_message_bytes),
+            rtt: Duration::ZERO,
+            receivers: 1,
+            jitter: Jitter::new(seed),
             reported: None,
             status_due: false,
+            echo: 0,
             counters: ReceiveCounters::default(),
         }
     }
@@ -86,80 +126,152 @@ impl ReceiveSession {
         frames: &[u8],
         sink: &mut impl Sink,
     ) {
-        let expected = *self.expected.get_or_insert_with(|| {
-            self.status_due = true;
-            sequence
-        });
-        if sequence == expected {
+        if self.expected == Some(sequence) && !self.gaps.is_open() && self.is_settled() {
             self.deliver(frames, sink);
-            if self.gap_since.is_none() {
-                self.expected = Some(expected + 1);
-            } else {
-                self.pass(sink);
-                self.watch_gap(now);
-            }
-        } else if sequence < expected {
-            self.counters.duplicates += 1;
+            self.expected = Some(sequence + 1);
+            self.check_status();
         } else {
-            self.handle_early(now, sequence, expected, frames, sink);
+            self.handle_out_of_order(now, sequence, frames, sink);
         }
-        self.check_status();
     }
 
     #[cold]
-    fn handle_early(
+    fn handle_out_of_order(
         &mut self,
         now: Timestamp,
         sequence: u64,
-        expected: u64,
         frames: &[u8],
         sink: &mut impl Sink,
     ) {
-        let distance = sequence - expected;
-        if distance >= u64::from(self.settings.window_packets) {
+        let expected = self.open(now, sequence);
+        let window = u64::from(self.settings.window_packets);
+        self.announced = self.announced.max(sequence + 1);
+        if sequence < expected {
+            self.counters.duplicates += 1;
+        } else if sequence == expected && self.is_settled() {
+            self.deliver(frames, sink);
+            self.pass(sink);
+            self.gaps.note_progress();
+        } else if sequence - expected < window {
+            #[expect(clippy::cast_possible_truncation, reason = "less than the window, a u32")]
+            let held = self.window.hold((sequence - expected) as usize, frames);
+            if held {
+                self.gaps.note_progress();
+            } else {
+                self.counters.duplicates += 1;
+            }
+        } else if self.membership == Membership::Guest {
             // The sender has gone on without us: what is missing will not come any more.
             self.give_up(sequence, sink);
-            self.watch_gap(now);
-            self.handle_packet(now, sequence, frames, sink);
-            return;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "less than the window, a u32")]
-        let held = self.window.hold(distance as usize, frames);
-        if !held {
-            self.counters.duplicates += 1;
-        }
-        self.gap_since.get_or_insert(now);
-    }
-
-    /// The sender says that everything before `next` has been sent, and may want a status.
-    pub(crate) fn handle_heartbeat(&mut self, now: Timestamp, next: u64, status_wanted: bool) {
-        let expected = *self.expected.get_or_insert(next);
-        self.announced = self.announced.max(next);
-        if self.announced > expected {
-            self.gap_since.get_or_insert(now);
-        }
-        self.status_due |= status_wanted;
-    }
-
-    /// Gives up gaps that have been open for too long.
-    pub(crate) fn handle_timeout(&mut self, now: Timestamp, sink: &mut impl Sink) {
-        if self.next_deadline() > now {
-            return;
-        }
-        let Some(expected) = self.expected else { return };
-        let next = if self.window.is_empty() {
-            self.announced
+            self.deliver(frames, sink);
+            self.pass(sink);
         } else {
-            expected + self.window.gap() as u64
-        };
-        self.give_up(next, sink);
-        self.watch_gap(now);
+            self.counters.overruns += 1;
+        }
+        self.watch_gaps(now);
         self.check_status();
     }
 
-    /// When [`ReceiveSession::handle_timeout`] has something to do.
+    /// The next packet to deliver. The first thing heard opens the session.
+    fn open(&mut self, now: Timestamp, sequence: u64) -> u64 {
+        *self.expected.get_or_insert_with(|| {
+            self.status_due = true;
+            if sequence > 0 {
+                let pause = retry_delay(Duration::ZERO);
+                let until = now + JOIN_TIMEOUT;
+                self.membership = Membership::Joining { until, ask_at: now + pause, pause };
+            }
+            sequence
+        })
+    }
+
+    /// The sender says how far it has come.
+    pub(crate) fn handle_heartbeat(&mut self, now: Timestamp, heartbeat: &Heartbeat) {
+        self.open(now, heartbeat.next);
+        self.rtt = Duration::from_nanos(heartbeat.rtt_ns);
+        self.receivers = heartbeat.receivers;
+        self.announced = self.announced.max(heartbeat.next);
+        if heartbeat.status_wanted {
+            self.status_due = true;
+            self.echo = heartbeat.probe;
+        }
+        self.watch_gaps(now);
+    }
+
+    /// The sender says where the session begins for a receiver.
+    pub(crate) fn handle_welcome(
+        &mut self,
+        now: Timestamp,
+        welcome: &Welcome,
+        sink: &mut impl Sink,
+    ) {
+        if welcome.receiver != self.receiver || self.membership == Membership::Member {
+            return;
+        }
+        let expected = self.open(now, welcome.start);
+        if let Membership::Joining { .. } = self.membership {
+            self.begin_at(welcome.start, sink);
+        } else {
+            // Where it began for a guest it has gone by.
+            self.counters.packets_lost += expected.saturating_sub(welcome.start);
+        }
+        self.membership = Membership::Member;
+        self.status_due = true;
+        self.watch_gaps(now);
+    }
+
+    /// The sender cannot repeat what was before `oldest`.
+    pub(crate) fn handle_gone(&mut self, now: Timestamp, oldest: u64, sink: &mut impl Sink) {
+        if self.expected.is_none() || !self.is_settled() {
+            return;
+        }
+        self.announced = self.announced.max(oldest);
+        self.give_up(oldest, sink);
+        self.gaps.note_progress();
+        self.watch_gaps(now);
+        self.check_status();
+    }
+
+    /// The sender is gone, but for what is still on its way.
+    pub(crate) fn handle_goodbye(&mut self, now: Timestamp, sink: &mut impl Sink) {
+        if !self.is_settled()
+            && let Some(first) = self.expected
+        {
+            self.begin_at(first, sink);
+        }
+        self.membership = Membership::Guest;
+        self.watch_gaps(now);
+    }
+
+    /// Gives up what has been missing for too long.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp, sink: &mut impl Sink) {
+        let Some(expected) = self.expected else { return };
+        if let Membership::Joining { until, ask_at, pause } = self.membership {
+            if until <= now {
+                self.membership = Membership::Guest;
+                self.begin_at(expected, sink);
+            } else if ask_at <= now {
+                let (ask_at, pause) = (now + pause * 2, pause * 2);
+                self.membership = Membership::Joining { until, ask_at, pause };
+                self.status_due = true;
+            } else {
+                return;
+            }
+        }
+        while let Some(until) = self.gaps.given_up(now, self.patience()) {
+            self.give_up(until, sink);
+        }
+        self.watch_gaps(now);
+        self.check_status();
+    }
+
+    /// When [`ReceiveSession::handle_timeout`] or [`ReceiveSession::poll_nak`] has something to do.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Timestamp {
-        self.gap_since.map_or(Timestamp::NEVER, |since| since + REORDER_HOLD)
+        match self.membership {
+            Membership::Joining { until, ask_at, .. } => until.min(ask_at),
+            _ => self.gaps.next_deadline(self.patience()),
+        }
     }
 
     /// The status to send to the sender now, if one is due.
@@ -169,14 +281,80 @@ impl ReceiveSession {
             return None;
         }
         self.status_due = false;
-        let consumed = self.expected?;
-        self.reported = Some(consumed);
-        Some(Status {
+        self.reported = Some(self.expected?);
+        let status = self.status();
+        self.echo = 0;
+        Some(status)
+    }
+
+    /// The NAK to send to the sender now, if one is due: a status, with what is missing.
+    #[inline]
+    pub(crate) fn poll_nak(&mut self, now: Timestamp, missing: &mut Vec<Range>) -> Option<Status> {
+        if !self.gaps.is_open() || !self.is_settled() {
+            return None;
+        }
+        self.ask(now, missing)
+    }
+
+    #[cold]
+    fn ask(&mut self, now: Timestamp, missing: &mut Vec<Range>) -> Option<Status> {
+        let expected = self.expected?;
+        let from = self.gaps.due(now, expected)?;
+        let window = u64::from(self.settings.window_packets);
+        let until = self.announced.min(expected + window.min(NAK_SCAN));
+        missing.clear();
+        #[expect(clippy::cast_possible_truncation, reason = "distances within the window, a u32")]
+        missing.extend(
+            self.window
+                .missing((from - expected) as usize, until.saturating_sub(expected) as usize)
+                .take(MAX_RANGES)
+                .map(|(first, count)| Range {
+                    first: expected + first as u64,
+                    packets: count as u32,
+                }),
+        );
+        let asked = match missing.last() {
+            Some(last) if missing.len() == MAX_RANGES => last.end(),
+            _ => until,
+        };
+        let pause = retry_delay(self.rtt) + self.backoff();
+        self.gaps.note_asked(now, asked, pause);
+        if missing.is_empty() {
+            return None;
+        }
+        self.counters.naks += 1;
+        Some(self.status())
+    }
+
+    fn status(&self) -> Status {
+        Status {
             session: self.session,
-            consumed,
+            consumed: self.expected.unwrap_or_default(),
             window_packets: self.settings.window_packets,
+            echo: self.echo,
             receiver: self.receiver,
-        })
+            tag: self.settings.tag,
+            is_joining: self.membership != Membership::Member,
+        }
+    }
+
+    #[inline]
+    fn is_settled(&self) -> bool {
+        !matches!(self.membership, Membership::Joining { .. })
+    }
+
+    fn backoff(&mut self) -> Duration {
+        if !self.settings.is_group {
+            return Duration::ZERO;
+        }
+        self.jitter.below(longest_backoff(self.rtt, self.receivers))
+    }
+
+    const fn patience(&self) -> Duration {
+        match self.membership {
+            Membership::Guest => REORDER_HOLD,
+            _ => self.settings.repair_timeout,
+        }
     }
 
     #[inline]
@@ -187,6 +365,22 @@ impl ReceiveSession {
         }
     }
 
+    /// Ends joining: the first packet to deliver is `start`, or the first one that came.
+    fn begin_at(&mut self, start: u64, sink: &mut impl Sink) {
+        self.membership = Membership::Member;
+        let Some(first) = self.expected else { return };
+        let missed = first.saturating_sub(start);
+        if missed < u64::from(self.settings.window_packets) {
+            #[expect(clippy::cast_possible_truncation, reason = "less than the window, a u32")]
+            self.window.retreat(missed as usize);
+            self.expected = Some(first - missed);
+        } else {
+            self.counters.packets_lost += missed;
+        }
+        self.reported = self.expected;
+        self.deliver_held(sink);
+    }
+
     /// Goes on to `next`: what is held on the way is delivered, what is not is lost.
     fn give_up(&mut self, next: u64, sink: &mut impl Sink) {
         while let Some(expected) = self.expected
@@ -195,6 +389,7 @@ impl ReceiveSession {
             if self.window.is_empty() {
                 self.counters.packets_lost += next - expected;
                 self.expected = Some(next);
+                self.window.clear();
                 break;
             }
             self.counters.packets_lost += 1;
@@ -202,21 +397,32 @@ impl ReceiveSession {
         }
     }
 
-    /// The expected packet is dealt with: expects the next one, and delivers what is held from
-    /// there on without a gap.
+    /// The expected packet is dealt with: goes on to the next one that is not held.
     fn pass(&mut self, sink: &mut impl Sink) {
-        loop {
-            self.expected = self.expected.map(|expected| expected + 1);
-            let Some(held) = self.window.advance() else { return };
+        self.expected = self.expected.map(|expected| expected + 1);
+        self.window.advance();
+        self.deliver_held(sink);
+    }
+
+    fn deliver_held(&mut self, sink: &mut impl Sink) {
+        while let Some(held) = self.window.take() {
             self.deliver(&held, sink);
             self.window.recycle(held);
+            self.window.advance();
+            self.expected = self.expected.map(|expected| expected + 1);
         }
     }
 
-    /// Whether a gap is still open; a new one is as old as `now`.
-    fn watch_gap(&mut self, now: Timestamp) {
-        let open = !self.window.is_empty() || Some(self.announced) > self.expected;
-        self.gap_since = open.then_some(now);
+    /// Whether something is missing, and since when.
+    fn watch_gaps(&mut self, now: Timestamp) {
+        let (Some(expected), true) = (self.expected, self.is_settled()) else { return };
+        if self.announced <= expected {
+            self.gaps.update(now, None);
+            return;
+        }
+        let delay = (self.membership == Membership::Member).then(|| self.backoff());
+        let patience = self.patience();
+        self.gaps.see(now, (expected, self.announced), patience, || delay);
     }
 
     #[inline]

@@ -1,39 +1,49 @@
-//! The sending side of a session: how far it may go, and what it says when it has nothing to send.
-//! Layer: protocol. Owned by one publication.
+//! The sending side of a session: how far it may go, what it repeats, and what it says when it has
+//! nothing to send. Layer: protocol. Owned by one publication.
 //!
 //! Heartbeats tell receivers how far the session has come, so that a lost last packet is noticed.
-//! They start [`FIRST_HEARTBEAT`] after the last packet, come ever more slowly, and stop when every
-//! receiver has confirmed everything: an idle, settled session is silent.
+//! The first follows the last packet after about two round trips, the others ever more slowly, and
+//! they stop when every receiver has confirmed everything: an idle, settled session is silent.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::flow_control::FlowControl;
+use super::flow_control::{FlowControl, FlowSettings, Verdict};
+use super::retransmit::{Repair, Retransmit};
+use super::timing::{LONGEST_PAUSE, PROBE_INTERVAL, linger, tail_delay};
 use crate::id::{InstanceId, SessionId};
 use crate::time::Timestamp;
-use crate::wire::control::Status;
+use crate::wire::control::{Feedback, Heartbeat, Range, Welcome};
 
-/// Pause between the last packet and the first heartbeat.
-pub(crate) const FIRST_HEARTBEAT: Duration = Duration::from_millis(1);
-/// Longest pause between heartbeats.
-pub(crate) const SLOWEST_HEARTBEAT: Duration = Duration::from_millis(100);
 /// Heartbeats after the last packet when no receiver is known that could confirm it.
 const UNCONFIRMED_HEARTBEATS: u32 = 8;
+/// Receivers that wait to be told where the session begins for them; the others ask again.
+const MAX_WELCOMES: usize = 64;
 
-/// Counts of a send session.
+/// Counts of a send session. Every field only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SendCounters {
     pub(crate) heartbeats: u64,
     pub(crate) statuses: u64,
     pub(crate) statuses_refused: u64,
     pub(crate) receivers_dropped: u64,
+    pub(crate) naks: u64,
+    pub(crate) retransmits: u64,
+    /// Packets that were asked for when the ring did not hold them any more.
+    pub(crate) gone: u64,
 }
 
-/// What to tell the receivers now.
+/// What to send now, beside data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heartbeat {
-    /// Number of the next packet: all before it have been sent.
-    pub(crate) next: u64,
-    pub(crate) status_wanted: bool,
+pub(crate) enum Output {
+    /// To everybody.
+    Heartbeat(Heartbeat),
+    /// To one receiver, or to its group.
+    Welcome(Welcome),
+    /// To everybody: what was before `oldest` cannot be repeated.
+    Gone { oldest: u64 },
+    /// To who asked, or to its group. What is not sent goes to [`SendSession::put_back`].
+    Repair(Repair),
 }
 
 /// One incarnation of a publication.
@@ -41,30 +51,39 @@ pub(crate) struct Heartbeat {
 pub(crate) struct SendSession {
     session: SessionId,
     flow: FlowControl,
+    retransmit: Retransmit,
+    welcomes: Vec<Welcome>,
     /// Number of the next packet to send.
     next: u64,
     heartbeat_at: Timestamp,
     pause: Duration,
     /// Heartbeats since the last packet.
     repeated: u32,
+    /// The last probe, and when it left.
+    probe: u32,
+    probed_at: Timestamp,
+    gone_due: bool,
+    gone_at: Option<Timestamp>,
     counters: SendCounters,
 }
 
 impl SendSession {
-    pub(crate) const fn new(session: SessionId, flow: FlowControl) -> Self {
+    /// `is_group` when one transmission reaches all receivers.
+    pub(crate) fn new(session: SessionId, settings: FlowSettings, is_group: bool) -> Self {
         Self {
             session,
-            flow,
+            retransmit: Retransmit::new(is_group, settings.window_packets),
+            flow: FlowControl::new(settings),
+            welcomes: Vec::new(),
             next: 0,
             heartbeat_at: Timestamp::NEVER,
-            pause: FIRST_HEARTBEAT,
+            pause: Duration::ZERO,
             repeated: 0,
-            counters: SendCounters {
-                heartbeats: 0,
-                statuses: 0,
-                statuses_refused: 0,
-                receivers_dropped: 0,
-            },
+            probe: 0,
+            probed_at: Timestamp::default(),
+            gone_due: false,
+            gone_at: None,
+            counters: SendCounters::default(),
         }
     }
 
@@ -84,21 +103,32 @@ impl SendSession {
         self.flow.limit()
     }
 
-    /// Every packet before this one can be forgotten.
+    /// Packets before this one need not be kept for repairs.
     pub(crate) fn confirmed(&self) -> u64 {
         self.flow.confirmed(self.next)
     }
 
+    /// Whether everything before `until` has reached a receiver, or will not.
+    pub(crate) fn has_consumed(&self, receiver: InstanceId, until: u64) -> bool {
+        self.flow.has_consumed(receiver, until)
+    }
+
+    /// Packets from the next one on are meant for this receiver, too: it is told at once.
     pub(crate) fn add_receiver(&mut self, id: InstanceId, now: Timestamp) {
-        self.flow.add(id, self.next, now);
+        if self.flow.add(id, self.next, now) {
+            self.pause = tail_delay(&self.flow.rtt());
+            self.heartbeat_at = now;
+        }
     }
 
     pub(crate) fn remove_receiver(&mut self, id: InstanceId) {
         self.flow.remove(id);
+        self.retransmit.forget(id);
+        self.welcomes.retain(|welcome| welcome.receiver != id);
     }
 
     /// Packets up to `next` (exclusive) have left. Takes no time: the heartbeat is timed by
-    /// [`SendSession::handle_timeout`], which the conductor calls anyway.
+    /// [`SendSession::handle_timeout`], which is called soon anyway.
     #[inline]
     pub(crate) const fn handle_sent(&mut self, next: u64) {
         self.next = next;
@@ -106,128 +136,161 @@ impl SendSession {
         self.heartbeat_at = Timestamp::NEVER;
     }
 
-    /// Feedback of a receiver. False when it is not for this session or not believable.
-    pub(crate) fn handle_status(&mut self, now: Timestamp, status: &Status) -> bool {
-        let accepted = status.session == self.session
-            && self.flow.handle_status(
-                status.receiver,
-                status.consumed,
-                status.window_packets,
-                self.next,
-                now,
-            );
-        if accepted {
-            self.counters.statuses += 1;
-        } else {
-            self.counters.statuses_refused += 1;
-        }
-        accepted
+    /// There is more to send than receivers allow.
+    pub(crate) fn handle_blocked(&mut self, now: Timestamp) {
+        self.flow.handle_blocked(now);
     }
 
-    /// Times heartbeats and drops silent receivers; to be called every few milliseconds at most.
+    /// Feedback of a receiver, which came from `source`. What is not for this session or not
+    /// believable is counted and changes nothing.
+    pub(crate) fn handle_feedback(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        feedback: &Feedback,
+    ) {
+        let Feedback { status, missing } = feedback;
+        let verdict = if status.session == self.session {
+            self.flow.handle_status(now, source, status, self.next)
+        } else {
+            Verdict::Refused
+        };
+        match verdict {
+            Verdict::Refused => {
+                self.counters.statuses_refused += 1;
+                return;
+            }
+            Verdict::Accepted => {}
+            Verdict::Asks { start } => {
+                let is_waiting =
+                    self.welcomes.iter().any(|welcome| welcome.receiver == status.receiver);
+                if !is_waiting && self.welcomes.len() < MAX_WELCOMES {
+                    self.welcomes.push(Welcome { receiver: status.receiver, start });
+                }
+            }
+        }
+        self.counters.statuses += 1;
+        if status.echo != 0 && status.echo == self.probe {
+            self.flow.sample_rtt(status.receiver, now.since(self.probed_at));
+        }
+        if !missing.is_empty() {
+            self.counters.naks += 1;
+            self.repeat(now, status.receiver, missing);
+        }
+    }
+
+    /// One NAK gets a window of packets at most: more could not have been on the way.
+    fn repeat(&mut self, now: Timestamp, receiver: InstanceId, missing: &[Range]) {
+        let linger = linger(&self.flow.rtt());
+        let mut left = self.flow.settings().window_packets;
+        for range in missing {
+            let sent = self.next.saturating_sub(range.first);
+            let packets = u64::from(range.packets.min(left)).min(sent);
+            let packets = u32::try_from(packets).unwrap_or(u32::MAX);
+            if packets > 0 {
+                let asked = Range { first: range.first, packets };
+                self.retransmit.request(now, receiver, asked, linger);
+                left -= packets;
+            }
+        }
+    }
+
+    /// Times heartbeats and leaves out receivers that hold the others back; to be called every few
+    /// milliseconds at most.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         self.counters.receivers_dropped += self.flow.handle_timeout(now, self.next) as u64;
         if self.is_settled() {
             self.heartbeat_at = Timestamp::NEVER;
         } else if self.heartbeat_at == Timestamp::NEVER {
-            self.pause = FIRST_HEARTBEAT;
-            self.heartbeat_at = now + self.pause;
+            self.pause = tail_delay(&self.flow.rtt());
+            let probe_at = self.probed_at + PROBE_INTERVAL;
+            self.heartbeat_at = (now + self.pause).min(probe_at.max(now));
         }
     }
 
-    /// The heartbeat that is due, if one is.
-    pub(crate) fn poll_heartbeat(&mut self, now: Timestamp) -> Option<Heartbeat> {
+    /// When [`SendSession::poll_transmit`] has something, should nothing else happen.
+    pub(crate) fn next_deadline(&self) -> Timestamp {
+        if !self.welcomes.is_empty() || self.gone_due || self.retransmit.is_waiting() {
+            return Timestamp::default();
+        }
+        self.heartbeat_at
+    }
+
+    /// What to send now. `oldest` is the first packet that the ring still holds; repairs come in
+    /// pieces of at most `most` packets.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        oldest: u64,
+        most: u64,
+    ) -> Option<Output> {
+        if let Some(welcome) = self.welcomes.pop() {
+            return Some(Output::Welcome(welcome));
+        }
+        while let Some(mut repair) = self.retransmit.poll(now, most) {
+            let gone = oldest.saturating_sub(repair.first).min(repair.packets);
+            self.counters.gone += gone;
+            self.gone_due |= gone > 0;
+            repair.first += gone;
+            repair.packets -= gone;
+            if repair.packets > 0 {
+                self.counters.retransmits += repair.packets;
+                return Some(Output::Repair(repair));
+            }
+        }
+        let gone_lingers =
+            self.gone_at.is_some_and(|at| now.since(at) < linger(&self.flow.rtt()));
+        if std::mem::take(&mut self.gone_due) && !gone_lingers {
+            self.gone_at = Some(now);
+            return Some(Output::Gone { oldest });
+        }
+        self.poll_heartbeat(now).map(Output::Heartbeat)
+    }
+
+    /// The socket took only the packets before `rest`.
+    pub(crate) fn put_back(&mut self, rest: Repair) {
+        self.counters.retransmits -= rest.packets;
+        self.retransmit.put_back(rest);
+    }
+
+    fn poll_heartbeat(&mut self, now: Timestamp) -> Option<Heartbeat> {
         if self.heartbeat_at > now {
             return None;
         }
         self.repeated += 1;
-        self.pause = (self.pause * 2).min(SLOWEST_HEARTBEAT);
         self.heartbeat_at = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.counters.heartbeats += 1;
-        Some(Heartbeat { next: self.next, status_wanted: self.confirmed() < self.next })
+        // Zero is no probe.
+        self.probe = self.probe.wrapping_add(1).max(1);
+        self.probed_at = now;
+        let rtt = self.flow.rtt().smoothed();
+        Some(Heartbeat {
+            next: self.next,
+            status_wanted: !self.flow.is_complete(self.next),
+            rtt_ns: u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX),
+            receivers: u32::try_from(self.flow.count()).unwrap_or(u32::MAX),
+            probe: self.probe,
+        })
+    }
+
+    /// Every receiver has all that was sent.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.flow.is_complete(self.next)
     }
 
     /// Nothing is left to tell: everything sent has been confirmed, or told often enough.
     pub(crate) fn is_settled(&self) -> bool {
-        if self.next == 0 {
-            return true;
+        if self.next_deadline() == Timestamp::default() {
+            return false;
         }
-        if self.flow.limit() == u64::MAX {
-            return self.repeated >= UNCONFIRMED_HEARTBEATS;
+        if self.flow.count() == 0 {
+            return self.next == 0 || self.repeated >= UNCONFIRMED_HEARTBEATS;
         }
-        self.confirmed() == self.next
+        self.is_complete()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: Timestamp = Timestamp::from_nanos(0);
-    const MS: Duration = Duration::from_millis(1);
-
-    fn receiver() -> InstanceId {
-        InstanceId::from_bytes([1; 16])
-    }
-
-    fn session() -> SendSession {
-        SendSession::new(SessionId(7), FlowControl::new(10, Duration::from_secs(1)))
-    }
-
-    fn status(consumed: u64) -> Status {
-        Status { session: SessionId(7), consumed, window_packets: 10, receiver: receiver() }
-    }
-
-    fn heartbeats(session: &mut SendSession, from: Timestamp, until: Timestamp) -> Vec<Heartbeat> {
-        let mut all = Vec::new();
-        let mut now = from;
-        while now < until {
-            session.handle_timeout(now);
-            all.extend(session.poll_heartbeat(now));
-            now = now + MS;
-        }
-        all
-    }
-
-    #[test]
-    fn heartbeats_slow_down_and_stop_once_all_is_confirmed() {
-        let mut session = session();
-        session.add_receiver(receiver(), START);
-        session.handle_sent(3);
-        let early = heartbeats(&mut session, START, START + MS * 50);
-        assert!((4..8).contains(&early.len()), "{early:?}");
-        assert!(early.iter().all(|beat| *beat == Heartbeat { next: 3, status_wanted: true }));
-        let late = heartbeats(&mut session, START + MS * 200, START + MS * 700);
-        assert!((4..=6).contains(&late.len()), "one per 100 ms: {late:?}");
-        assert!(session.handle_status(START + MS * 700, &status(3)));
-        assert!(session.is_settled());
-        assert!(heartbeats(&mut session, START + MS * 701, START + MS * 3000).is_empty());
-    }
-
-    #[test]
-    fn without_receivers_heartbeats_stop_by_themselves() {
-        let mut session = session();
-        session.handle_sent(1);
-        let all = heartbeats(&mut session, START, START + MS * 5000);
-        assert_eq!(all.len(), UNCONFIRMED_HEARTBEATS as usize);
-        assert!(!all[0].status_wanted);
-    }
-
-    #[test]
-    fn a_session_that_never_sent_is_silent() {
-        let mut session = session();
-        session.add_receiver(receiver(), START);
-        assert!(heartbeats(&mut session, START, START + MS * 500).is_empty());
-    }
-
-    #[test]
-    fn feedback_of_another_session_is_refused() {
-        let mut session = session();
-        session.add_receiver(receiver(), START);
-        session.handle_sent(3);
-        let stale = Status { session: SessionId(8), ..status(3) };
-        assert!(!session.handle_status(START, &stale));
-        assert_eq!(session.counters().statuses_refused, 1);
-        assert_eq!(session.confirmed(), 0);
-    }
-}
+#[path = "sender/tests.rs"]
+mod tests;

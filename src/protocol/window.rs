@@ -3,8 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// Copies of packets beyond the next expected one. Index 0 is the expected packet itself, which is
-/// missing by definition.
+/// Copies of packets from the expected one on; index 0 is the expected packet itself.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     slots: VecDeque<Option<Vec<u8>>>,
@@ -36,18 +35,48 @@ impl Window {
         true
     }
 
-    /// The expected packet has been dealt with: moves on by one, and gives the packet that is
-    /// expected now, if it is held.
-    pub(super) fn advance(&mut self) -> Option<Vec<u8>> {
-        self.slots.pop_front();
-        let next = self.slots.front_mut()?.take()?;
+    /// The expected packet, if it is held.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        let packet = self.slots.front_mut()?.take()?;
         self.held -= 1;
-        Some(next)
+        Some(packet)
     }
 
-    /// How many packets are missing before the first held one.
-    pub(super) fn gap(&self) -> usize {
-        self.slots.iter().take_while(|slot| slot.is_none()).count()
+    /// The expected packet has been dealt with: moves on by one.
+    pub(super) fn advance(&mut self) {
+        if self.slots.pop_front().flatten().is_some() {
+            self.held -= 1;
+        }
+    }
+
+    /// An earlier packet is expected: moves back by `packets`.
+    pub(super) fn retreat(&mut self, packets: usize) {
+        for _ in 0..packets {
+            self.slots.push_front(None);
+        }
+    }
+
+    /// The runs of missing packets in `from..until`, each as its first index and its length. What
+    /// lies beyond the last packet held is missing.
+    pub(super) fn missing(
+        &self,
+        from: usize,
+        until: usize,
+    ) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let is_missing = |at: &usize| self.slots.get(*at).is_none_or(Option::is_none);
+        let mut at = from;
+        std::iter::from_fn(move || {
+            at += (at..until).take_while(|at| !is_missing(at)).count();
+            let first = at;
+            at += (at..until).take_while(is_missing).count();
+            (at > first).then_some((first, at - first))
+        })
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.held = 0;
     }
 
     /// Takes a buffer back for reuse.
@@ -69,10 +98,36 @@ mod tests {
         assert!(window.hold(2, b"c"));
         assert!(window.hold(1, b"b"));
         assert!(!window.hold(1, b"b"));
-        assert_eq!(window.gap(), 1);
-        assert_eq!(window.advance(), Some(b"b".to_vec()));
-        assert_eq!(window.advance(), Some(b"c".to_vec()));
+        window.advance();
+        assert_eq!(window.take(), Some(b"b".to_vec()));
+        window.advance();
+        assert_eq!(window.take(), Some(b"c".to_vec()));
         assert!(window.is_empty());
-        assert_eq!(window.advance(), None);
+        window.advance();
+        assert_eq!(window.take(), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_in_runs() {
+        let mut window = Window::default();
+        for at in [2, 3, 6] {
+            window.hold(at, b"x");
+        }
+        let missing = |from, until| window.missing(from, until).collect::<Vec<_>>();
+        assert_eq!(missing(0, 9), [(0, 2), (4, 2), (7, 2)]);
+        assert_eq!(missing(1, 5), [(1, 1), (4, 1)]);
+        assert_eq!(missing(2, 4), []);
+        assert_eq!(missing(9, 9), []);
+    }
+
+    #[test]
+    fn a_window_that_moves_back_keeps_what_it_holds() {
+        let mut window = Window::default();
+        window.hold(0, b"c");
+        window.retreat(2);
+        assert_eq!(window.take(), None);
+        window.advance();
+        window.advance();
+        assert_eq!(window.take(), Some(b"c".to_vec()));
     }
 }

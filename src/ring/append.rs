@@ -122,6 +122,11 @@ impl Appender {
         self.open
     }
 
+    /// The oldest packet whose slot has not been used again.
+    pub(crate) const fn oldest_packet(&self) -> u64 {
+        (self.open + 1).saturating_sub(self.layout().slots as u64)
+    }
+
     /// Whether the open slot has frames that are not closed yet.
     #[inline]
     pub(crate) const fn has_open_frames(&self) -> bool {
@@ -278,14 +283,15 @@ impl Appender {
         self.offset = 0;
     }
 
-    /// The bytes of closed packets from `first` on, as many as `most`, as far as they lie in one
+    /// The bytes of closed packets from `first` on (which the ring must still hold), as many as `most`, as far as they lie in one
     /// piece, and how many they are. All but the last are `packet_bytes` long.
     ///
     /// # Panics
     ///
-    /// When `first..` is not closed, which is a mistake of the caller.
+    /// When `first` is not closed or not held any more, which is a mistake of the caller.
     pub(crate) fn closed_run(&self, first: u64, most: u64) -> (&[u8], u64) {
-        let count = (self.open - first).min(most).min(self.slots.contiguous_from(first));
+        assert!(first >= self.oldest_packet(), "the packet has been overwritten");
+        let count = self.open.saturating_sub(first).min(most).min(self.slots.contiguous_from(first));
         assert!(count > 0, "no closed packet to send");
         let packet_bytes = self.layout().packet_bytes;
         let last = first + count - 1;

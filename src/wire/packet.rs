@@ -1,7 +1,7 @@
 //! The packet: what one datagram, or one slot of a ring, starts with. Layer: wire.
 //!
-//! Every packet begins with the same eight bytes ([`Prefix`]). Data packets and heartbeats share
-//! [`PacketHeader`]; it is written into the ring slot, so the slot *is* the datagram.
+//! Every packet begins with the same eight bytes ([`Prefix`]). What a sender sends in its session
+//! goes on with a [`PacketHeader`]; that of data is written into the ring slot, so the slot *is* the datagram.
 
 use super::WireError;
 use crate::id::{InstanceId, SessionId};
@@ -26,7 +26,7 @@ pub(crate) const SESSION_AT: usize = 8;
 /// it with one atomic load.
 pub(crate) const SEQUENCE_AT: usize = 16;
 /// No session gets this far, so that receivers can add to what a packet claims without overflow.
-const MAX_SEQUENCE: u64 = u64::MAX / 2;
+pub(crate) const MAX_SEQUENCE: u64 = u64::MAX / 2;
 const STREAM_AT: usize = 24;
 const INSTANCE_AT: usize = 32;
 
@@ -37,6 +37,9 @@ pub(crate) enum PacketKind {
     Data = 1,
     Heartbeat = 2,
     Status = 3,
+    Nak = 4,
+    Welcome = 5,
+    Gone = 6,
     Announce = 16,
     Changes = 17,
     Ask = 18,
@@ -49,6 +52,9 @@ impl PacketKind {
             1 => Self::Data,
             2 => Self::Heartbeat,
             3 => Self::Status,
+            4 => Self::Nak,
+            5 => Self::Welcome,
+            6 => Self::Gone,
             16 => Self::Announce,
             17 => Self::Changes,
             18 => Self::Ask,
@@ -106,34 +112,41 @@ impl Prefix {
     }
 }
 
-/// Header of a data packet or a heartbeat.
+/// Header of every packet that a sender sends in its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketHeader {
     pub(crate) session: SessionId,
-    /// Data: the number of this packet. Heartbeat: the number of the next packet to be sent.
+    /// Data: the number of this packet. Heartbeat: that of the next packet to be sent. Welcome: that
+    /// of the first packet for the receiver. Gone: that of the oldest packet that can be repeated.
     pub(crate) sequence: u64,
     pub(crate) stream: u32,
     pub(crate) instance: InstanceId,
 }
 
-/// Heartbeat flag: the sender waits for a status of every receiver.
-pub(crate) const FLAG_STATUS_WANTED: u16 = 1;
-
 impl PacketHeader {
-    /// The header with the length of a packet that has no frames yet.
+    /// The header with the length of a packet that has nothing else yet.
     pub(crate) fn encode(&self, kind: PacketKind, flags: u16) -> [u8; PACKET_HEADER_LENGTH] {
         let mut bytes = [0; PACKET_HEADER_LENGTH];
-        #[expect(clippy::cast_possible_truncation, reason = "48 fits")]
-        let prefix = Prefix::encode(kind, flags, PACKET_HEADER_LENGTH as u16);
-        bytes[..PREFIX_LENGTH].copy_from_slice(&prefix);
+        self.encode_into(kind, flags, &mut bytes);
+        bytes
+    }
+
+    /// Writes the header of a packet that is `packet.len()` long.
+    ///
+    /// # Panics
+    ///
+    /// When the packet is shorter than the header, a mistake of the caller.
+    pub(super) fn encode_into(&self, kind: PacketKind, flags: u16, packet: &mut [u8]) {
+        let length = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+        let bytes = &mut packet[..PACKET_HEADER_LENGTH];
+        bytes[..PREFIX_LENGTH].copy_from_slice(&Prefix::encode(kind, flags, length));
         bytes[SESSION_AT..SESSION_AT + 8].copy_from_slice(&self.session.0.to_le_bytes());
         bytes[SEQUENCE_AT..SEQUENCE_AT + 8].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[STREAM_AT..STREAM_AT + 4].copy_from_slice(&self.stream.to_le_bytes());
         bytes[INSTANCE_AT..].copy_from_slice(&self.instance.to_bytes());
-        bytes
     }
 
-    /// Reads the header of a packet whose prefix said `Data` or `Heartbeat`.
+    /// Reads the header of a packet that a sender sent in its session, whatever its kind.
     ///
     /// # Errors
     ///

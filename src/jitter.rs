@@ -1,27 +1,27 @@
-//! Random delays that keep instances from talking all at once. Layer: discovery (sans-IO). Owned by
-//! the conductor, inside [`Discovery`](super::Discovery).
+//! Random delays that keep instances from talking all at once. Layer: base. Owned by whoever draws;
+//! sans-IO objects get a seed and nothing else that is random.
 
 use std::time::Duration;
 
 /// A seeded SplitMix64: statistically good enough to spread timers, and a simulation that repeats
 /// its seed repeats its timers.
 #[derive(Debug)]
-pub(super) struct Jitter(u64);
+pub(crate) struct Jitter(u64);
 
 impl Jitter {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Uniform in `[0, limit)`; zero for a zero limit.
-    pub(super) fn below(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let scaled = (u128::from(self.next()) * u128::from(limit)) >> 64;
         Duration::from_nanos(u64::try_from(scaled).unwrap_or(limit))
     }
 
     /// Uniform within 10 % of `centre`, on both sides.
-    pub(super) fn around(&mut self, centre: Duration) -> Duration {
+    pub(crate) fn around(&mut self, centre: Duration) -> Duration {
         let margin = centre / 10;
         (centre - margin).saturating_add(self.below(margin.saturating_mul(2)))
     }

@@ -1,0 +1,105 @@
+//! What the sending side of an instance needs while nothing is sent: feedback read, repairs and
+//! heartbeats. Layer: engine. Shared by the pollers that spin, who come by every few microseconds,
+//! and the conductor, who wakes for it when no poller spins.
+
+use std::sync::Arc;
+
+use mio::{Interest, Registry, Token};
+use parking_lot::{Mutex, RwLock};
+
+use super::publication::{Publication, Urgency};
+use super::send_socket::SendSocket;
+use crate::id::InstanceId;
+use crate::time::{Clock, Timestamp};
+
+/// The sending side of one instance.
+pub(crate) struct Tending {
+    publications: RwLock<Vec<Arc<Publication>>>,
+    sockets: RwLock<Vec<Arc<SendSocket>>>,
+    /// Held by whoever is at it: one is enough.
+    busy: Mutex<()>,
+    /// Wakes the conductor when feedback arrives; none where pollers look for it.
+    wakes: Option<(Registry, Token)>,
+}
+
+impl Tending {
+    pub(super) fn new(wakes: Option<(Registry, Token)>) -> Self {
+        Self {
+            publications: RwLock::default(),
+            sockets: RwLock::default(),
+            busy: Mutex::default(),
+            wakes,
+        }
+    }
+
+    /// Whether the conductor has to react by itself, because no poller comes by.
+    pub(super) const fn is_left_to_conductor(&self) -> bool {
+        self.wakes.is_some()
+    }
+
+    pub(super) fn add_publication(&self, publication: Arc<Publication>) {
+        self.publications.write().push(publication);
+    }
+
+    pub(super) fn remove_publication(&self, publication: &Arc<Publication>) {
+        self.publications.write().retain(|known| !Arc::ptr_eq(known, publication));
+    }
+
+    pub(super) fn add_socket(&self, socket: Arc<SendSocket>) {
+        if let Some((registry, token)) = &self.wakes
+            && let Err(error) = registry.register(&mut &socket.socket, *token, Interest::READABLE)
+        {
+            tracing::error!(%error, "feedback will be late: its socket cannot be polled");
+        }
+        self.sockets.write().push(socket);
+    }
+
+    /// Whether something was sent, or waits to be sent, that a receiver has not confirmed.
+    pub(super) fn owes(&self) -> bool {
+        self.publications.read().iter().any(|publication| publication.owes())
+    }
+
+    /// Nothing is owed to this receiver any more.
+    pub(super) fn forget(&self, receiver: InstanceId) {
+        for publication in self.publications.read().iter() {
+            publication.forget_receiver(receiver);
+        }
+    }
+
+    /// The most urgent need of all publications.
+    pub(super) fn urgency(&self) -> Urgency {
+        let publications = self.publications.read();
+        let all = publications.iter().map(|publication| publication.urgency());
+        all.max().unwrap_or(Urgency::Settled)
+    }
+
+    /// Reads feedback and lets publications say what they have to. Costs little when all of them
+    /// are settled, unless it is to be `thorough`: receivers may ask all the same.
+    pub(super) fn attend(&self, clock: &Clock, thorough: bool) {
+        if !thorough && self.urgency() == Urgency::Settled {
+            return;
+        }
+        let Some(_busy) = self.busy.try_lock() else { return };
+        self.read_feedback();
+        let now = clock.now();
+        for publication in self.publications.read().iter() {
+            publication.attend(now);
+        }
+    }
+
+    /// The same, and sends what waits for more to be sent. Returns when to come back, should nothing
+    /// else happen.
+    pub(super) fn service(&self, now: Timestamp) -> Timestamp {
+        self.read_feedback();
+        let publications = self.publications.read();
+        let deadlines = publications.iter().map(|publication| publication.service(now));
+        deadlines.min().unwrap_or(Timestamp::NEVER)
+    }
+
+    fn read_feedback(&self) {
+        for socket in self.sockets.read().iter() {
+            socket.read_feedback();
+        }
+    }
+
+}

@@ -1,0 +1,218 @@
+//! What is to be sent again, and what has just been. Layer: protocol. Owned by one send session.
+//!
+//! Packets are repeated straight from the ring, so this holds numbers only. What a request can
+//! trigger is bounded: a packet is not repeated while the last repetition can still be on its way,
+//! and no more than a window of packets is repeated at once, refilled over [`REFILL`].
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::id::InstanceId;
+use crate::time::Timestamp;
+use crate::wire::control::Range;
+
+/// A whole window of packets may be repeated in each such interval: forged requests cannot make a
+/// sender send more than that.
+pub(crate) const REFILL: Duration = Duration::from_millis(10);
+/// Ranges that wait; a receiver whose request did not fit asks again.
+const MAX_WAITING: usize = 1024;
+
+/// Packets to send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Repair {
+    pub(crate) first: u64,
+    pub(crate) packets: u64,
+    /// Who asked. On a group the repair is for everybody.
+    pub(crate) receiver: InstanceId,
+}
+
+/// The last repetition of the packet that has this place in the table.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    packet: u64,
+    at: Timestamp,
+    receiver: Option<InstanceId>,
+}
+
+/// The repairs of one session.
+#[derive(Debug)]
+pub(super) struct Retransmit {
+    waiting: VecDeque<Repair>,
+    /// By the packet's place in a table as large as the window, made with the first request.
+    marks: Vec<Option<Mark>>,
+    is_group: bool,
+    window_packets: u32,
+    budget: u64,
+    refilled_at: Timestamp,
+}
+
+impl Retransmit {
+    pub(super) const fn new(is_group: bool, window_packets: u32) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            marks: Vec::new(),
+            is_group,
+            window_packets,
+            budget: window_packets as u64,
+            refilled_at: Timestamp::from_nanos(0),
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A receiver asks for packets that have been sent. Returns how many it will get.
+    pub(super) fn request(
+        &mut self,
+        now: Timestamp,
+        receiver: InstanceId,
+        missing: Range,
+        linger: Duration,
+    ) -> u64 {
+        if self.marks.is_empty() {
+            self.marks.resize(self.window_packets.next_power_of_two() as usize, None);
+        }
+        let mask = self.marks.len() as u64 - 1;
+        // On a group one repetition serves all; else each has its own.
+        let whose = (!self.is_group).then_some(receiver);
+        let (mut granted, mut open) = (0, None);
+        for packet in missing.first..missing.end().min(missing.first + self.marks.len() as u64) {
+            #[expect(clippy::cast_possible_truncation, reason = "masked by a length")]
+            let mark = &mut self.marks[(packet & mask) as usize];
+            let is_under_way = mark.is_some_and(|mark| {
+                mark.packet == packet && mark.receiver == whose && now.since(mark.at) < linger
+            });
+            if is_under_way {
+                self.wait(open.take(), receiver);
+                continue;
+            }
+            *mark = Some(Mark { packet, at: now, receiver: whose });
+            granted += 1;
+            open = Some(open.map_or((packet, 1), |(first, count)| (first, count + 1)));
+        }
+        self.wait(open, receiver);
+        granted
+    }
+
+    fn wait(&mut self, range: Option<(u64, u64)>, receiver: InstanceId) {
+        if let Some((first, packets)) = range
+            && self.waiting.len() < MAX_WAITING
+        {
+            self.waiting.push_back(Repair { first, packets, receiver });
+        }
+    }
+
+    /// What may be sent again now, at most `most` packets in one piece.
+    pub(super) fn poll(&mut self, now: Timestamp, most: u64) -> Option<Repair> {
+        let next = *self.waiting.front()?;
+        self.refill(now);
+        let packets = next.packets.min(most).min(self.budget);
+        if packets == 0 {
+            return None;
+        }
+        self.budget -= packets;
+        if packets == next.packets {
+            self.waiting.pop_front();
+        } else if let Some(rest) = self.waiting.front_mut() {
+            rest.first += packets;
+            rest.packets -= packets;
+        }
+        Some(Repair { packets, ..next })
+    }
+
+    /// The socket took no more: this much is still to be done.
+    pub(super) fn put_back(&mut self, repair: Repair) {
+        self.budget += repair.packets;
+        self.waiting.push_front(repair);
+    }
+
+    /// Nobody needs what this receiver asked for any more.
+    pub(super) fn forget(&mut self, receiver: InstanceId) {
+        if !self.is_group {
+            self.waiting.retain(|repair| repair.receiver != receiver);
+        }
+    }
+
+    fn refill(&mut self, now: Timestamp) {
+        let window = u64::from(self.window_packets);
+        let elapsed = now.since(self.refilled_at).min(REFILL).as_nanos();
+        let earned = elapsed * u128::from(window) / REFILL.as_nanos();
+        if earned > 0 {
+            self.budget = window.min(self.budget + u64::try_from(earned).unwrap_or(window));
+            self.refilled_at = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
+    const LINGER: Duration = Duration::from_millis(1);
+
+    fn id(byte: u8) -> InstanceId {
+        InstanceId::from_bytes([byte; 16])
+    }
+
+    fn range(first: u64, packets: u32) -> Range {
+        Range { first, packets }
+    }
+
+    fn all(retransmit: &mut Retransmit, now: Timestamp) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| retransmit.poll(now, 40))
+            .map(|repair| (repair.first, repair.packets))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_repeated() {
+        let mut retransmit = Retransmit::new(true, 64);
+        assert_eq!(retransmit.request(START, id(1), range(10, 3), LINGER), 3);
+        assert_eq!(retransmit.request(START, id(2), range(11, 4), LINGER), 2);
+        assert_eq!(all(&mut retransmit, START), [(10, 3), (13, 2)]);
+        assert_eq!(retransmit.request(START + LINGER, id(2), range(11, 1), LINGER), 1);
+        assert_eq!(all(&mut retransmit, START + LINGER), [(11, 1)]);
+    }
+
+    #[test]
+    fn receivers_of_their_own_get_repairs_of_their_own() {
+        let mut retransmit = Retransmit::new(false, 64);
+        assert_eq!(retransmit.request(START, id(1), range(10, 1), LINGER), 1);
+        assert_eq!(retransmit.request(START, id(2), range(10, 1), LINGER), 1);
+        assert_eq!(retransmit.request(START, id(2), range(10, 1), LINGER), 0);
+        retransmit.forget(id(1));
+        assert_eq!(all(&mut retransmit, START), [(10, 1)]);
+    }
+
+    #[test]
+    fn no_more_than_a_window_is_repeated_in_an_interval() {
+        let mut retransmit = Retransmit::new(true, 64);
+        assert_eq!(retransmit.request(START, id(1), range(0, u32::MAX), LINGER), 64);
+        assert_eq!(retransmit.request(START, id(1), range(64, 64), LINGER), 64);
+        assert_eq!(all(&mut retransmit, START), [(0, 40), (40, 24)]);
+        assert!(retransmit.is_waiting());
+        assert_eq!(all(&mut retransmit, START + REFILL / 2), [(64, 32)]);
+        assert_eq!(all(&mut retransmit, START + REFILL), [(96, 32)]);
+    }
+
+    #[test]
+    fn what_the_socket_did_not_take_comes_first_again() {
+        let mut retransmit = Retransmit::new(true, 64);
+        retransmit.request(START, id(1), range(0, 2), LINGER);
+        retransmit.request(START, id(1), range(5, 2), LINGER);
+        let repair = retransmit.poll(START, 40).unwrap();
+        retransmit.put_back(repair);
+        assert_eq!(all(&mut retransmit, START), [(0, 2), (5, 2)]);
+    }
+
+    #[test]
+    fn waiting_ranges_are_bounded() {
+        let mut retransmit = Retransmit::new(true, 1 << 20);
+        for nth in 0..MAX_WAITING as u64 * 2 {
+            retransmit.request(START, id(1), range(nth * 2, 1), LINGER);
+        }
+        assert_eq!(retransmit.waiting.len(), MAX_WAITING);
+    }
+}
