@@ -247,7 +247,7 @@ fn a_message_tells_who_sent_it() {
         let identity = sender.id();
         assert_eq!(
             subscription.publisher_ids().iter().map(ToString::to_string).collect::<Vec<_>>(),
-            [identity.clone()]
+            std::slice::from_ref(&identity)
         );
         sender.send(&topic, 2, 0);
         for sequence in 1..=2 {

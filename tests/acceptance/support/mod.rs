@@ -9,6 +9,7 @@
 mod host;
 mod journal;
 mod listeners;
+mod moments;
 pub(crate) mod payload;
 mod place;
 mod reports;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub(crate) use host::{Behaviour, Host};
 pub(crate) use journal::{Journal, Report, eventually};
 pub(crate) use listeners::description;
+pub(crate) use moments::{MOMENTS, STAGED, at_every_moment};
 pub(crate) use place::{Place, Settings, TRANSPORTS, socket_at};
 pub(crate) use reports::Reports;
 pub(crate) use watch::{Happening, Watch};
