@@ -131,6 +131,11 @@ impl PollerHandle {
         Some(finished)
     }
 
+    /// Whether both lead to the same poller of one instance.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.index == other.index
+    }
+
     fn is_current_thread(&self) -> bool {
         callback::current_thread(self.instance) == Some(CallbackThread::Poller(self.index))
     }
@@ -139,6 +144,15 @@ impl PollerHandle {
         // Fails only when the poller is gone.
         let _ = self.waker.wake();
     }
+}
+
+/// A handle whose poller takes nothing by itself, and the queue with room for `room` commands.
+#[cfg(test)]
+pub(super) fn stalled(index: usize, room: usize) -> (PollerHandle, mpsc::Receiver<Command>) {
+    let poll = Poll::new().expect("an epoll instance");
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).expect("a waker"));
+    let (commands, queue) = sync_channel(room);
+    (PollerHandle { instance: InstanceId::random(), index, commands, waker }, queue)
 }
 
 /// What a poller needs from its instance.
