@@ -388,7 +388,7 @@ impl Matching {
 
     fn unmatch_publisher(&mut self, instance: InstanceId, advert: &Advert) {
         if let Some(session) = advert.session {
-            self.rings.withdrawn(session, &mut self.backlog);
+            self.rings.withdrawn(instance, session, &mut self.backlog);
         }
         let subscriber = self.topics.get(&advert.hash).and_then(|topic| topic.subscriber.as_ref());
         if let Some(subscriber) = subscriber {

@@ -88,10 +88,18 @@ impl Rings {
         self.attach(wanted, now, backlog);
     }
 
-    /// Nobody writes the ring any more: what the writer left in it is still read.
-    pub(super) fn withdrawn(&mut self, session: SessionId, backlog: &mut Backlog) {
-        self.wanted.retain(|wanted| wanted.session != session);
-        self.detach(session, backlog);
+    /// Nobody writes the ring any more: what the writer left in it is still read. A session that
+    /// another instance claims to have ended goes on.
+    pub(super) fn withdrawn(
+        &mut self,
+        instance: InstanceId,
+        session: SessionId,
+        backlog: &mut Backlog,
+    ) {
+        self.wanted.retain(|wanted| wanted.session != session || wanted.instance != instance);
+        if self.attached.get(&session).is_some_and(|attached| attached.instance == instance) {
+            self.detach(session, backlog);
+        }
     }
 
     /// The subscription has ended: its rings are not read on.
@@ -212,4 +220,59 @@ fn open(
     let ring = SharedRing::open(file)?;
     let attached = ring.attach(reader)?;
     Ok((ring, attached))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::config::Transport;
+    use crate::counters::Counters;
+    use crate::engine::matches::Matches;
+    use crate::engine::poller::stalled;
+    use crate::engine::request_processor::RequestProcessor;
+    use crate::ring::Layout;
+    use crate::ring::shared::Description;
+    use crate::time::Clock;
+
+    #[test]
+    fn a_ring_ends_with_the_advert_of_its_writer_and_not_with_that_of_a_stranger() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Some(&folder.path().join("rings"))).unwrap();
+        let (own, stranger) = (InstanceId::random(), InstanceId::random());
+        let (session, hash) = (SessionId::random(), TopicHash::of("prices"));
+        let layout = Layout::for_window(1408, 64 << 10);
+        let bytes = SharedRing::file_bytes(layout) as u64;
+        let file = directory.create(&ring_name(own, session), bytes).unwrap();
+        let description = Description { layout, topic: hash, session, instance: own, stream: 0 };
+        let _writer = SharedRing::create(file, description);
+
+        let (clock, counters) = (Clock::start(), Arc::new(Counters::new()));
+        let requests = Arc::new(RequestProcessor::new(own, 1, Arc::clone(&counters), clock));
+        let directory = Some(directory);
+        let parts =
+            MatchingParts { own, host: 1, directory, max_message_bytes: 1024, requests, counters };
+        let (poller, commands) = stalled(0, 8);
+        let subscriber = Arc::new(LocalSubscriber {
+            topic: Arc::from("prices"),
+            hash,
+            matches: Arc::new(Matches::default()),
+            transport: Transport::Ipc,
+            locator: None,
+            poller,
+        });
+        let (mut rings, mut backlog) = (Rings::new(parts), Backlog::default());
+        rings.instance_up(stranger, 1);
+        rings.advertised(&subscriber, own, session, clock.now(), &mut backlog);
+        assert!(matches!(commands.try_recv(), Ok(Command::AttachRing(_))));
+
+        rings.advertised(&subscriber, stranger, session, clock.now(), &mut backlog);
+        rings.withdrawn(stranger, session, &mut backlog);
+        assert!(commands.try_recv().is_err());
+        assert_eq!(subscriber.matches.instances(), [own]);
+
+        rings.withdrawn(own, session, &mut backlog);
+        assert!(matches!(commands.try_recv(), Ok(Command::DetachRing(ended)) if ended == session));
+        assert_eq!(subscriber.matches.count(), 0);
+        assert!(!rings.has_attached());
+    }
 }
