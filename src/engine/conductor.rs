@@ -15,7 +15,7 @@ use crossbeam_channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::dispatch::Ticket;
-use super::matching::{LocalPublisher, LocalSubscriber, Matching};
+use super::matching::{LocalPublisher, LocalSubscriber, Matching, MatchingParts};
 use super::poller::{PollerHandle, Reports};
 use super::publication::{Attention, Publication, Urgency};
 use super::request_processor::RequestProcessor;
@@ -153,7 +153,7 @@ pub(crate) struct ConductorParts {
     pub(crate) instance: InstanceId,
     pub(crate) discovery: Discovery,
     pub(crate) sockets: DiscoverySockets,
-    pub(crate) matching: super::matching::MatchingParts,
+    pub(crate) matching: MatchingParts,
     pub(crate) pollers: Vec<PollerHandle>,
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responses: Arc<Responses>,

@@ -27,7 +27,7 @@ use crate::wire::frame::FrameHeader;
 use crate::wire::packet::{FLAG_STATUS_WANTED, PacketHeader, PacketKind};
 
 /// Pause of a caller that streams a message larger than the ring and has to wait for receivers.
-const STREAMING_PAUSE: Duration = Duration::from_micros(20);
+pub(super) const STREAMING_PAUSE: Duration = Duration::from_micros(20);
 
 /// Wakes the conductor when a publication needs looking after.
 pub(crate) trait Attention: Send + Sync {

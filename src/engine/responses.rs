@@ -21,30 +21,6 @@ use crate::time::Clock;
 use crate::wire::frame::{FrameKind, RESPONSE_PREFIX_LENGTH, ResponsePrefix};
 use crate::wire::locator::Locator;
 
-/// Sends the responses of one instance.
-pub(crate) struct Responses {
-    instance: InstanceId,
-    config: ResponsesConfig,
-    max_message_bytes: usize,
-    max_requesters: usize,
-    socket: Arc<SendSocket>,
-    on_loopback: bool,
-    link: Arc<ConductorLink>,
-    counters: Arc<Counters>,
-    clock: Clock,
-    closed: AtomicBool,
-    /// By place *and* identity: who takes over the socket of a dead requester is somebody else.
-    requesters: RwLock<HashMap<(InstanceId, Locator), Arc<Requester>>>,
-    /// Response sockets that discovery has told: these need no proof by source address.
-    known: RwLock<HashMap<InstanceId, SocketAddr>>,
-}
-
-struct Requester {
-    publication: Arc<Publication>,
-    /// Number of the next response. Held while it is appended, so that numbers are in order.
-    next: Mutex<u64>,
-}
-
 /// What [`Responses`] is made of.
 pub(crate) struct ResponsesParts {
     pub(crate) instance: InstanceId,
@@ -58,29 +34,26 @@ pub(crate) struct ResponsesParts {
     pub(crate) clock: Clock,
 }
 
+/// Sends the responses of one instance.
+pub(crate) struct Responses {
+    parts: ResponsesParts,
+    closed: AtomicBool,
+    /// By place *and* identity: who takes over the socket of a dead requester is somebody else.
+    requesters: RwLock<HashMap<(InstanceId, Locator), Arc<Requester>>>,
+    /// Response sockets that discovery has told: these need no proof by source address.
+    known: RwLock<HashMap<InstanceId, SocketAddr>>,
+}
+
+struct Requester {
+    publication: Arc<Publication>,
+    /// Number of the next response. Held while it is appended, so that numbers are in order.
+    next: Mutex<u64>,
+}
+
 impl Responses {
     pub(crate) fn new(parts: ResponsesParts) -> Self {
-        let ResponsesParts {
-            instance,
-            config,
-            max_message_bytes,
-            max_requesters,
-            socket,
-            on_loopback,
-            link,
-            counters,
-            clock,
-        } = parts;
         Self {
-            instance,
-            config,
-            max_message_bytes,
-            max_requesters,
-            socket,
-            on_loopback,
-            link,
-            counters,
-            clock,
+            parts,
             closed: AtomicBool::new(false),
             requesters: RwLock::default(),
             known: RwLock::default(),
@@ -98,7 +71,7 @@ impl Responses {
         self.requesters.write().retain(|(requested_by, _), requester| {
             let gone = *requested_by == instance;
             if gone {
-                self.link.remove_publication(&requester.publication);
+                self.parts.link.remove_publication(&requester.publication);
             }
             !gone
         });
@@ -119,8 +92,9 @@ impl Responses {
             if let Some(known) = requesters.get(&key) {
                 return Ok(Arc::clone(known));
             }
-            if requesters.len() >= self.max_requesters && !self.make_place(&mut requesters) {
-                return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
+            let limit = self.parts.max_requesters;
+            if requesters.len() >= limit && !self.make_place(&mut requesters) {
+                return Err(RespondError::TooManyRequesters { limit });
             }
             let requester = Arc::new(self.open(reply));
             requesters.insert(key, Arc::clone(&requester));
@@ -128,7 +102,7 @@ impl Responses {
         };
         // Without the lock: the conductor takes it when a requester goes down, and must never wait
         // for somebody who waits for the conductor.
-        self.link.add_publication(&requester.publication);
+        self.parts.link.add_publication(&requester.publication);
         Ok(requester)
     }
 
@@ -138,32 +112,34 @@ impl Responses {
         let stranger = requesters.keys().find(|(instance, _)| !known.contains_key(instance));
         let Some(key) = stranger.copied() else { return false };
         if let Some(requester) = requesters.remove(&key) {
-            self.link.remove_publication(&requester.publication);
+            self.parts.link.remove_publication(&requester.publication);
         }
         true
     }
 
     fn open(&self, reply: &Reply) -> Requester {
-        let layout = Layout::for_window(self.config.packet_bytes, self.config.window_bytes);
+        let parts = &self.parts;
+        let config = &parts.config;
+        let layout = Layout::for_window(config.packet_bytes, config.window_bytes);
         let publication = Arc::new(Publication::new(PublicationParts {
-            socket: Arc::clone(&self.socket),
-            instance: self.instance,
+            socket: Arc::clone(&parts.socket),
+            instance: parts.instance,
             stream: reply.to.stream,
             layout,
-            window_packets: layout.window_packets(self.config.window_bytes),
+            window_packets: layout.window_packets(config.window_bytes),
             group: None,
-            receiver_timeout: self.config.receiver_timeout,
-            attention: Arc::clone(&self.link) as _,
-            counters: Arc::clone(&self.counters),
-            clock: self.clock,
+            receiver_timeout: config.receiver_timeout,
+            attention: Arc::clone(&parts.link) as _,
+            counters: Arc::clone(&parts.counters),
+            clock: parts.clock,
         }));
-        publication.add_receiver(reply.requester, Some(reply.to.address), self.clock.now());
+        publication.add_receiver(reply.requester, Some(reply.to.address), parts.clock.now());
         Requester { publication, next: Mutex::new(1) }
     }
 
     /// Whether answering cannot be used to send traffic to a bystander.
     fn is_safe(&self, reply: &Reply) -> bool {
-        if self.on_loopback && !reply.to.address.ip().is_loopback() {
+        if self.parts.on_loopback && !reply.to.address.ip().is_loopback() {
             return false;
         }
         reply.trusted || self.known.read().get(&reply.requester) == Some(&reply.to.address)
@@ -175,7 +151,7 @@ impl Respond for Responses {
         if self.closed.load(Ordering::Acquire) {
             return Err(RespondError::Closed);
         }
-        let limit_bytes = self.max_message_bytes;
+        let limit_bytes = self.parts.max_message_bytes;
         if payload.len() > limit_bytes {
             return Err(RespondError::TooLarge { bytes: payload.len(), limit_bytes });
         }
@@ -197,7 +173,7 @@ impl Respond for Responses {
         match sent {
             Ok(()) => {
                 *next += 1;
-                self.counters.add(Counter::ResponsesSent, 1);
+                self.parts.counters.add(Counter::ResponsesSent, 1);
                 Ok(())
             }
             Err(SendError::Closed) => Err(RespondError::Closed),

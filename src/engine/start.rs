@@ -20,7 +20,7 @@ use super::responses::{Responses, ResponsesParts};
 use super::send_socket::SendSocket;
 use super::topics::Topics;
 use super::{Engine, Threads};
-use crate::config::{Config, InterfaceSpec};
+use crate::config::{Config, InterfaceSpec, MIN_WINDOW_PACKETS};
 use crate::counters::{Counter, Counters};
 use crate::discovery::{Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
 use crate::id::InstanceId;
@@ -32,6 +32,7 @@ use crate::transport::accept_barriers;
 use crate::transport::interface::{Interface, InterfaceError, resolve};
 use crate::transport::shm::Directory;
 use crate::transport::udp::{Destination, OpenError, SocketOptions, UdpSocket};
+use crate::wire::frame::REQUEST_PREFIX_LENGTH;
 use crate::wire::locator::Locator;
 
 /// Receive buffer asked for per data socket at least: four windows of the default size, as much as
@@ -39,6 +40,9 @@ use crate::wire::locator::Locator;
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Send buffer: some dozens of the longest runs.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// What stands before the user's payload in requests and responses counts as part of the message on
+/// the wire, but not against the user's limit.
+const MAX_PREFIX_BYTES: usize = REQUEST_PREFIX_LENGTH;
 
 /// Sockets for data ask for this much.
 pub(super) const SOCKET_OPTIONS: SocketOptions = SocketOptions {
@@ -103,8 +107,8 @@ impl Opened {
         let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
         let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, options));
         let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
-        // Statuses for multicast senders go out through the response interface of each poller's
-        // instance: unicast, to the address that the data came from.
+        // Statuses go to where the data came from, out of the interface of the responses, because
+        // a socket that is bound to a group cannot send. One for each poller: none is shared.
         let feedback = config
             .pollers
             .iter()
@@ -260,7 +264,7 @@ impl Engine {
         socket: &UdpSocket,
     ) -> ReceiveSettings {
         let granted = socket.receive_buffer_bytes() / (2 * layout.packet_bytes);
-        let granted = u32::try_from(granted).unwrap_or(u32::MAX).max(MIN_WINDOW_PACKETS);
+        let granted = u32::try_from(granted.max(MIN_WINDOW_PACKETS)).unwrap_or(u32::MAX);
         let wanted = layout.window_packets(window_bytes);
         if granted < wanted {
             tracing::warn!(
@@ -326,9 +330,3 @@ impl Engine {
         &self.pollers[index]
     }
 }
-
-/// A window of fewer packets makes each status a stall.
-const MIN_WINDOW_PACKETS: u32 = 16;
-/// What stands before the user's payload in requests and responses counts as part of the message on
-/// the wire, but not against the user's limit.
-const MAX_PREFIX_BYTES: usize = crate::wire::frame::REQUEST_PREFIX_LENGTH;
