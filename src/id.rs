@@ -42,6 +42,14 @@ impl fmt::Debug for InstanceId {
     }
 }
 
+/// A receiver of a session: an instance, and the UDP port at which it hears the session. An instance
+/// that listens at several ports is several receivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReceiverId {
+    pub(crate) instance: InstanceId,
+    pub(crate) port: u16,
+}
+
 /// One incarnation of a publication: random, so that a restarted publisher is never mistaken for
 /// the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

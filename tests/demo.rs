@@ -152,13 +152,14 @@ mod bad_ends {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "bounds waiting; decides nothing else")]
     fn processes_do_not_outlive_a_demo_that_was_killed() {
+        const POLLING_PAUSE: Duration = Duration::from_millis(10);
         let Running { mut demo, lines: _lines, members, directory } = Running::start();
         demo.kill().unwrap();
         demo.wait().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Some((name, _)) = members.iter().find(|(_, id)| is_running(id)) {
             assert!(Instant::now() < deadline, "{name} is still there");
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(POLLING_PAUSE);
         }
         // There was nobody left to do this.
         fs::remove_dir_all(directory).unwrap();

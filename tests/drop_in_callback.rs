@@ -8,6 +8,11 @@ use std::time::Duration;
 
 use vega::{Config, Instance, Message};
 
+/// Between two looks at the threads of this process.
+const POLLING_PAUSE: Duration = Duration::from_millis(10);
+/// How many looks before the test gives up.
+const ATTEMPTS: u32 = 1000;
+
 /// Whether this process has a thread of that name, of which the kernel keeps 15 bytes.
 fn has_thread(name: &str) -> bool {
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -38,13 +43,13 @@ fn the_poller_ends_when_its_own_callback_drops_the_instance() {
     assert!(has_thread("vega-dropping"));
     *slot.lock().unwrap() = Some(instance);
     publisher.send(b"drop it").unwrap();
-    for _ in 0..1000 {
+    for _ in 0..ATTEMPTS {
         if !has_thread("vega-dropping") {
             assert!(slot.lock().unwrap().is_none());
             drop(subscription);
             return;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(POLLING_PAUSE);
     }
     panic!("the poller is still there");
 }

@@ -332,7 +332,7 @@ fn read_template(
 pub(super) fn template_keys(transport: Transport) -> &'static [&'static str] {
     match transport {
         Transport::Ipc => &TEMPLATE_KEYS[..5],
-        Transport::Unicast => &TEMPLATE_KEYS[..9],
+        Transport::Unicast => &TEMPLATE_KEYS[..10],
         Transport::Multicast => TEMPLATE_KEYS,
     }
 }

@@ -30,8 +30,8 @@ pub use self::error::{ConfigError, Problem};
 pub(crate) use self::interface::InterfaceSpec;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
-    Carrier, ControlConfig, DiscoveryConfig, IdleKind, IpcConfig, LimitsConfig, PollerConfig,
-    ResponsesConfig, Template, UdpSettings,
+    Carrier, ControlConfig, DiscoveryConfig, IdleKind, IpcConfig, LimitsConfig, MIN_WINDOW_PACKETS,
+    PollerConfig, ResponsesConfig, Template, UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};

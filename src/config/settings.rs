@@ -39,7 +39,7 @@ pub(super) const PACKET_BYTES: RangeInclusive<usize> = 512..=65_472;
 pub(super) const PACKET_STEP: usize = 64;
 pub(super) const WINDOW_BYTES: RangeInclusive<usize> = 64 << 10..=1 << 30;
 /// Fewer packets in flight would make each lost one stall its sender.
-pub(super) const MIN_WINDOW_PACKETS: usize = 16;
+pub(crate) const MIN_WINDOW_PACKETS: usize = 16;
 pub(super) const MESSAGE_BYTES: RangeInclusive<usize> = 1 << 10..=1 << 30;
 pub(super) const OPEN_REQUESTS: RangeInclusive<usize> = 1..=1 << 24;
 pub(super) const PEERS: RangeInclusive<usize> = 1..=65_536;

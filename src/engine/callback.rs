@@ -52,5 +52,5 @@ fn report(counters: &Counters, what: &'static str, topic: &str, panic: &(dyn Any
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(no message)");
     counters.add(Counter::CallbackPanics, 1);
-    tracing::error!(what, topic, message, "a callback panicked");
+    tracing::error!(what, topic, panic = message, "a callback panicked");
 }

@@ -15,9 +15,9 @@ use crossbeam_channel::Sender;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::dispatch::Ticket;
-use super::matching::{LocalPublisher, LocalSubscriber, Matching};
+use super::matching::{LocalPublisher, LocalSubscriber, Matching, MatchingParts};
 use super::poller::{PollerHandle, Reports};
-use super::publication::{Attention, Publication, Urgency};
+use super::publication::{Attention, Urgency};
 use super::request_processor::RequestProcessor;
 use super::responses::Responses;
 use super::tending::Tending;
@@ -46,8 +46,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const MAX_COMMANDS: usize = 16 * 1024;
 /// Datagrams read from one socket, or sent, before the rest of the cycle gets its turn.
 const BURST: usize = 256;
-/// A publication that is not needed any more is kept this long to deliver what it still holds.
-const LINGER: Duration = Duration::from_secs(1);
 /// An instance that closes waits this long for receivers to confirm what it has sent: dozens of
 /// round trips on a local network, and not long for a person.
 const CLOSE_LINGER: Duration = Duration::from_millis(500);
@@ -76,7 +74,6 @@ pub(crate) enum Command {
     /// The poller delivers what arrives: now others may know of the subscription.
     Listening(TopicHash, Ticket),
     Unsubscribe(TopicHash),
-    RemovePublication(Arc<Publication>),
     RingLost(SessionId, Delivery),
     Peers(Sender<Vec<Peer>>),
     Stop,
@@ -95,11 +92,6 @@ impl ConductorLink {
         if self.commands.send(command).is_ok() {
             self.wake();
         }
-    }
-
-    pub(crate) fn remove_publication(&self, publication: &Arc<Publication>) {
-        // Not `submit`: the conductor itself calls this when a requester goes down.
-        let _ = self.commands.try_send(Command::RemovePublication(Arc::clone(publication)));
     }
 }
 
@@ -165,7 +157,7 @@ pub(crate) struct ConductorParts {
     pub(crate) instance: InstanceId,
     pub(crate) discovery: Discovery,
     pub(crate) sockets: DiscoverySockets,
-    pub(crate) matching: super::matching::MatchingParts,
+    pub(crate) matching: MatchingParts,
     pub(crate) pollers: Vec<PollerHandle>,
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responses: Arc<Responses>,
@@ -200,7 +192,6 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         counted: DiscoveryCounters::default(),
         own: HashMap::new(),
         joining: HashMap::new(),
-        leaving: Vec::new(),
         buffer: ReceiveBuffer::new(),
         outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
         reclaimed_at: Timestamp::default(),
@@ -231,8 +222,6 @@ struct Conductor {
     /// Subscriptions that their pollers do not serve yet. Others hear of a subscriber only when
     /// nothing that they send then can be missed.
     joining: HashMap<TopicHash, (Ticket, Advert, LocalSubscriber)>,
-    /// Publications that are done once they are drained, or at the given time.
-    leaving: Vec<(Arc<Publication>, Timestamp)>,
     buffer: ReceiveBuffer,
     outgoing: Vec<u8>,
     reclaimed_at: Timestamp,
@@ -349,9 +338,6 @@ impl Conductor {
                     self.joining.remove(&hash);
                     self.matching.remove_subscriber(hash);
                     self.withdraw(hash, AdvertKind::Subscriber);
-                }
-                Command::RemovePublication(publication) => {
-                    self.leaving.push((publication, now + LINGER));
                 }
                 Command::RingLost(session, delivery) => {
                     self.matching.ring_lost(session, delivery, now);
@@ -471,13 +457,7 @@ impl Conductor {
 
     fn service_publications(&mut self, now: Timestamp) {
         self.tend_at = self.tending.service(now);
-        self.leaving.retain(|(publication, until)| {
-            let stays = publication.owes() && now < *until;
-            if !stays {
-                self.tending.remove_publication(publication);
-            }
-            stays
-        });
+        self.tending.release(now);
     }
 
     /// Adds what discovery has counted since the last time.

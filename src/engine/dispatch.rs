@@ -207,7 +207,7 @@ impl Sink for DispatchSink<'_> {
     }
 }
 
-/// Topic hashes are hashes already.
+/// Topic hashes are hashes already, and session numbers are random.
 #[derive(Debug, Default)]
 pub(super) struct HashHasher(u64);
 

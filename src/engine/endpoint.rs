@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::dispatch::{Dispatch, DispatchSink, HashHasher, Origin};
 use super::request_processor::{RequestProcessor, ResponseSink};
 use crate::counters::{Counter, Counters};
-use crate::id::{InstanceId, SessionId};
+use crate::id::{InstanceId, ReceiverId, SessionId};
 use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
 use crate::time::Timestamp;
@@ -44,7 +44,9 @@ pub(crate) struct SocketEndpoint {
     pub(crate) socket: UdpSocket,
     /// Streams that somebody here listens to, with how many topics each.
     streams: Vec<(u32, usize)>,
-    receiver: InstanceId,
+    receiver: ReceiverId,
+    /// Sends feedback where the socket cannot: one bound to a group has no address to send from.
+    feedback: Option<Arc<UdpSocket>>,
     settings: ReceiveSettings,
     sessions: Vec<Heard>,
     by_id: HashMap<SessionId, usize, BuildHasherDefault<HashHasher>>,
@@ -112,8 +114,6 @@ pub(super) struct Context<'a> {
     pub(super) dispatch: &'a mut Dispatch,
     pub(super) requests: &'a Arc<RequestProcessor>,
     pub(super) counters: &'a Counters,
-    /// Sends feedback for endpoints that cannot: a socket bound to a group has no source address.
-    pub(super) feedback: &'a UdpSocket,
     pub(super) clock: &'a crate::time::Clock,
 }
 
@@ -121,14 +121,16 @@ impl SocketEndpoint {
     pub(crate) fn new(
         id: EndpointId,
         socket: UdpSocket,
-        receiver: InstanceId,
+        feedback: Option<Arc<UdpSocket>>,
+        instance: InstanceId,
         settings: ReceiveSettings,
     ) -> Self {
         Self {
             id,
+            receiver: ReceiverId { instance, port: socket.local_address().port() },
             socket,
+            feedback,
             streams: Vec::new(),
-            receiver,
             settings,
             sessions: Vec::new(),
             by_id: HashMap::default(),
@@ -247,7 +249,7 @@ impl SocketEndpoint {
                     context.requests,
                     context.counters,
                 ));
-                self.send_feedback(now, context.feedback);
+                self.send_feedback(now);
             }
             context.counters.add(Counter::PacketsReceived, packets);
         }
@@ -382,7 +384,8 @@ impl SocketEndpoint {
 
     /// Sends what the session of the packet before has to say to its sender.
     #[inline]
-    fn send_feedback(&mut self, now: Timestamp, feedback: &UdpSocket) {
+    fn send_feedback(&mut self, now: Timestamp) {
+        let feedback = self.feedback.as_deref().unwrap_or(&self.socket);
         let Some(heard) = self.sessions.get_mut(self.last) else { return };
         if let Some(status) = heard.session.poll_status() {
             heard.send(feedback, &status.encode());
@@ -415,7 +418,7 @@ impl SocketEndpoint {
                     Self::sink(self.id, heard.origin, context.dispatch, context.requests);
                 heard.session.handle_timeout(now, &mut sink);
                 self.last = at;
-                self.send_feedback(now, context.feedback);
+                self.send_feedback(now);
                 self.publish_counts(context.counters);
             }
             self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;

@@ -2,34 +2,34 @@
 //! Layer: engine. Owned by the conductor.
 //!
 //! Adverts of this instance go through here like those of peers, so that its own subscribers are
-//! matched by the same rules.
+//! matched by the same rules. How subscriptions get at the rings of publishers is in [`rings`].
+
+mod backlog;
+mod rings;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-
+use self::backlog::Backlog;
+use self::rings::Rings;
+pub(super) use self::rings::{RING_SUFFIX, ring_name};
 use super::matches::Matches;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
-use super::ring_endpoint::RingEndpoint;
 use crate::config::Transport;
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Event;
 use crate::protocol::delivery::Delivery;
-use crate::ring::read::Reader;
-use crate::ring::shared::{AttachError, ReaderEntry, SharedRing};
+use crate::ring::shared::SharedRing;
 use crate::time::Timestamp;
-use crate::transport::shm::{Directory, ShmError};
+use crate::transport::shm::Directory;
 use crate::wire::advert::AdvertKind;
 use crate::wire::locator::Locator;
 
-/// How long to wait before a ring that could not be attached is tried again.
-const RETRY: Duration = Duration::from_millis(50);
 /// How often to look who reads a local ring while somebody is about to, or about to stop.
 const READERS_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -39,6 +39,32 @@ pub(crate) struct LocalPublisher {
     pub(crate) hash: TopicHash,
     pub(crate) matches: Arc<Matches>,
     pub(crate) path: PublisherPath,
+}
+
+impl LocalPublisher {
+    fn match_with(&self, instance: InstanceId, requests: &RequestProcessor) {
+        if self.matches.add(instance) {
+            requests.tell(Event::SubscriberMatched(Arc::clone(&self.topic), instance));
+        }
+    }
+
+    /// `end` says what becomes of what is still on its way to the subscriber.
+    fn unmatch(
+        &self,
+        instance: InstanceId,
+        requests: &RequestProcessor,
+        end: impl FnOnce(&Publication, InstanceId, TopicHash),
+    ) {
+        if !self.matches.remove(instance) {
+            return;
+        }
+        match &self.path {
+            PublisherPath::Multicast { publication, .. }
+            | PublisherPath::Unicast { publication, .. } => end(publication, instance, self.hash),
+            PublisherPath::Ring(_) => {}
+        }
+        requests.tell(Event::SubscriberUnmatched(Arc::clone(&self.topic), instance));
+    }
 }
 
 /// How a publisher reaches its subscribers.
@@ -65,11 +91,25 @@ pub(crate) struct LocalSubscriber {
     pub(crate) poller: PollerHandle,
 }
 
+impl LocalSubscriber {
+    fn match_with(&self, instance: InstanceId, requests: &RequestProcessor) {
+        if self.matches.add(instance) {
+            requests.tell(Event::PublisherMatched(Arc::clone(&self.topic), instance));
+        }
+    }
+
+    fn unmatch(&self, instance: InstanceId, requests: &RequestProcessor) {
+        if self.matches.remove(instance) {
+            requests.tell(Event::PublisherUnmatched(Arc::clone(&self.topic), instance));
+        }
+    }
+}
+
 /// What the two sides of a topic have told.
 #[derive(Default)]
 struct Topic {
     publisher: Option<LocalPublisher>,
-    subscriber: Option<LocalSubscriber>,
+    subscriber: Option<Arc<LocalSubscriber>>,
     remotes: Vec<(InstanceId, Arc<Advert>)>,
 }
 
@@ -77,24 +117,6 @@ impl Topic {
     fn is_empty(&self) -> bool {
         self.publisher.is_none() && self.subscriber.is_none() && self.remotes.is_empty()
     }
-}
-
-/// A ring that a subscription wants to read and has not attached yet.
-struct Wanted {
-    hash: TopicHash,
-    instance: InstanceId,
-    session: SessionId,
-    due: Timestamp,
-    /// Of a ring that was being read before: what has been delivered of it.
-    delivery: Option<Delivery>,
-}
-
-/// A ring that is being read.
-struct Attached {
-    hash: TopicHash,
-    ring: SharedRing,
-    instance: InstanceId,
-    poller: PollerHandle,
 }
 
 /// What matching needs from the rest of the engine.
@@ -110,51 +132,40 @@ pub(crate) struct MatchingParts {
 
 /// All matches of one instance.
 pub(super) struct Matching {
-    parts: MatchingParts,
+    requests: Arc<RequestProcessor>,
+    counters: Arc<Counters>,
     topics: HashMap<TopicHash, Topic>,
-    wanted: Vec<Wanted>,
-    attached: HashMap<SessionId, Attached>,
-    /// Commands that a poller had no room for.
-    backlog: Vec<(PollerHandle, Command)>,
-    /// Which machine peers are on: only those on ours can share memory.
-    hosts: HashMap<InstanceId, u64>,
+    /// The rings that subscriptions read.
+    rings: Rings,
+    backlog: Backlog,
     /// When to look who reads the local rings.
     readers_due: Timestamp,
     /// How many publishers of this instance are rings.
     local_rings: usize,
 }
 
-/// Name of a ring's file in the shared-memory directory.
-pub(crate) fn ring_name(instance: InstanceId, session: SessionId) -> String {
-    format!("{}-{session}{RING_SUFFIX}", instance.as_uuid().simple())
-}
-
-/// What the names of ring files end with.
-pub(crate) const RING_SUFFIX: &str = ".ring";
-
 impl Matching {
     pub(super) fn new(parts: MatchingParts) -> Self {
         Self {
-            parts,
+            requests: Arc::clone(&parts.requests),
+            counters: Arc::clone(&parts.counters),
             topics: HashMap::new(),
-            wanted: Vec::new(),
-            attached: HashMap::new(),
-            backlog: Vec::new(),
-            hosts: HashMap::new(),
+            rings: Rings::new(parts),
+            backlog: Backlog::default(),
             readers_due: Timestamp::NEVER,
             local_rings: 0,
         }
     }
 
     pub(super) fn instance_up(&mut self, instance: InstanceId, host: u64) {
-        self.hosts.insert(instance, host);
+        self.rings.instance_up(instance, host);
     }
 
     /// Called after everything that the instance advertised has been withdrawn.
     pub(super) fn instance_down(&mut self, instance: InstanceId, pollers: &[PollerHandle]) {
-        self.hosts.remove(&instance);
+        self.rings.instance_down(instance);
         for poller in pollers {
-            self.submit(poller, Command::ForgetInstance(instance));
+            self.backlog.submit(poller, Command::ForgetInstance(instance));
         }
     }
 
@@ -175,7 +186,7 @@ impl Matching {
         if let Some(publisher) = topic.publisher.take() {
             self.local_rings -= usize::from(publisher.path.is_ring());
             for instance in publisher.matches.instances() {
-                self.unmatch(&publisher, instance, Publication::release_receiver);
+                publisher.unmatch(instance, &self.requests, Publication::release_receiver);
             }
         }
         self.forget_if_empty(hash);
@@ -184,7 +195,7 @@ impl Matching {
     pub(super) fn add_subscriber(&mut self, subscriber: LocalSubscriber, now: Timestamp) {
         let hash = subscriber.hash;
         let topic = self.topics.entry(hash).or_default();
-        topic.subscriber = Some(subscriber);
+        topic.subscriber = Some(Arc::new(subscriber));
         for (instance, advert) in topic.remotes.clone() {
             if advert.kind == AdvertKind::Publisher {
                 self.match_publisher(instance, &advert, now);
@@ -195,16 +206,7 @@ impl Matching {
     pub(super) fn remove_subscriber(&mut self, hash: TopicHash) {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         topic.subscriber = None;
-        self.wanted.retain(|wanted| wanted.hash != hash);
-        let rings: Vec<_> = self
-            .attached
-            .iter()
-            .filter(|(_, attached)| attached.hash == hash)
-            .map(|(session, _)| *session)
-            .collect();
-        for session in rings {
-            self.detach(session, Command::DropRing);
-        }
+        self.rings.unsubscribed(hash, &mut self.backlog);
         self.forget_if_empty(hash);
     }
 
@@ -236,31 +238,17 @@ impl Matching {
 
     /// A poller lost its place in a ring: attach again, if the ring is still advertised.
     pub(super) fn ring_lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
-        if let Some(lost) = self.attached.remove(&session) {
-            let Attached { hash, instance, .. } = lost;
-            let delivery = Some(delivery);
-            self.wanted.push(Wanted { hash, instance, session, due: now, delivery });
-        }
+        self.rings.lost(session, delivery, now);
     }
 
     /// Retries what could not be done, and looks whether writers and readers of rings are alive.
     pub(super) fn service(&mut self, now: Timestamp) {
-        let backlog = std::mem::take(&mut self.backlog);
-        for (poller, command) in backlog {
-            self.submit(&poller, command);
-        }
+        self.backlog.retry();
         if self.readers_due <= now {
             self.readers_due = Timestamp::NEVER;
             self.match_readers(now);
         }
-        let wanted = std::mem::take(&mut self.wanted);
-        for want in wanted {
-            if want.due <= now {
-                self.attach(want, now);
-            } else {
-                self.wanted.push(want);
-            }
-        }
+        self.rings.retry(now, &mut self.backlog);
     }
 
     /// Frees what dead processes hold in shared memory. Slow path: a few system calls per ring.
@@ -272,35 +260,20 @@ impl Matching {
                 reclaimed += ring.reclaim_dead_readers();
             }
         }
-        self.parts.counters.add(Counter::ReadersReclaimed, reclaimed as u64);
-        let dead: Vec<_> = self
-            .attached
-            .iter()
-            .filter(|(_, attached)| attached.ring.writer_is_gone())
-            .map(|(session, _)| *session)
-            .collect();
-        for session in dead {
-            if let Some(attached) = self.attached.get(&session)
-                && attached.ring.is_abandoned()
-            {
-                attached.ring.remove_file();
-                self.parts.counters.add(Counter::RingsReclaimed, 1);
-            }
-            self.detach(session, Command::DetachRing);
-        }
+        self.counters.add(Counter::ReadersReclaimed, reclaimed as u64);
+        self.rings.reclaim(&mut self.backlog);
     }
 
     /// Whether [`Matching::reclaim`] can have something to do.
     pub(super) fn has_rings(&self) -> bool {
-        self.local_rings > 0 || !self.attached.is_empty()
+        self.local_rings > 0 || self.rings.has_attached()
     }
 
     pub(super) fn next_deadline(&self) -> Timestamp {
         if !self.backlog.is_empty() {
             return Timestamp::default();
         }
-        let wanted = self.wanted.iter().map(|wanted| wanted.due).min();
-        wanted.unwrap_or(Timestamp::NEVER).min(self.readers_due)
+        self.rings.next_deadline().min(self.readers_due)
     }
 
     /// A subscriber at `instance` meets the local publisher of its topic, if there is one.
@@ -327,7 +300,7 @@ impl Matching {
             PublisherPath::Ring(_) => Err("another transport"),
         };
         if let Err(reason) = verdict {
-            return self.conflict(&Arc::clone(&publisher.topic), instance, reason);
+            return self.conflict(&publisher.topic, instance, reason);
         }
         if publisher.matches.contains(instance) {
             return;
@@ -335,17 +308,15 @@ impl Matching {
         // Before it counts as matched: who waits for subscribers sends at once.
         match &publisher.path {
             PublisherPath::Multicast { publication, .. } => {
-                publication.add_receiver(instance, None, now);
+                publication.add_receiver(instance, advert.hash, None, now);
             }
             PublisherPath::Unicast { publication, .. } => {
                 let address = advert.locator.map(|locator| locator.address);
-                publication.add_receiver(instance, address, now);
+                publication.add_receiver(instance, advert.hash, address, now);
             }
             PublisherPath::Ring(_) => {}
         }
-        publisher.matches.add(instance);
-        let topic = Arc::clone(&publisher.topic);
-        self.parts.requests.tell(Event::SubscriberMatched(topic, instance));
+        publisher.match_with(instance, &self.requests);
     }
 
     fn unmatch_subscriber(&mut self, instance: InstanceId, hash: TopicHash) {
@@ -354,7 +325,9 @@ impl Matching {
             Some(LocalPublisher { path: PublisherPath::Ring(_), .. }) => {
                 self.readers_due = Timestamp::default();
             }
-            Some(publisher) => self.unmatch_from(publisher, instance),
+            Some(publisher) => {
+                publisher.unmatch(instance, &self.requests, Publication::remove_receiver);
+            }
             None => {}
         }
     }
@@ -368,17 +341,14 @@ impl Matching {
             let readers = ring.reader_instances();
             for instance in publisher.matches.instances() {
                 if !readers.contains(&instance) {
-                    self.unmatch_from(publisher, instance);
+                    publisher.unmatch(instance, &self.requests, Publication::remove_receiver);
                 }
             }
             for instance in &readers {
-                if publisher.matches.add(*instance) {
-                    let topic = Arc::clone(&publisher.topic);
-                    self.parts.requests.tell(Event::SubscriberMatched(topic, *instance));
-                }
+                publisher.match_with(*instance, &self.requests);
             }
             let expected = topic.remotes.iter().filter(|(instance, advert)| {
-                advert.kind == AdvertKind::Subscriber && self.shares_memory(*instance)
+                advert.kind == AdvertKind::Subscriber && self.rings.shares_memory(*instance)
             });
             if expected.clone().count() != readers.len()
                 || expected.clone().any(|(instance, _)| !readers.contains(instance))
@@ -386,29 +356,6 @@ impl Matching {
                 self.readers_due = now + READERS_INTERVAL;
             }
         }
-    }
-
-    /// The subscriber is gone: nothing more is sent to it.
-    fn unmatch_from(&self, publisher: &LocalPublisher, instance: InstanceId) {
-        self.unmatch(publisher, instance, Publication::remove_receiver);
-    }
-
-    fn unmatch(
-        &self,
-        publisher: &LocalPublisher,
-        instance: InstanceId,
-        end: impl FnOnce(&Publication, InstanceId),
-    ) {
-        if !publisher.matches.remove(instance) {
-            return;
-        }
-        match &publisher.path {
-            PublisherPath::Multicast { publication, .. }
-            | PublisherPath::Unicast { publication, .. } => end(publication, instance),
-            PublisherPath::Ring(_) => {}
-        }
-        let topic = Arc::clone(&publisher.topic);
-        self.parts.requests.tell(Event::SubscriberUnmatched(topic, instance));
     }
 
     /// A publisher at `instance` meets the local subscription to its topic, if there is one.
@@ -428,100 +375,32 @@ impl Matching {
             _ => Err("another transport"),
         };
         if let Err(reason) = verdict {
-            return self.conflict(&Arc::clone(&subscriber.topic), instance, reason);
+            return self.conflict(&subscriber.topic, instance, reason);
         }
         if subscriber.transport == Transport::Ipc {
             if let Some(session) = advert.session {
-                let hash = advert.hash;
-                let wanted = Wanted { hash, instance, session, due: now, delivery: None };
-                self.attach(wanted, now);
+                self.rings.advertised(subscriber, instance, session, now, &mut self.backlog);
             }
             return;
         }
-        if subscriber.matches.add(instance) {
-            let topic = Arc::clone(&subscriber.topic);
-            self.parts.requests.tell(Event::PublisherMatched(topic, instance));
-        }
+        subscriber.match_with(instance, &self.requests);
     }
 
     fn unmatch_publisher(&mut self, instance: InstanceId, advert: &Advert) {
         if let Some(session) = advert.session {
-            self.wanted.retain(|wanted| wanted.session != session);
-            self.detach(session, Command::DetachRing);
+            self.rings.withdrawn(instance, session, &mut self.backlog);
         }
         let subscriber = self.topics.get(&advert.hash).and_then(|topic| topic.subscriber.as_ref());
-        if let Some(subscriber) = subscriber
-            && subscriber.matches.remove(instance)
-        {
-            let topic = Arc::clone(&subscriber.topic);
-            self.parts.requests.tell(Event::PublisherUnmatched(topic, instance));
-        }
-    }
-
-    /// Maps a ring and hands it to the subscription's poller. A ring that is not there yet, or not
-    /// any more, is tried again until its advert is withdrawn.
-    fn attach(&mut self, wanted: Wanted, now: Timestamp) {
-        let Wanted { hash, instance, session, .. } = wanted;
-        let Some(subscriber) = self.topics.get(&hash).and_then(|topic| topic.subscriber.as_ref())
-        else {
-            return;
-        };
-        if self.attached.contains_key(&session) || !self.shares_memory(instance) {
-            return;
-        }
-        let own = self.parts.own;
-        let opened =
-            self.parts.directory.as_ref().map(|directory| open(directory, instance, session, own));
-        let Some(Ok((ring, (entry, reader)))) = opened else {
-            if let Some(Err(error)) = opened {
-                tracing::debug!(%error, topic = %subscriber.topic, "a ring was not attached");
-            }
-            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
-            return;
-        };
-        if ring.description().topic != hash {
-            return self.parts.counters.add(Counter::Foreign, 1);
-        }
-        let max_message_bytes = self.parts.max_message_bytes;
-        let delivery = wanted.delivery.unwrap_or_else(|| Delivery::new(max_message_bytes));
-        let endpoint = RingEndpoint::new(entry, reader, delivery);
-        let (poller, topic) = (subscriber.poller.clone(), Arc::clone(&subscriber.topic));
-        let is_new = subscriber.matches.add(instance);
-        self.attached.insert(session, Attached { hash, ring, instance, poller: poller.clone() });
-        self.submit(&poller, Command::AttachRing(Box::new(endpoint)));
-        if is_new {
-            self.parts.requests.tell(Event::PublisherMatched(topic, instance));
-        }
-    }
-
-    fn detach(&mut self, session: SessionId, how: fn(SessionId) -> Command) {
-        let Some(attached) = self.attached.remove(&session) else { return };
-        self.submit(&attached.poller, how(session));
-        let subscriber =
-            self.topics.get(&attached.hash).and_then(|topic| topic.subscriber.as_ref());
-        if let Some(subscriber) = subscriber
-            && subscriber.matches.remove(attached.instance)
-        {
-            let topic = Arc::clone(&subscriber.topic);
-            self.parts.requests.tell(Event::PublisherUnmatched(topic, attached.instance));
+        if let Some(subscriber) = subscriber {
+            subscriber.unmatch(instance, &self.requests);
         }
     }
 
     fn conflict(&self, topic: &Arc<str>, instance: InstanceId, reason: &'static str) {
-        self.parts.counters.add(Counter::TopicConflicts, 1);
+        self.counters.add(Counter::TopicConflicts, 1);
         tracing::warn!(%topic, %instance, reason, "a peer uses a topic differently");
         let event = Event::TopicConflict(Arc::clone(topic), instance, reason);
-        self.parts.requests.tell(event);
-    }
-
-    fn shares_memory(&self, instance: InstanceId) -> bool {
-        instance == self.parts.own || self.hosts.get(&instance) == Some(&self.parts.host)
-    }
-
-    fn submit(&mut self, poller: &PollerHandle, command: Command) {
-        if let Err(command) = poller.try_submit(command) {
-            self.backlog.push((poller.clone(), command));
-        }
+        self.requests.tell(event);
     }
 
     fn forget_if_empty(&mut self, hash: TopicHash) {
@@ -541,25 +420,4 @@ fn meets(
         return Err("another transport");
     }
     advert.locator.map_or(Err("no address"), fits)
-}
-
-/// Why a ring was not attached.
-#[derive(Debug, Error)]
-enum OpenRingError {
-    #[error(transparent)]
-    File(#[from] ShmError),
-    #[error(transparent)]
-    Ring(#[from] AttachError),
-}
-
-fn open(
-    directory: &Directory,
-    publisher: InstanceId,
-    session: SessionId,
-    reader: InstanceId,
-) -> Result<(SharedRing, (ReaderEntry, Reader)), OpenRingError> {
-    let file = directory.open_file(&ring_name(publisher, session))?;
-    let ring = SharedRing::open(file)?;
-    let attached = ring.attach(reader)?;
-    Ok((ring, attached))
 }

@@ -46,7 +46,7 @@ const ATTEND_EVERY: u32 = 8;
 const ATTEND_ALL_EVERY: u32 = 1024;
 /// How often rings are looked at in one cycle that finds nothing.
 const RING_LOOKS: usize = 128;
-/// A poller looks at its commands and gaps at least this often, even when data never stops.
+/// A blocked poller looks around at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Shorter waits are not worth a system call.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -139,6 +139,11 @@ impl PollerHandle {
         Some(finished)
     }
 
+    /// Whether both lead to the same poller of one instance.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.index == other.index
+    }
+
     fn is_current_thread(&self) -> bool {
         callback::current_thread(self.instance) == Some(CallbackThread::Poller(self.index))
     }
@@ -149,6 +154,15 @@ impl PollerHandle {
     }
 }
 
+/// A handle whose poller takes nothing by itself, and the queue with room for `room` commands.
+#[cfg(test)]
+pub(super) fn stalled(index: usize, room: usize) -> (PollerHandle, mpsc::Receiver<Command>) {
+    let poll = Poll::new().expect("an epoll instance");
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).expect("a waker"));
+    let (commands, queue) = sync_channel(room);
+    (PollerHandle { instance: InstanceId::random(), index, commands, waker }, queue)
+}
+
 /// What a poller needs from its instance.
 pub(crate) struct PollerParts {
     pub(crate) instance: InstanceId,
@@ -156,13 +170,29 @@ pub(crate) struct PollerParts {
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) responder: Arc<dyn Respond>,
     pub(crate) reports: Arc<dyn Reports>,
-    /// Sends feedback to the senders of data.
-    pub(crate) feedback: Arc<UdpSocket>,
     /// The sending side, for pollers that spin.
     pub(crate) tending: Arc<Tending>,
     /// Bound to loopback; woken through it by writers of shared rings.
     pub(crate) ring_wake: UdpSocket,
     pub(crate) clock: Clock,
+}
+
+impl PollerParts {
+    /// What endpoints work with. Not a method of [`Poller`]: its endpoints are borrowed meanwhile.
+    #[inline]
+    fn context<'a>(
+        &'a self,
+        buffer: &'a mut ReceiveBuffer,
+        dispatch: &'a mut Dispatch,
+    ) -> Context<'a> {
+        Context {
+            buffer,
+            dispatch,
+            requests: &self.requests,
+            counters: &self.counters,
+            clock: &self.clock,
+        }
+    }
 }
 
 /// Starts a poller's thread.
@@ -301,7 +331,6 @@ impl Poller {
             Command::AttachRing(ring) => self.attach_ring(*ring),
             Command::DropRing(session) => self.rings.retain(|ring| ring.session() != session),
             Command::DetachRing(session) => {
-                // What the writer left in the ring is still read.
                 for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
                     ring.close();
                 }
@@ -351,14 +380,7 @@ impl Poller {
             return self.poll_ready_sockets();
         }
         let mut worked = false;
-        let mut context = Context {
-            buffer: &mut self.buffer,
-            dispatch: &mut self.dispatch,
-            requests: &self.parts.requests,
-            counters: &self.parts.counters,
-            feedback: &self.parts.feedback,
-            clock: &self.parts.clock,
-        };
+        let mut context = self.parts.context(&mut self.buffer, &mut self.dispatch);
         let ask_cold = self.cycle.is_multiple_of(COLD_EVERY);
         for socket in self.sockets.iter_mut().filter(|socket| ask_cold || socket.is_hot()) {
             let (count, _) = socket.poll(&mut context);
@@ -372,15 +394,8 @@ impl Poller {
         self.collect_ready(Some(Duration::ZERO));
         let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare));
         let mut worked = false;
+        let mut context = self.parts.context(&mut self.buffer, &mut self.dispatch);
         for id in ready.drain(..) {
-            let mut context = Context {
-                buffer: &mut self.buffer,
-                dispatch: &mut self.dispatch,
-                requests: &self.parts.requests,
-                counters: &self.parts.counters,
-                feedback: &self.parts.feedback,
-                clock: &self.parts.clock,
-            };
             let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == id) else {
                 continue;
             };
@@ -460,14 +475,7 @@ impl Poller {
     #[cold]
     fn handle_timeouts(&mut self) {
         let now = self.parts.clock.now();
-        let mut context = Context {
-            buffer: &mut self.buffer,
-            dispatch: &mut self.dispatch,
-            requests: &self.parts.requests,
-            counters: &self.parts.counters,
-            feedback: &self.parts.feedback,
-            clock: &self.parts.clock,
-        };
+        let mut context = self.parts.context(&mut self.buffer, &mut self.dispatch);
         self.has_gaps = false;
         for socket in &mut self.sockets {
             self.has_gaps |= socket.handle_timeouts(now, &mut context);

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::pacing::Pacing;
 use super::send_socket::{Mailbox, SendSocket};
 use crate::counters::{Counter, Counters};
-use crate::id::{InstanceId, SessionId};
+use crate::id::{InstanceId, ReceiverId, SessionId, TopicHash};
 use crate::listener::SendError;
 use crate::protocol::flow_control::FlowSettings;
 use crate::protocol::retransmit::Repair;
@@ -28,7 +28,7 @@ use crate::wire::frame::FrameHeader;
 use crate::wire::packet::PacketHeader;
 
 /// Pause of a caller that streams a message larger than the ring and has to wait for receivers.
-const STREAMING_PAUSE: Duration = Duration::from_micros(20);
+pub(super) const STREAMING_PAUSE: Duration = Duration::from_micros(20);
 
 /// What a session says in one go before others get their turn.
 const MAX_OUTPUTS: usize = 64;
@@ -90,12 +90,13 @@ struct State {
 }
 
 struct Receiver {
-    instance: InstanceId,
-    /// Topics of this publication that the instance listens to.
-    topics: usize,
-    /// Set when the last of them is not published any more: the receiver is let go once everything
-    /// before this packet has been confirmed.
+    id: ReceiverId,
+    /// Topics of this publication that it listens to.
+    topics: Vec<TopicHash>,
+    /// Set when the last of them is not published any more: the receiver is let go once it has
+    /// everything before this packet.
     until: Option<u64>,
+    /// Its own, on unicast.
     destination: Option<Destination>,
 }
 
@@ -136,60 +137,59 @@ impl Publication {
         index
     }
 
-    /// Discovery matched one more topic of `instance`, which receives at `address` on unicast.
+    /// Discovery matched one more topic of `instance`, which receives it at `address` on unicast.
     pub(crate) fn add_receiver(
         &self,
         instance: InstanceId,
+        topic: TopicHash,
         address: Option<SocketAddr>,
         now: Timestamp,
     ) {
+        let Some(at) = address.or(self.parts.group) else { return };
+        let id = ReceiverId { instance, port: at.port() };
         let mut state = self.state.lock();
-        match state.receivers.iter_mut().find(|receiver| receiver.instance == instance) {
-            Some(receiver) => {
-                receiver.topics += 1;
-                receiver.until = None;
-            }
-            None => {
-                let destination = address.map(Destination::from);
-                let receiver = Receiver { instance, topics: 1, until: None, destination };
-                state.receivers.push(receiver);
-                state.send.add_receiver(instance, now);
-                // Before its first message, so that it knows what is meant for it.
-                self.tell(&mut state, now);
-                self.raise(urgency_of(&state));
-            }
-        }
-    }
-
-    /// One topic of `instance` less; with the last one the instance is not sent to any more.
-    pub(crate) fn remove_receiver(&self, instance: InstanceId) {
-        let mut state = self.state.lock();
-        let Some(at) = state.receivers.iter().position(|receiver| receiver.instance == instance)
-        else {
+        if let Some(receiver) = state.receivers.iter_mut().find(|receiver| receiver.id == id) {
+            receiver.topics.push(topic);
+            receiver.until = None;
             return;
-        };
-        state.receivers[at].topics -= 1;
-        if state.receivers[at].topics == 0 {
-            state.receivers.remove(at);
-            state.send.remove_receiver(instance);
-            state.served = 0;
-            // What it held back can go now.
-            self.transmit(&mut state);
         }
+        let destination = address.map(Destination::from);
+        state.receivers.push(Receiver { id, topics: vec![topic], until: None, destination });
+        state.send.add_receiver(id, now);
+        // Before its first message, so that it knows what is meant for it.
+        self.tell(&mut state, now);
+        self.raise(urgency_of(&state));
     }
 
-    /// A topic that `instance` listens to is not published any more. With its last one the instance
-    /// is let go, but not before it has got what was accepted for it.
-    pub(crate) fn release_receiver(&self, instance: InstanceId) {
+    /// `instance` does not listen to a topic any more; a receiver without topics is not sent to.
+    pub(crate) fn remove_receiver(&self, instance: InstanceId, topic: TopicHash) {
+        let mut state = self.state.lock();
+        let Some(at) = Self::drop_topic(&mut state, instance, topic) else { return };
+        let removed = state.receivers.remove(at);
+        state.send.remove_receiver(removed.id);
+        state.served = 0;
+        // What it held back can go now.
+        self.transmit(&mut state);
+    }
+
+    /// A topic that `instance` listens to is not published any more. A receiver without topics is
+    /// let go, but not before it has got what was accepted for it.
+    pub(crate) fn release_receiver(&self, instance: InstanceId, topic: TopicHash) {
         let mut state = self.state.lock();
         let accepted = state.ring.open_packet() + u64::from(state.ring.has_open_frames());
-        if let Some(receiver) = state.receivers.iter_mut().find(|one| one.instance == instance) {
-            receiver.topics -= 1;
-            if receiver.topics == 0 {
-                receiver.until = Some(accepted);
-                Self::let_go(&mut state);
-            }
+        if let Some(at) = Self::drop_topic(&mut state, instance, topic) {
+            state.receivers[at].until = Some(accepted);
+            Self::let_go(&mut state);
         }
+    }
+
+    /// The receiver whose last topic this was.
+    fn drop_topic(state: &mut State, instance: InstanceId, topic: TopicHash) -> Option<usize> {
+        let listens = |one: &Receiver| one.id.instance == instance && one.topics.contains(&topic);
+        let at = state.receivers.iter().position(listens)?;
+        let topics = &mut state.receivers[at].topics;
+        topics.retain(|known| *known != topic);
+        topics.is_empty().then_some(at)
     }
 
     /// Drops the receivers that have got all that was meant for them.
@@ -197,10 +197,9 @@ impl Publication {
         let State { receivers, send, served, .. } = state;
         let before = receivers.len();
         receivers.retain(|receiver| {
-            let stays =
-                receiver.until.is_none_or(|until| !send.has_consumed(receiver.instance, until));
+            let stays = receiver.until.is_none_or(|until| !send.has_consumed(receiver.id, until));
             if !stays {
-                send.remove_receiver(receiver.instance);
+                send.remove_receiver(receiver.id);
             }
             stays
         });
@@ -310,8 +309,10 @@ impl Publication {
     /// The instance is not sent to any more, whatever it listens to.
     pub(super) fn forget_receiver(&self, instance: InstanceId) {
         let mut state = self.state.lock();
-        state.receivers.retain(|receiver| receiver.instance != instance);
-        state.send.remove_receiver(instance);
+        let State { receivers, send, .. } = &mut *state;
+        for receiver in receivers.extract_if(.., |receiver| receiver.id.instance == instance) {
+            send.remove_receiver(receiver.id);
+        }
         state.served = 0;
     }
 
@@ -525,10 +526,10 @@ impl Publication {
     fn destination_of<'a>(
         &'a self,
         state: &'a State,
-        receiver: InstanceId,
+        receiver: ReceiverId,
     ) -> Option<&'a Destination> {
         let unicast = || {
-            let found = state.receivers.iter().find(|known| known.instance == receiver)?;
+            let found = state.receivers.iter().find(|known| known.id == receiver)?;
             found.destination.as_ref()
         };
         self.group.as_ref().or_else(unicast)

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::conductor::ConductorLink;
-use super::publication::{Publication, PublicationParts};
+use super::publication::{Attention, Publication, PublicationParts};
 use super::send_socket::SendSocket;
 use super::tending::Tending;
 use crate::config::ResponsesConfig;
@@ -23,18 +22,23 @@ use crate::time::Clock;
 use crate::wire::frame::{FrameKind, RESPONSE_PREFIX_LENGTH, ResponsePrefix};
 use crate::wire::locator::Locator;
 
+/// What [`Responses`] is made of.
+pub(crate) struct ResponsesParts {
+    pub(crate) instance: InstanceId,
+    pub(crate) config: ResponsesConfig,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_requesters: usize,
+    pub(crate) socket: Arc<SendSocket>,
+    pub(crate) on_loopback: bool,
+    pub(crate) attention: Arc<dyn Attention>,
+    pub(crate) tending: Arc<Tending>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+}
+
 /// Sends the responses of one instance.
 pub(crate) struct Responses {
-    instance: InstanceId,
-    config: ResponsesConfig,
-    max_message_bytes: usize,
-    max_requesters: usize,
-    socket: Arc<SendSocket>,
-    on_loopback: bool,
-    link: Arc<ConductorLink>,
-    tending: Arc<Tending>,
-    counters: Arc<Counters>,
-    clock: Clock,
+    parts: ResponsesParts,
     closed: AtomicBool,
     /// By place *and* identity: who takes over the socket of a dead requester is somebody else.
     requesters: RwLock<HashMap<(InstanceId, Locator), Arc<Requester>>>,
@@ -48,45 +52,10 @@ struct Requester {
     next: Mutex<u64>,
 }
 
-/// What [`Responses`] is made of.
-pub(crate) struct ResponsesParts {
-    pub(crate) instance: InstanceId,
-    pub(crate) config: ResponsesConfig,
-    pub(crate) max_message_bytes: usize,
-    pub(crate) max_requesters: usize,
-    pub(crate) socket: Arc<SendSocket>,
-    pub(crate) on_loopback: bool,
-    pub(crate) link: Arc<ConductorLink>,
-    pub(crate) tending: Arc<Tending>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) clock: Clock,
-}
-
 impl Responses {
     pub(crate) fn new(parts: ResponsesParts) -> Self {
-        let ResponsesParts {
-            instance,
-            config,
-            max_message_bytes,
-            max_requesters,
-            socket,
-            on_loopback,
-            link,
-            tending,
-            counters,
-            clock,
-        } = parts;
         Self {
-            instance,
-            config,
-            max_message_bytes,
-            max_requesters,
-            socket,
-            on_loopback,
-            link,
-            tending,
-            counters,
-            clock,
+            parts,
             closed: AtomicBool::new(false),
             requesters: RwLock::default(),
             known: RwLock::default(),
@@ -104,7 +73,7 @@ impl Responses {
         self.requesters.write().retain(|(requested_by, _), requester| {
             let gone = *requested_by == instance;
             if gone {
-                self.link.remove_publication(&requester.publication);
+                self.parts.tending.retire(&requester.publication);
             }
             !gone
         });
@@ -125,14 +94,15 @@ impl Responses {
             if let Some(known) = requesters.get(&key) {
                 return Ok(Arc::clone(known));
             }
-            if requesters.len() >= self.max_requesters && !self.make_place(&mut requesters) {
-                return Err(RespondError::TooManyRequesters { limit: self.max_requesters });
+            let limit = self.parts.max_requesters;
+            if requesters.len() >= limit && !self.make_place(&mut requesters) {
+                return Err(RespondError::TooManyRequesters { limit });
             }
             let requester = Arc::new(self.open(reply));
+            self.parts.tending.add_publication(Arc::clone(&requester.publication));
             requesters.insert(key, Arc::clone(&requester));
             requester
         };
-        self.tending.add_publication(Arc::clone(&requester.publication));
         Ok(requester)
     }
 
@@ -142,36 +112,40 @@ impl Responses {
         let stranger = requesters.keys().find(|(instance, _)| !known.contains_key(instance));
         let Some(key) = stranger.copied() else { return false };
         if let Some(requester) = requesters.remove(&key) {
-            self.link.remove_publication(&requester.publication);
+            self.parts.tending.retire(&requester.publication);
         }
         true
     }
 
     fn open(&self, reply: &Reply) -> Requester {
-        let layout = Layout::for_window(self.config.packet_bytes, self.config.window_bytes);
+        let parts = &self.parts;
+        let config = &parts.config;
+        let layout = Layout::for_window(config.packet_bytes, config.window_bytes);
         let publication = Arc::new(Publication::new(PublicationParts {
-            socket: Arc::clone(&self.socket),
-            instance: self.instance,
+            socket: Arc::clone(&parts.socket),
+            instance: parts.instance,
             stream: reply.to.stream,
             layout,
             flow: FlowSettings {
                 strategy: Strategy::Min,
                 drops_slow: false,
-                window_packets: layout.window_packets(self.config.window_bytes),
-                timeout: self.config.receiver_timeout,
+                window_packets: layout.window_packets(config.window_bytes),
+                timeout: parts.config.receiver_timeout,
             },
             group: None,
-            attention: Arc::clone(&self.link) as _,
-            counters: Arc::clone(&self.counters),
-            clock: self.clock,
+            attention: Arc::clone(&parts.attention),
+            counters: Arc::clone(&parts.counters),
+            clock: parts.clock,
         }));
-        publication.add_receiver(reply.requester, Some(reply.to.address), self.clock.now());
+        // One receiver, whatever the topics of its requests.
+        let (to, now) = (Some(reply.to.address), parts.clock.now());
+        publication.add_receiver(reply.requester, reply.topic, to, now);
         Requester { publication, next: Mutex::new(1) }
     }
 
     /// Whether answering cannot be used to send traffic to a bystander.
     fn is_safe(&self, reply: &Reply) -> bool {
-        if self.on_loopback && !reply.to.address.ip().is_loopback() {
+        if self.parts.on_loopback && !reply.to.address.ip().is_loopback() {
             return false;
         }
         reply.trusted || self.known.read().get(&reply.requester) == Some(&reply.to.address)
@@ -183,7 +157,7 @@ impl Respond for Responses {
         if self.closed.load(Ordering::Acquire) {
             return Err(RespondError::Closed);
         }
-        let limit_bytes = self.max_message_bytes;
+        let limit_bytes = self.parts.max_message_bytes;
         if payload.len() > limit_bytes {
             return Err(RespondError::TooLarge { bytes: payload.len(), limit_bytes });
         }
@@ -205,7 +179,7 @@ impl Respond for Responses {
         match sent {
             Ok(()) => {
                 *next += 1;
-                self.counters.add(Counter::ResponsesSent, 1);
+                self.parts.counters.add(Counter::ResponsesSent, 1);
                 Ok(())
             }
             Err(SendError::Closed) => Err(RespondError::Closed),

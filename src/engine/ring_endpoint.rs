@@ -70,7 +70,7 @@ impl RingEndpoint {
         self.delivery
     }
 
-    /// Nothing more will be written, or nobody wants it any more.
+    /// Nothing more will be written: it is over once everything has been read.
     pub(super) const fn close(&mut self) {
         self.closing = true;
     }

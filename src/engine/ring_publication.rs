@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::publication::STREAMING_PAUSE;
 use crate::counters::{Counter, Counters};
 use crate::listener::SendError;
 use crate::ring::Layout;
@@ -17,8 +18,6 @@ use crate::wire::packet::PacketHeader;
 
 /// How often a publisher that is held back looks for readers whose process died.
 const RECLAIM_INTERVAL: Duration = Duration::from_millis(10);
-/// Pause of a caller that streams a message larger than the ring and has to wait for readers.
-const STREAMING_PAUSE: Duration = Duration::from_micros(20);
 
 /// A ring in shared memory, and its only writer.
 pub(crate) struct RingPublication {

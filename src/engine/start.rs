@@ -20,7 +20,7 @@ use super::send_socket::SendSocket;
 use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
-use crate::config::{Config, InterfaceSpec};
+use crate::config::{Config, InterfaceSpec, MIN_WINDOW_PACKETS};
 use crate::counters::{Counter, Counters};
 use crate::discovery::{Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
 use crate::id::InstanceId;
@@ -32,6 +32,7 @@ use crate::transport::accept_barriers;
 use crate::transport::interface::{Interface, InterfaceError, resolve};
 use crate::transport::shm::Directory;
 use crate::transport::udp::{Destination, OpenError, SocketOptions, UdpSocket};
+use crate::wire::frame::REQUEST_PREFIX_LENGTH;
 use crate::wire::locator::Locator;
 
 /// Receive buffer asked for per data socket at least: four windows of the default size, as much as
@@ -39,6 +40,9 @@ use crate::wire::locator::Locator;
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Send buffer: some dozens of the longest runs.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// What stands before the user's payload in requests and responses counts as part of the message on
+/// the wire, but not against the user's limit.
+const MAX_PREFIX_BYTES: usize = REQUEST_PREFIX_LENGTH;
 
 /// Sockets for data ask for this much.
 pub(super) const SOCKET_OPTIONS: SocketOptions = SocketOptions {
@@ -82,7 +86,6 @@ struct Opened {
     discovery: DiscoverySockets,
     wakes: Vec<UdpSocket>,
     wake: Arc<UdpSocket>,
-    feedback: Vec<Arc<UdpSocket>>,
 }
 
 impl Opened {
@@ -103,18 +106,6 @@ impl Opened {
         let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
         let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, options));
         let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
-        // Statuses for multicast senders go out through the response interface of each poller's
-        // instance: unicast, to the address that the data came from.
-        let feedback = config
-            .pollers
-            .iter()
-            .map(|_| {
-                Ok(Arc::new(opened(
-                    "responses",
-                    UdpSocket::open_sender(&responses_at, 0, options),
-                )?))
-            })
-            .collect::<Result<_, StartError>>()?;
         Ok(Self {
             responses,
             respond: Arc::new(SendSocket::new(respond, Arc::clone(counters))),
@@ -122,7 +113,6 @@ impl Opened {
             discovery: open_discovery(id, config)?,
             wakes,
             wake: Arc::new(wake()?),
-            feedback,
         })
     }
 }
@@ -184,7 +174,7 @@ impl Engine {
             max_requesters: config.limits.max_peers,
             socket: Arc::clone(&opened.respond),
             on_loopback: opened.responds_on_loopback,
-            link: Arc::clone(&link),
+            attention: Arc::clone(&link) as _,
             tending: Arc::clone(&tending),
             counters: Arc::clone(&counters),
             clock,
@@ -210,7 +200,7 @@ impl Engine {
         };
         // From here on, dropping the engine stops what runs.
         engine.start_requests(listener)?;
-        engine.start_pollers(opened.wakes, &opened.feedback)?;
+        engine.start_pollers(opened.wakes)?;
         engine.add_response_endpoint(opened.responses);
         engine.start_conductor(mailroom, opened.discovery)?;
         Ok(Arc::new(engine))
@@ -225,7 +215,6 @@ impl Engine {
     fn start_pollers(
         &mut self,
         wakes: Vec<UdpSocket>,
-        feedback: &[Arc<UdpSocket>],
     ) -> Result<(), StartError> {
         for (index, ring_wake) in wakes.into_iter().enumerate() {
             let parts = PollerParts {
@@ -234,7 +223,6 @@ impl Engine {
                 requests: Arc::clone(&self.requests),
                 responder: Arc::clone(&self.responses) as Arc<dyn Respond>,
                 reports: Arc::clone(&self.conductor) as Arc<dyn Reports>,
-                feedback: Arc::clone(&feedback[index]),
                 tending: Arc::clone(&self.tending),
                 ring_wake,
                 clock: self.clock,
@@ -251,7 +239,7 @@ impl Engine {
         let layout = Layout::for_window(responses.packet_bytes, responses.window_bytes);
         let (window_bytes, patience) = (responses.window_bytes, responses.repair_timeout);
         let settings = self.receive_settings(layout, window_bytes, patience, &socket);
-        let mut endpoint = SocketEndpoint::new(EndpointId::RESPONSES, socket, self.id, settings);
+        let mut endpoint = SocketEndpoint::new(EndpointId::RESPONSES, socket, None, self.id, settings);
         endpoint.add_stream(self.responses_at.stream);
         self.pollers[responses.poller].submit(Command::AddSocket(Box::new(endpoint)));
     }
@@ -266,7 +254,7 @@ impl Engine {
         socket: &UdpSocket,
     ) -> ReceiveSettings {
         let granted = socket.receive_buffer_bytes() / (2 * layout.packet_bytes);
-        let granted = u32::try_from(granted).unwrap_or(u32::MAX).max(MIN_WINDOW_PACKETS);
+        let granted = u32::try_from(granted.max(MIN_WINDOW_PACKETS)).unwrap_or(u32::MAX);
         let wanted = layout.window_packets(window_bytes);
         if granted < wanted {
             tracing::warn!(
@@ -336,9 +324,3 @@ impl Engine {
         &self.pollers[index]
     }
 }
-
-/// A window of fewer packets makes each status a stall.
-const MIN_WINDOW_PACKETS: u32 = 16;
-/// What stands before the user's payload in requests and responses counts as part of the message on
-/// the wire, but not against the user's limit.
-const MAX_PREFIX_BYTES: usize = crate::wire::frame::REQUEST_PREFIX_LENGTH;

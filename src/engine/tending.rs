@@ -3,6 +3,7 @@
 //! and the conductor, who wakes for it when no poller spins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 use parking_lot::{Mutex, RwLock};
@@ -12,10 +13,15 @@ use super::send_socket::SendSocket;
 use crate::id::InstanceId;
 use crate::time::{Clock, Timestamp};
 
+/// A publication that is not needed any more is kept this long to deliver what it still holds.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The sending side of one instance.
 pub(crate) struct Tending {
     publications: RwLock<Vec<Arc<Publication>>>,
     sockets: RwLock<Vec<Arc<SendSocket>>>,
+    /// Until when each is kept, as soon as that is known.
+    retired: Mutex<Vec<(Arc<Publication>, Option<Timestamp>)>>,
     /// Held by whoever is at it: one is enough.
     busy: Mutex<()>,
     /// Wakes the conductor when feedback arrives; none where pollers look for it.
@@ -27,6 +33,7 @@ impl Tending {
         Self {
             publications: RwLock::default(),
             sockets: RwLock::default(),
+            retired: Mutex::default(),
             busy: Mutex::default(),
             wakes,
         }
@@ -41,8 +48,21 @@ impl Tending {
         self.publications.write().push(publication);
     }
 
-    pub(super) fn remove_publication(&self, publication: &Arc<Publication>) {
-        self.publications.write().retain(|known| !Arc::ptr_eq(known, publication));
+    /// Nobody publishes on it any more: it goes once it owes nothing, or after a while.
+    pub(super) fn retire(&self, publication: &Arc<Publication>) {
+        self.retired.lock().push((Arc::clone(publication), None));
+    }
+
+    /// Lets go of retired publications that are done.
+    pub(super) fn release(&self, now: Timestamp) {
+        self.retired.lock().retain_mut(|(publication, until)| {
+            let until = *until.get_or_insert(now + LINGER);
+            let stays = publication.owes() && now < until;
+            if !stays {
+                self.publications.write().retain(|known| !Arc::ptr_eq(known, publication));
+            }
+            stays
+        });
     }
 
     pub(super) fn add_socket(&self, socket: Arc<SendSocket>) {

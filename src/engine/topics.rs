@@ -68,6 +68,8 @@ pub(super) struct Topics {
     publications: HashMap<Place, (Arc<Publication>, usize)>,
     endpoints: HashMap<Place, Endpoint>,
     send_sockets: HashMap<(Ipv4Addr, u8), Arc<SendSocket>>,
+    /// By interface: feedback to the senders of multicast.
+    feedback_sockets: HashMap<Ipv4Addr, Arc<UdpSocket>>,
     next_endpoint: u32,
     next_ticket: u64,
 }
@@ -311,7 +313,7 @@ impl Engine {
         let Some((publication, publishers)) = topics.publications.get_mut(place) else { return };
         *publishers -= 1;
         if *publishers == 0 {
-            self.conductor.submit(ConductorCommand::RemovePublication(Arc::clone(publication)));
+            self.tending.retire(publication);
             topics.publications.remove(place);
         }
     }
@@ -428,7 +430,11 @@ impl Engine {
             is_group: route.address().is_some(),
             ..self.receive_settings(layout, template.window_bytes, udp.repair_timeout, &socket)
         };
-        let endpoint = SocketEndpoint::new(id, socket, self.id, settings);
+        let feedback = match route.address() {
+            Some(_) => Some(feedback_socket(topics, template, &interface)?),
+            None => None,
+        };
+        let endpoint = SocketEndpoint::new(id, socket, feedback, self.id, settings);
         self.poller(template.poller).submit(Command::AddSocket(Box::new(endpoint)));
         topics.endpoints.insert(place.clone(), Endpoint { id, address, topics: 1 });
         Ok((id, address))
@@ -501,6 +507,21 @@ fn udp_settings(template: &Template) -> Result<(&UdpSettings, u8), TopicError> {
         Carrier::Unicast { udp } => Ok((udp, 0)),
         Carrier::Ipc => Err(TopicError::SharedMemory { reason: "it has no sockets".to_owned() }),
     }
+}
+
+fn feedback_socket(
+    topics: &mut Topics,
+    template: &Template,
+    interface: &Interface,
+) -> Result<Arc<UdpSocket>, TopicError> {
+    if let Some(socket) = topics.feedback_sockets.get(&interface.address) {
+        return Ok(Arc::clone(socket));
+    }
+    let socket = UdpSocket::open_sender(interface, 0, &SOCKET_OPTIONS)
+        .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
+    let socket = Arc::new(socket);
+    topics.feedback_sockets.insert(interface.address, Arc::clone(&socket));
+    Ok(socket)
 }
 
 fn interface_of(template: &Template, udp: &UdpSettings) -> Result<Interface, TopicError> {

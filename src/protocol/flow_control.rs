@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::timing::Rtt;
-use crate::id::InstanceId;
+use crate::id::ReceiverId;
 use crate::time::Timestamp;
 use crate::wire::control::Status;
 
@@ -43,7 +43,7 @@ pub(crate) struct FlowSettings {
 
 #[derive(Clone, Debug)]
 struct Receiver {
-    id: InstanceId,
+    id: ReceiverId,
     /// Where its feedback comes from: from elsewhere it is somebody else's.
     source: Option<SocketAddr>,
     /// Everything before this packet is consumed, or was sent before it joined.
@@ -90,7 +90,7 @@ impl FlowControl {
 
     /// Discovery has found a receiver; packets from `next` on are meant for it. False when it was
     /// known.
-    pub(crate) fn add(&mut self, id: InstanceId, next: u64, now: Timestamp) -> bool {
+    pub(crate) fn add(&mut self, id: ReceiverId, next: u64, now: Timestamp) -> bool {
         if self.find(id).is_some() {
             return false;
         }
@@ -113,7 +113,7 @@ impl FlowControl {
         true
     }
 
-    pub(crate) fn remove(&mut self, id: InstanceId) {
+    pub(crate) fn remove(&mut self, id: ReceiverId) {
         self.receivers.retain(|receiver| receiver.id != id);
     }
 
@@ -152,7 +152,7 @@ impl FlowControl {
     }
 
     /// A receiver has answered a probe.
-    pub(super) fn sample_rtt(&mut self, id: InstanceId, sample: Duration) {
+    pub(super) fn sample_rtt(&mut self, id: ReceiverId, sample: Duration) {
         if let Some(receiver) = self.find(id) {
             receiver.rtt.sample(sample);
         }
@@ -195,7 +195,7 @@ impl FlowControl {
     }
 
     /// Whether everything before `until` has reached a receiver, or will not.
-    pub(super) fn has_consumed(&self, id: InstanceId, until: u64) -> bool {
+    pub(super) fn has_consumed(&self, id: ReceiverId, until: u64) -> bool {
         let receiver = self.receivers.iter().find(|receiver| receiver.id == id);
         receiver.is_none_or(|receiver| receiver.dropped || receiver.consumed >= until)
     }
@@ -241,7 +241,7 @@ impl FlowControl {
         })
     }
 
-    fn find(&mut self, id: InstanceId) -> Option<&mut Receiver> {
+    fn find(&mut self, id: ReceiverId) -> Option<&mut Receiver> {
         self.receivers.iter_mut().find(|receiver| receiver.id == id)
     }
 }

@@ -14,7 +14,7 @@ use super::delivery::{Delivery, Sink};
 use super::loss::Gaps;
 use super::timing::{JOIN_TIMEOUT, REORDER_HOLD, longest_backoff, retry_delay};
 use super::window::Window;
-use crate::id::{InstanceId, SessionId};
+use crate::id::{ReceiverId, SessionId};
 use crate::jitter::Jitter;
 use crate::time::Timestamp;
 use crate::wire::control::{Heartbeat, MAX_RANGES, Range, Status, Welcome};
@@ -68,7 +68,7 @@ enum Membership {
 #[derive(Debug)]
 pub(crate) struct ReceiveSession {
     session: SessionId,
-    receiver: InstanceId,
+    receiver: ReceiverId,
     settings: ReceiveSettings,
     /// Next packet to deliver; `None` until anything is heard.
     expected: Option<u64>,
@@ -91,8 +91,8 @@ pub(crate) struct ReceiveSession {
 
 impl ReceiveSession {
     /// A session that starts with whatever comes first.
-    pub(crate) fn new(session: SessionId, receiver: InstanceId, settings: ReceiveSettings) -> Self {
-        let seed = receiver.as_uuid().as_u64_pair().0 ^ session.0;
+    pub(crate) fn new(session: SessionId, receiver: ReceiverId, settings: ReceiveSettings) -> Self {
+        let seed = receiver.instance.as_uuid().as_u64_pair().0 ^ session.0;
         Self {
             session,
             receiver,
@@ -209,13 +209,12 @@ impl ReceiveSession {
             return;
         }
         let expected = self.open(now, welcome.start);
-        if let Membership::Joining { .. } = self.membership {
-            self.begin_at(welcome.start, sink);
-        } else {
+        if std::mem::replace(&mut self.membership, Membership::Member) == Membership::Guest {
             // Where it began for a guest it has gone by.
             self.counters.packets_lost += expected.saturating_sub(welcome.start);
+        } else {
+            self.begin_at(welcome.start, sink);
         }
-        self.membership = Membership::Member;
         self.status_due = true;
         self.watch_gaps(now);
     }
@@ -234,12 +233,11 @@ impl ReceiveSession {
 
     /// The sender is gone, but for what is still on its way.
     pub(crate) fn handle_goodbye(&mut self, now: Timestamp, sink: &mut impl Sink) {
-        if !self.is_settled()
-            && let Some(first) = self.expected
-        {
+        let was_settled = self.is_settled();
+        self.membership = Membership::Guest;
+        if let (false, Some(first)) = (was_settled, self.expected) {
             self.begin_at(first, sink);
         }
-        self.membership = Membership::Guest;
         self.watch_gaps(now);
     }
 
@@ -365,9 +363,8 @@ impl ReceiveSession {
         }
     }
 
-    /// Ends joining: the first packet to deliver is `start`, or the first one that came.
+    /// Joining is over: the first packet to deliver is `start`, or the first one that came.
     fn begin_at(&mut self, start: u64, sink: &mut impl Sink) {
-        self.membership = Membership::Member;
         let Some(first) = self.expected else { return };
         let missed = first.saturating_sub(start);
         if missed < u64::from(self.settings.window_packets) {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::id::InstanceId;
+use crate::id::ReceiverId;
 use crate::time::Timestamp;
 use crate::wire::control::Range;
 
@@ -23,7 +23,7 @@ pub(crate) struct Repair {
     pub(crate) first: u64,
     pub(crate) packets: u64,
     /// Who asked. On a group the repair is for everybody.
-    pub(crate) receiver: InstanceId,
+    pub(crate) receiver: ReceiverId,
 }
 
 /// The last repetition of the packet that has this place in the table.
@@ -31,7 +31,7 @@ pub(crate) struct Repair {
 struct Mark {
     packet: u64,
     at: Timestamp,
-    receiver: Option<InstanceId>,
+    receiver: Option<ReceiverId>,
 }
 
 /// The repairs of one session.
@@ -66,7 +66,7 @@ impl Retransmit {
     pub(super) fn request(
         &mut self,
         now: Timestamp,
-        receiver: InstanceId,
+        receiver: ReceiverId,
         missing: Range,
         linger: Duration,
     ) -> u64 {
@@ -95,7 +95,7 @@ impl Retransmit {
         granted
     }
 
-    fn wait(&mut self, range: Option<(u64, u64)>, receiver: InstanceId) {
+    fn wait(&mut self, range: Option<(u64, u64)>, receiver: ReceiverId) {
         if let Some((first, packets)) = range
             && self.waiting.len() < MAX_WAITING
         {
@@ -128,7 +128,7 @@ impl Retransmit {
     }
 
     /// Nobody needs what this receiver asked for any more.
-    pub(super) fn forget(&mut self, receiver: InstanceId) {
+    pub(super) fn forget(&mut self, receiver: ReceiverId) {
         if !self.is_group {
             self.waiting.retain(|repair| repair.receiver != receiver);
         }
@@ -148,12 +148,13 @@ impl Retransmit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::InstanceId;
 
     const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
     const LINGER: Duration = Duration::from_millis(1);
 
-    fn id(byte: u8) -> InstanceId {
-        InstanceId::from_bytes([byte; 16])
+    fn id(byte: u8) -> ReceiverId {
+        ReceiverId { instance: InstanceId::from_bytes([byte; 16]), port: 1 }
     }
 
     fn range(first: u64, packets: u32) -> Range {

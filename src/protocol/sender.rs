@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::flow_control::{FlowControl, FlowSettings, Verdict};
 use super::retransmit::{Repair, Retransmit};
 use super::timing::{LONGEST_PAUSE, PROBE_INTERVAL, linger, tail_delay};
-use crate::id::{InstanceId, SessionId};
+use crate::id::{ReceiverId, SessionId};
 use crate::time::Timestamp;
 use crate::wire::control::{Feedback, Heartbeat, Range, Welcome};
 
@@ -109,19 +109,19 @@ impl SendSession {
     }
 
     /// Whether everything before `until` has reached a receiver, or will not.
-    pub(crate) fn has_consumed(&self, receiver: InstanceId, until: u64) -> bool {
+    pub(crate) fn has_consumed(&self, receiver: ReceiverId, until: u64) -> bool {
         self.flow.has_consumed(receiver, until)
     }
 
     /// Packets from the next one on are meant for this receiver, too: it is told at once.
-    pub(crate) fn add_receiver(&mut self, id: InstanceId, now: Timestamp) {
+    pub(crate) fn add_receiver(&mut self, id: ReceiverId, now: Timestamp) {
         if self.flow.add(id, self.next, now) {
             self.pause = tail_delay(&self.flow.rtt());
             self.heartbeat_at = now;
         }
     }
 
-    pub(crate) fn remove_receiver(&mut self, id: InstanceId) {
+    pub(crate) fn remove_receiver(&mut self, id: ReceiverId) {
         self.flow.remove(id);
         self.retransmit.forget(id);
         self.welcomes.retain(|welcome| welcome.receiver != id);
@@ -180,7 +180,7 @@ impl SendSession {
     }
 
     /// One NAK gets a window of packets at most: more could not have been on the way.
-    fn repeat(&mut self, now: Timestamp, receiver: InstanceId, missing: &[Range]) {
+    fn repeat(&mut self, now: Timestamp, receiver: ReceiverId, missing: &[Range]) {
         let linger = linger(&self.flow.rtt());
         let mut left = self.flow.settings().window_packets;
         for range in missing {

@@ -4,16 +4,16 @@
 use super::WireError;
 use super::packet::{
     MAX_SEQUENCE, PACKET_HEADER_LENGTH, PREFIX_LENGTH, PacketHeader, PacketKind, Prefix,
-    SEQUENCE_AT, SESSION_AT, u32_at, u64_at,
+    SEQUENCE_AT, SESSION_AT, u16_at, u32_at, u64_at,
 };
-use crate::id::{InstanceId, SessionId};
+use crate::id::{InstanceId, ReceiverId, SessionId};
 
 /// Bytes of a status, and of a NAK before its ranges.
 pub(crate) const STATUS_LENGTH: usize = 56;
 /// Bytes of a heartbeat.
 pub(crate) const HEARTBEAT_LENGTH: usize = 64;
 /// Bytes of a welcome.
-pub(crate) const WELCOME_LENGTH: usize = 64;
+pub(crate) const WELCOME_LENGTH: usize = 72;
 /// Ranges of one NAK: enough for the gaps of a few round trips, and still a small packet.
 pub(crate) const MAX_RANGES: usize = 64;
 
@@ -23,11 +23,13 @@ const WINDOW_AT: usize = 24;
 const ECHO_AT: usize = 28;
 const RECEIVER_AT: usize = 32;
 const TAG_AT: usize = 48;
+const PORT_AT: usize = 52;
 
 const RTT_AT: usize = PACKET_HEADER_LENGTH;
 const RECEIVERS_AT: usize = 56;
 const PROBE_AT: usize = 60;
 const WELCOMED_AT: usize = PACKET_HEADER_LENGTH;
+const WELCOMED_PORT_AT: usize = 64;
 
 /// Heartbeat flag: the sender waits for a status of every receiver.
 pub(crate) const FLAG_STATUS_WANTED: u16 = 1;
@@ -44,7 +46,7 @@ pub(crate) struct Status {
     pub(crate) window_packets: u32,
     /// The probe of the heartbeat that this status answers; zero when it answers none.
     pub(crate) echo: u32,
-    pub(crate) receiver: InstanceId,
+    pub(crate) receiver: ReceiverId,
     /// The set of receivers that this one belongs to; zero is none.
     pub(crate) tag: u32,
     /// See [`FLAG_JOINING`].
@@ -84,8 +86,9 @@ impl Status {
         bytes[SEQUENCE_AT..SEQUENCE_AT + 8].copy_from_slice(&self.consumed.to_le_bytes());
         bytes[WINDOW_AT..WINDOW_AT + 4].copy_from_slice(&self.window_packets.to_le_bytes());
         bytes[ECHO_AT..ECHO_AT + 4].copy_from_slice(&self.echo.to_le_bytes());
-        bytes[RECEIVER_AT..RECEIVER_AT + 16].copy_from_slice(&self.receiver.to_bytes());
+        bytes[RECEIVER_AT..RECEIVER_AT + 16].copy_from_slice(&self.receiver.instance.to_bytes());
         bytes[TAG_AT..TAG_AT + 4].copy_from_slice(&self.tag.to_le_bytes());
+        bytes[PORT_AT..PORT_AT + 2].copy_from_slice(&self.receiver.port.to_le_bytes());
         bytes
     }
 
@@ -117,14 +120,12 @@ impl Feedback {
     pub(crate) fn decode(prefix: &Prefix, packet: &[u8]) -> Result<Self, WireError> {
         let bytes: &[u8; STATUS_LENGTH] =
             packet.first_chunk().ok_or(WireError::Truncated { what: "status" })?;
-        let mut receiver = [0; 16];
-        receiver.copy_from_slice(&bytes[RECEIVER_AT..RECEIVER_AT + 16]);
         let status = Status {
             session: SessionId(u64_at(bytes, SESSION_AT)),
             consumed: u64_at(bytes, SEQUENCE_AT),
             window_packets: u32_at(bytes, WINDOW_AT),
             echo: u32_at(bytes, ECHO_AT),
-            receiver: InstanceId::from_bytes(receiver),
+            receiver: receiver_at(bytes, RECEIVER_AT, PORT_AT),
             tag: u32_at(bytes, TAG_AT),
             is_joining: prefix.flags & FLAG_JOINING != 0,
         };
@@ -203,7 +204,7 @@ impl Heartbeat {
 /// A sender tells one receiver with which packet the session begins for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Welcome {
-    pub(crate) receiver: InstanceId,
+    pub(crate) receiver: ReceiverId,
     pub(crate) start: u64,
 }
 
@@ -213,7 +214,10 @@ impl Welcome {
         let mut bytes = [0; WELCOME_LENGTH];
         let header = PacketHeader { sequence: self.start, ..header };
         header.encode_into(PacketKind::Welcome, 0, &mut bytes);
-        bytes[WELCOMED_AT..].copy_from_slice(&self.receiver.to_bytes());
+        bytes[WELCOMED_AT..WELCOMED_AT + 16]
+            .copy_from_slice(&self.receiver.instance.to_bytes());
+        bytes[WELCOMED_PORT_AT..WELCOMED_PORT_AT + 2]
+            .copy_from_slice(&self.receiver.port.to_le_bytes());
         bytes
     }
 
@@ -225,10 +229,16 @@ impl Welcome {
     pub(crate) fn decode(header: &PacketHeader, packet: &[u8]) -> Result<Self, WireError> {
         let bytes: &[u8; WELCOME_LENGTH] =
             packet.first_chunk().ok_or(WireError::Truncated { what: "welcome" })?;
-        let mut receiver = [0; 16];
-        receiver.copy_from_slice(&bytes[WELCOMED_AT..]);
-        Ok(Self { receiver: InstanceId::from_bytes(receiver), start: header.sequence })
+        let receiver = receiver_at(bytes, WELCOMED_AT, WELCOMED_PORT_AT);
+        Ok(Self { receiver, start: header.sequence })
     }
+}
+
+/// Reads a receiver from places that are within the bytes.
+fn receiver_at(bytes: &[u8], instance_at: usize, port_at: usize) -> ReceiverId {
+    let mut instance = [0; 16];
+    instance.copy_from_slice(&bytes[instance_at..instance_at + 16]);
+    ReceiverId { instance: InstanceId::from_bytes(instance), port: u16_at(bytes, port_at) }
 }
 
 /// The packet that tells receivers that everything before `oldest` cannot be sent again.
@@ -240,13 +250,17 @@ pub(crate) fn encode_gone(header: PacketHeader, oldest: u64) -> [u8; PACKET_HEAD
 mod tests {
     use super::*;
 
+    fn receiver() -> ReceiverId {
+        ReceiverId { instance: InstanceId::from_bytes(*b"0123456789abcdef"), port: 6 }
+    }
+
     fn status() -> Status {
         Status {
             session: SessionId(1),
             consumed: 2,
             window_packets: 3,
             echo: 4,
-            receiver: InstanceId::from_bytes(*b"0123456789abcdef"),
+            receiver: receiver(),
             tag: 5,
             is_joining: true,
         }
@@ -272,7 +286,7 @@ mod tests {
         expected.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend_from_slice(&[3, 0, 0, 0, 4, 0, 0, 0]);
         expected.extend_from_slice(b"0123456789abcdef");
-        expected.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend_from_slice(&[5, 0, 0, 0, 6, 0, 0, 0]);
         assert_eq!(status().encode().to_vec(), expected);
         assert_eq!(decode(&expected), Ok(Feedback { status: status(), missing: Vec::new() }));
         assert!(decode(&expected[..55]).is_err());
@@ -304,7 +318,8 @@ mod tests {
         assert_eq!(decode(&none), Err(WireError::Malformed { what: "number of ranges" }));
         let mut many = packet[..STATUS_LENGTH].to_vec();
         many.extend_from_slice(&[1; (MAX_RANGES + 1) * RANGE_LENGTH]);
-        many[4..6].copy_from_slice(&u16::to_le_bytes(u16::try_from(many.len()).unwrap()));
+        let length = u16::try_from(many.len()).unwrap();
+        many[4..6].copy_from_slice(&length.to_le_bytes());
         assert_eq!(decode(&many), Err(WireError::Malformed { what: "number of ranges" }));
         let mut far = packet;
         far[SEQUENCE_AT..SEQUENCE_AT + 8].fill(0xff);
@@ -332,16 +347,17 @@ mod tests {
     /// `docs/wire-protocol.md`, "Welcome" and "Gone".
     #[test]
     fn golden_bytes_of_welcome_and_gone() {
-        let welcome = Welcome { receiver: InstanceId::from_bytes([3; 16]), start: 7 };
+        let welcome = Welcome { receiver: receiver(), start: 7 };
         let packet = welcome.encode(header());
         let mut expected =
             PacketHeader { sequence: 7, ..header() }.encode(PacketKind::Welcome, 0).to_vec();
-        expected[4] = 64;
-        expected.extend_from_slice(&[3; 16]);
+        expected[4] = 72;
+        expected.extend_from_slice(b"0123456789abcdef");
+        expected.extend_from_slice(&[6, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(packet.to_vec(), expected);
         let read = PacketHeader::decode(&packet).unwrap();
         assert_eq!(Welcome::decode(&read, &packet), Ok(welcome));
-        assert!(Welcome::decode(&read, &packet[..63]).is_err());
+        assert!(Welcome::decode(&read, &packet[..71]).is_err());
         let gone = encode_gone(header(), 7);
         assert_eq!((gone[3], PacketHeader::decode(&gone).unwrap().sequence), (6, 7));
     }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use vega::{Request, Response, SendError, SendStatus, SentRequest, Transport};
+use vega::{Response, SendError, SendStatus, SentRequest, Transport};
 
 use crate::support::{
-    Behaviour, Host, Journal, Place, Report, Settings, TRANSPORTS, WAIT, next, payload,
+    Behaviour, Host, Journal, Place, Report, Settings, TRANSPORTS, WAIT, description, next, payload,
 };
 
 #[test]
@@ -45,22 +45,42 @@ fn messages_and_requests_arrive_on_every_transport() {
 #[test]
 fn requests_carry_content_topic_and_sender() {
     let place = Place::new();
-    let (asker, other) = (place.start("asker"), place.start("other"));
+    let asker = place.start("asker");
+    let mut host = Host::start(&place, "host");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.quotes");
-        let (subscription, requests) = other.subscribe_channel(&topic, 10).unwrap();
+        host.subscribe(&topic, Behaviour::Describe);
         let mut publisher = asker.publisher(&topic).unwrap();
         assert!(publisher.wait_for_subscribers(1, WAIT));
-        let timeout = Duration::from_secs(7);
-        let request = publisher.request(b"content", timeout, ()).unwrap();
+        let (answers, answered) = crossbeam_channel::unbounded();
+        let tell = move |_: &SentRequest, response: &Response<'_>| {
+            answers.send(String::from_utf8(response.payload().to_vec()).unwrap()).unwrap();
+        };
+        let request = publisher.request(b"content", WAIT, tell).unwrap();
+        let id = request.request_id();
+        let expected = description(&topic, b"content", asker.id(), id, WAIT);
+        assert_eq!(next(&answered, &topic), expected);
+    }
+}
+
+#[test]
+fn a_channel_brings_requests_and_ends_with_its_subscription() {
+    let place = Place::new();
+    let responder = place.start("responder");
+    let mut host = Host::start(&place, "host");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.quotes");
+        let (subscription, requests) = responder.subscribe_channel(&topic, 10).unwrap();
+        host.publish(&topic);
+        host.wait_for_subscribers(&topic, 1);
+        host.request(&topic, Duration::from_millis(1));
         let vega::Delivery::Request(received) = next(&requests, &topic) else {
             panic!("not a request");
         };
         assert_eq!(received.topic(), topic);
-        assert_eq!(received.payload().as_ref(), b"content");
-        assert_eq!(received.sender(), asker.id());
-        assert_eq!(received.timeout(), timeout);
-        assert_eq!(received.request_id(), request.request_id());
+        assert_eq!(received.payload().as_ref(), b"?");
+        assert_eq!(received.sender().to_string(), host.id());
+        assert_eq!(received.timeout(), Duration::from_millis(1));
         subscription.unsubscribe();
         assert!(requests.recv().is_err(), "the channel ends with the subscription");
     }
@@ -194,9 +214,9 @@ fn what_is_over_the_limit_is_not_sent_at_all() {
 fn large_responses_arrive_byte_for_byte() {
     const BYTES: usize = 3 << 20;
     let place = Place::new();
-    let (asker, responder) = (place.start("asker"), place.start("responder"));
-    let listener = RespondWith(payload::numbered(9, BYTES));
-    let _subscription = responder.subscribe("unicast.large", listener).unwrap();
+    let asker = place.start("asker");
+    let mut responder = Host::start(&place, "responder");
+    responder.subscribe("unicast.large", Behaviour::RespondLarge(BYTES));
     let mut publisher = asker.publisher("unicast.large").unwrap();
     assert!(publisher.wait_for_subscribers(1, WAIT));
     let (answers, answered) = crossbeam_channel::unbounded();
@@ -207,39 +227,36 @@ fn large_responses_arrive_byte_for_byte() {
         .unwrap();
     let answer = next(&answered, "a response larger than the ring");
     assert_eq!(answer.payload().len(), BYTES);
-    assert_eq!(payload::number_of(answer.payload()), Some(9));
-}
-
-struct RespondWith(Vec<u8>);
-
-impl vega::Listener for RespondWith {
-    fn on_request(&mut self, request: &Request<'_>) {
-        request.respond(&self.0).unwrap();
-    }
+    assert_eq!(payload::number_of(answer.payload()), Some(BYTES as u64));
 }
 
 #[test]
 fn a_message_tells_who_sent_it() {
     let place = Place::new();
-    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    let receiver = place.start("receiver");
+    let mut sender = Host::start(&place, "sender");
     for (transport, expected) in
         TRANSPORTS.into_iter().zip([Transport::Multicast, Transport::Unicast, Transport::Ipc])
     {
         let topic = format!("{transport}.identity");
         let (subscription, messages) = receiver.subscribe_channel(&topic, 10).unwrap();
         assert_eq!(subscription.transport(), expected);
-        let mut publisher = sender.publisher(&topic).unwrap();
-        assert!(publisher.wait_for_subscribers(1, WAIT));
+        sender.publish(&topic);
+        sender.wait_for_subscribers(&topic, 1);
         assert!(subscription.wait_for_publishers(1, WAIT));
-        assert_eq!(subscription.publisher_ids(), [sender.id()]);
+        let identity = sender.id();
+        assert_eq!(
+            subscription.publisher_ids().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            std::slice::from_ref(&identity)
+        );
+        sender.send(&topic, 2, 0);
         for sequence in 1..=2 {
-            publisher.send(b"").unwrap();
             let vega::Delivery::Message(message) = next(&messages, &topic) else {
                 panic!("not a message");
             };
             assert_eq!(message.topic(), topic);
-            assert_eq!(message.sender(), sender.id());
-            assert_eq!(message.publisher_id(), publisher.id());
+            assert_eq!(message.sender().to_string(), identity);
+            assert_eq!(message.publisher_id().to_string(), sender.publisher_id(&topic));
             assert_eq!(message.sequence(), sequence);
             assert!(message.payload().is_empty());
         }

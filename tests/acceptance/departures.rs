@@ -191,9 +191,9 @@ fn a_goodbye_is_noticed_at_once() {
 fn dropping_an_instance_says_goodbye_too() {
     let place = Place::new();
     let (_instance, watch) = place.start_watched("instance");
-    let dropped = place.start("dropped");
+    let dropped = Host::start(&place, "dropped");
     watch.wait_for(&Happening::Up("dropped".to_owned()));
-    drop(dropped);
+    dropped.leave();
     watch.wait_for(&down("dropped", DownReason::Goodbye));
 }
 

@@ -2,27 +2,27 @@
 //! Tests.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use vega::{Counter, Instance, Message, Response, SentRequest};
+use vega::Counter;
 
 use crate::support::{
-    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, next, payload, socket_at,
+    Behaviour, Host, Place, Report, Settings, WAIT, eventually, payload, socket_at,
 };
 
+const VICTIM: &str = "victim";
 const MULTICAST: &str = "multicast.stream";
 const UNICAST: &str = "unicast.stream";
 /// Where the sequence of a packet stands; see `docs/wire-protocol.md`.
 const SEQUENCE_AT: usize = 16;
 
-/// An instance with every kind of port open, and a peer that it serves.
+/// A process with every kind of port open, another one that it serves, and a stranger in this one.
 struct Scene {
     place: Place,
-    victim: Instance,
+    victim: Host,
     host: Host,
-    journals: Vec<(&'static str, Journal)>,
-    _subscriptions: Vec<vega::Subscription>,
+    /// What has been sent to the victim on each topic.
+    sent: u64,
     /// Name and address of each of the victim's ports.
     ports: Vec<(&'static str, SocketAddr)>,
     attacker: UdpSocket,
@@ -33,38 +33,33 @@ impl Scene {
         // With one stream and one group a packet that is caught at one port fits the others.
         let place =
             Place::with(Settings { streams: "1", groups: "239.255.0.9", ..Settings::default() });
-        let victim = place.start("victim");
+        let mut victim = Host::start(&place, VICTIM);
         let mut host = Host::start(&place, "host");
         let mut ports = vec![
             ("responses", victim.response_address()),
             ("discovery", place.discovery_group()),
-            ("control", control_address(&place, &victim)),
+            ("control", control_address(&place)),
         ];
-        let (mut journals, mut subscriptions) = (Vec::new(), Vec::new());
         for topic in [MULTICAST, UNICAST] {
-            let journal = Journal::new(topic);
-            let subscription = victim.subscribe(topic, only_first_publisher(&journal)).unwrap();
-            ports.push((topic, subscription.address().unwrap()));
-            subscriptions.push(subscription);
-            journals.push((topic, journal));
+            victim.subscribe(topic, Behaviour::CollectFirst);
+            ports.push((topic, victim.address(topic)));
             host.publish(topic);
             host.wait_for_subscribers(topic, 1);
         }
         let attacker = socket_at(place.address());
         SockRef::from(&attacker).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
-        let mut scene =
-            Self { place, victim, host, journals, _subscriptions: subscriptions, ports, attacker };
+        let mut scene = Self { place, victim, host, sent: 0, ports, attacker };
         scene.serve(1);
         scene
     }
 
-    /// Has the peer send more to the victim, and the victim ask the peer: the service as usual.
+    /// Has the peer send more to the victim: the service as usual.
     fn serve(&mut self, messages: u64) {
-        for (topic, journal) in &self.journals {
-            let before = journal.report().received;
+        self.sent += messages;
+        for topic in [MULTICAST, UNICAST] {
             self.host.send(topic, messages, 100);
-            let all = before + messages;
-            assert_eq!(journal.expect(all), Report::complete(all), "{topic}");
+            let report = self.victim.expect(topic, self.sent);
+            assert_eq!(report, Report::complete(self.sent), "{topic}");
         }
     }
 
@@ -80,11 +75,10 @@ impl Scene {
     }
 
     /// What the victim has counted as of no use.
-    fn refused(&self) -> u64 {
-        let counters = self.victim.counters();
+    fn refused(&mut self) -> u64 {
         [Counter::Malformed, Counter::Foreign, Counter::Duplicates]
             .into_iter()
-            .map(|counter| counters.get(counter))
+            .map(|counter| self.victim.counter(counter))
             .sum()
     }
 
@@ -93,23 +87,11 @@ impl Scene {
     }
 }
 
-fn control_address(place: &Place, victim: &Instance) -> SocketAddr {
+fn control_address(place: &Place) -> SocketAddr {
     let observer = place.start("observer");
-    let find = || observer.peers().into_iter().find(|peer| peer.id() == victim.id());
+    let find = || observer.peers().into_iter().find(|peer| peer.name() == VICTIM);
     eventually("the observer sees the victim", || find().is_some());
     find().unwrap().control_address()
-}
-
-/// A forger who makes up a session of his own is heard as a publisher of his own: there is no
-/// authentication. What counts is that the true one is not disturbed.
-fn only_first_publisher(journal: &Journal) -> impl FnMut(&Message<'_>) + Send + 'static {
-    let (journal, mut first) = (journal.clone(), None);
-    move |message: &Message<'_>| {
-        let publisher = message.publisher_id();
-        if *first.get_or_insert(publisher) == publisher {
-            journal.write(message);
-        }
-    }
 }
 
 /// Catches one packet of a group that `provoke` makes somebody send, and says who sent it.
@@ -173,6 +155,7 @@ fn changed_packets_harm_nobody() {
     let (data, source) = scene.catch_data();
     let announce = scene.catch_announce();
     for (name, port) in ports {
+        let counted = scene.refused();
         for packet in [&data, &announce] {
             for bit in 0..packet.len() * 8 {
                 let mut changed = packet.clone();
@@ -183,8 +166,7 @@ fn changed_packets_harm_nobody() {
                 }
             }
         }
-        let counted = scene.refused();
-        assert!(counted > 0, "{name}");
+        eventually(name, || scene.refused() > counted);
         scene.serve(100);
     }
     // The publisher's own socket takes feedback, which can be changed as well.
@@ -230,33 +212,34 @@ fn extreme_numbers_harm_nobody() {
 
 #[test]
 fn requests_are_answered_during_a_flood() {
+    const ROUNDS: u64 = 50;
+    const TOPIC: &str = "multicast.quotes";
     let mut scene = Scene::new();
-    scene.host.subscribe("multicast.quotes", Behaviour::respond(2));
-    let mut publisher = scene.victim.publisher("multicast.quotes").unwrap();
-    assert!(publisher.wait_for_subscribers(1, WAIT));
+    let ports = scene.ports.clone();
+    scene.host.subscribe(TOPIC, Behaviour::respond(2));
+    scene.victim.publish(TOPIC);
+    scene.victim.wait_for_subscribers(TOPIC, 1);
+    let before = scene.refused();
     let mut random = 1;
-    for _ in 0..50 {
-        for (_, port) in &scene.ports {
+    for _ in 0..ROUNDS {
+        for (_, port) in &ports {
             random = payload::mixed(random);
             scene.send(*port, &payload::numbered(random, 100));
         }
-        let (answers, answered) = crossbeam_channel::unbounded();
-        let request = publisher
-            .request(b"?", WAIT, move |_: &SentRequest, _: &Response<'_>| answers.send(()).unwrap())
-            .unwrap();
-        for _ in 0..2 {
-            next(&answered, "an answer");
-        }
-        assert!(request.close());
+        assert_eq!(scene.victim.ask_for(TOPIC, 2), ["host/0", "host/1"]);
     }
-    // A goodbye that names nobody we know, and one cut short, end nothing.
+    let flood = ROUNDS * ports.len() as u64;
+    eventually("the flood is counted", || scene.refused() - before >= flood);
+    // A goodbye that names nobody we know, and one cut short, end nothing. The one cut short is
+    // counted, and by then the port has read the other one, too.
     let goodbye = [b'V', b'G', 1, 19, 24, 0, 0, 0];
     let stranger: Vec<u8> = goodbye.into_iter().chain([7; 16]).collect();
-    for (_, port) in &scene.ports {
-        scene.send(*port, &stranger);
-        scene.send(*port, &goodbye);
+    for (name, port) in ports {
+        let before = scene.victim.counter(Counter::Malformed);
+        scene.send(port, &stranger);
+        scene.send(port, &goodbye);
+        eventually(name, || scene.victim.counter(Counter::Malformed) > before);
     }
-    assert!(!publisher.wait_for_subscribers(2, Duration::from_millis(300)));
-    assert_eq!(publisher.subscribers(), 1);
+    assert_eq!((scene.victim.peers(), scene.victim.subscribers(TOPIC)), (1, 1));
     scene.serve(10);
 }

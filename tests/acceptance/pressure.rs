@@ -112,24 +112,23 @@ fn a_subscriber_that_sleeps_too_long_is_told_what_it_missed() {
         reader_timeout: "100ms",
         ..Settings::default()
     });
-    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    let receiver = place.start("receiver");
+    let mut sender = Host::start(&place, "sender");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.stream");
         let journal = Journal::new(&topic);
         let (listener, gate) = Gated::new(&journal);
         let _subscription = receiver.subscribe(&topic, listener).unwrap();
-        let mut publisher = sender.publisher(&topic).unwrap();
-        assert!(publisher.wait_for_subscribers(1, WAIT));
-        for number in 0..MESSAGES {
-            eventually("the sleeper is passed over", || {
-                publisher.send(&payload::numbered(number, 500)).is_ok()
-            });
-        }
+        sender.publish(&topic);
+        sender.wait_for_subscribers(&topic, 1);
+        // Returns when all is accepted: the sleeper is passed over.
+        sender.send(&topic, MESSAGES, 500);
         drop(gate);
         // Awake, it gets what is sent from now on, and with it the report.
         let mut sent = MESSAGES;
         eventually("all is accounted for", || {
-            sent += u64::from(publisher.send(&payload::numbered(sent, 500)).is_ok());
+            sender.send(&topic, 1, 500);
+            sent += 1;
             let report = journal.report();
             report.lost > 0 && report.received + report.lost == sent
         });

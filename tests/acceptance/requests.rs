@@ -194,16 +194,20 @@ fn a_timeout_is_called_once_on_the_thread_of_the_request_processor() {
 fn what_cannot_be_asked_is_refused_without_a_callback() {
     let place = Place::new();
     let asker = place.start("asker");
+    let mut host = Host::start(&place, "host");
+    host.subscribe("multicast.quotes", Behaviour::respond(1));
     let mut publisher = asker.publisher("multicast.quotes").unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
     let (listener, called) = Calls::new(|_| ());
     let refused = publisher.request(b"?", Duration::ZERO, listener).unwrap_err();
     assert_eq!(refused, RequestError::ZeroTimeout);
     assert_eq!(publisher.sequence(), 0, "nothing was sent");
 
     let never = publisher.request(b"?", Duration::MAX, ()).unwrap();
+    eventually("a request without a listener is answered", || never.number_of_responses() == 1);
     assert!(!never.has_expired(), "a timeout may be longer than the machine lives");
-    let unheard = publisher.request(b"?", Duration::from_millis(1), ()).unwrap();
-    eventually("a request without a listener expires", || unheard.has_expired());
+    let expiring = publisher.request(b"?", Duration::from_millis(1), ()).unwrap();
+    eventually("a request without a listener expires", || expiring.has_expired());
     wait_past(&mut publisher, Duration::from_millis(10));
     assert!(!never.is_closed());
 
@@ -213,6 +217,8 @@ fn what_cannot_be_asked_is_refused_without_a_callback() {
     let error = publisher.request(b"?", Duration::from_millis(1), listener).unwrap_err();
     assert_eq!(error, RequestError::Send(SendError::Closed));
     assert!(called.try_recv().is_err() && called_late.try_recv().is_err());
+    // The two, and the one that was waited past: what was refused reached nobody.
+    eventually("the host has answered", || host.counter(Counter::ResponsesSent) == 3);
 }
 
 #[test]
@@ -273,27 +279,27 @@ fn a_responder_that_has_not_discovered_the_requester_answers() {
 #[test]
 fn a_request_can_be_answered_later_from_any_thread() {
     let place = Place::new();
-    let (asker, responder) = (place.start("asker"), place.start("responder"));
+    let responder = place.start("responder");
+    let mut asker = Host::start(&place, "asker");
     let (_subscription, requests) = responder.subscribe_channel("ipc.quotes", 10).unwrap();
-    let mut publisher = asker.publisher("ipc.quotes").unwrap();
-    assert!(publisher.wait_for_subscribers(1, WAIT));
-    let (listener, called) = Calls::new(|_| ());
-    let request = publisher.request(b"?", WAIT, listener).unwrap();
-    let vega::Delivery::Request(received) = next(&requests, "a request") else {
-        panic!("not a request");
-    };
-    std::thread::scope(|scope| {
+    asker.publish("ipc.quotes");
+    asker.wait_for_subscribers("ipc.quotes", 1);
+    let (received, mut answers) = std::thread::scope(|scope| {
+        let answers = scope.spawn(|| asker.ask_for("ipc.quotes", 4));
+        let vega::Delivery::Request(received) = next(&requests, "a request") else {
+            panic!("not a request");
+        };
         for thread in 0..4 {
             let received = received.clone();
             scope.spawn(move || received.respond(thread.to_string().as_bytes()).unwrap());
         }
+        (received, answers.join().unwrap())
     });
-    let answers: BTreeSet<_> = (0..4).map(|_| text(next(&called, "an answer").0)).collect();
-    assert_eq!(answers, (0..4).map(|thread| thread.to_string()).collect());
-    request.close();
+    answers.sort();
+    assert_eq!(answers, ["0", "1", "2", "3"]);
     // The responder need not know that nobody waits any more.
     received.respond(b"late").unwrap();
-    eventually("it is dropped", || asker.counters().get(Counter::ResponsesUnmatched) == 1);
+    eventually("it is dropped", || asker.counter(Counter::ResponsesUnmatched) == 1);
     responder.close().unwrap();
     assert!(received.respond(b"too late").is_err());
 }

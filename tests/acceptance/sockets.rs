@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
 
-use vega::{Counter, Instance, Response, SentRequest, SubscribeError};
+use vega::{Counter, SubscribeError};
 
 use crate::support::{
-    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, next, payload,
+    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, payload,
 };
 
 #[test]
@@ -45,18 +44,22 @@ fn two_response_ports_keep_two_instances_apart() {
         for host in &mut hosts {
             scope.spawn(move || {
                 for _ in 0..REQUESTS {
-                    assert_eq!(host.request("multicast.quotes", Duration::from_millis(200)), 4);
-                }
-                for (counter, expected) in [
-                    (Counter::ResponsesReceived, 4 * REQUESTS),
-                    (Counter::ResponsesUnmatched, 0),
-                    (Counter::Foreign, 0),
-                ] {
-                    assert_eq!(host.counter(counter), expected, "{counter:?}");
+                    let mut answers = host.ask_for("multicast.quotes", 4);
+                    answers.sort();
+                    assert_eq!(answers, ["first/0", "first/1", "second/0", "second/1"]);
                 }
             });
         }
     });
+    for host in &mut hosts {
+        for (counter, expected) in [
+            (Counter::ResponsesReceived, 4 * REQUESTS),
+            (Counter::ResponsesUnmatched, 0),
+            (Counter::Foreign, 0),
+        ] {
+            assert_eq!(host.counter(counter), expected, "{counter:?}");
+        }
+    }
 }
 
 #[test]
@@ -110,22 +113,13 @@ fn a_requester_that_is_started_again_gets_its_responses() {
     let ask = |asker: &mut Host| {
         asker.publish("multicast.quotes");
         asker.wait_for_subscribers("multicast.quotes", 1);
+        let answers = asker.ask_for("multicast.quotes", ANSWERS as usize);
+        assert!(answers.iter().enumerate().all(|(i, text)| *text == format!("responder/{i}")));
     };
     let mut first = Host::start(&place, "asker");
     ask(&mut first);
-    assert_eq!(first.request("multicast.quotes", Duration::from_secs(3)), u64::from(ANSWERS));
     first.kill();
-
-    let second = place.start("asker again");
-    let mut publisher = second.publisher("multicast.quotes").unwrap();
-    assert!(publisher.wait_for_subscribers(1, WAIT));
-    let (answers, answered) = crossbeam_channel::unbounded();
-    let _request = publisher
-        .request(b"?", WAIT, move |_: &SentRequest, _: &Response<'_>| answers.send(()).unwrap())
-        .unwrap();
-    for _ in 0..ANSWERS {
-        next(&answered, "an answer");
-    }
+    ask(&mut Host::start(&place, "asker again"));
 }
 
 #[test]
@@ -142,7 +136,7 @@ fn nothing_listens_wider_than_configured() {
         let is_ours = address == place.address() || address.is_loopback();
         assert!(is_ours || address.is_multicast(), "listens at {address}");
     }
-    let instance: Instance = place.start("here");
+    let instance = place.start("here");
     eventually("they meet", || instance.peers().len() == 1);
     assert_eq!(instance.peers()[0].control_address().ip(), place.address());
 }

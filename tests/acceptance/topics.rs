@@ -29,22 +29,18 @@ impl Listener for Ending {
 #[test]
 fn after_unsubscribe_returns_nothing_is_delivered() {
     let place = Place::new();
-    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    let receiver = place.start("receiver");
+    let mut sender = Host::start(&place, "sender");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.stream");
-        let mut publisher = sender.publisher(&topic).unwrap();
+        sender.publish(&topic);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // Also when an assertion fails: the scope waits for the sender.
             let _end = SetOnDrop(&over);
             scope.spawn(|| {
-                let mut number = 0;
                 while !over.load(Ordering::Relaxed) {
-                    match publisher.send(&payload::numbered(number, 40)) {
-                        Ok(_) => number += 1,
-                        Err(SendError::BackPressured) => std::thread::yield_now(),
-                        Err(error) => panic!("{error}"),
-                    }
+                    sender.send(&topic, 1000, 40);
                 }
             });
             for round in 0..30 {
@@ -122,27 +118,41 @@ fn a_publisher_that_is_created_again_is_heard() {
 #[test]
 fn one_publisher_and_one_subscription_per_topic_and_instance() {
     let place = Place::new();
-    let (instance, other) = (place.start("one"), place.start("other"));
+    let instance = place.start("one");
+    let mut other = Host::start(&place, "other");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.mine");
         let publisher = instance.publisher(&topic).unwrap();
         let error = instance.publisher(&topic).unwrap_err();
         assert!(matches!(&error, PublishError::InUse { topic: named } if *named == topic));
         assert!(matches!(instance.shared_publisher(&topic), Err(PublishError::InUse { .. })));
-        let _elsewhere = other.publisher(&topic).unwrap();
         let shared = publisher.into_shared();
         let clone = shared.clone();
         drop(shared);
         assert!(instance.publisher(&topic).is_err(), "a clone is still there");
         drop(clone);
-        let _again = instance.publisher(&topic).unwrap();
+        let mut again = instance.publisher(&topic).unwrap();
 
         let subscription = instance.subscribe(&topic, Journal::new(&topic)).unwrap();
         let error = instance.subscribe(&topic, Journal::new(&topic)).unwrap_err();
         assert!(matches!(&error, SubscribeError::InUse { topic: named } if *named == topic));
-        let _elsewhere = other.subscribe(&topic, Journal::new(&topic)).unwrap();
         drop(subscription);
-        let _again = instance.subscribe(&topic, Journal::new(&topic)).unwrap();
+        let journal = Journal::new(&topic);
+        let _again = instance.subscribe(&topic, journal.clone()).unwrap();
+
+        // Another process may have one of each, but no second one either; what it has works on.
+        other.publish(&topic);
+        assert!(other.try_publish(&topic).unwrap_err().contains(&topic));
+        other.subscribe(&topic, Behaviour::Collect);
+        assert!(other.try_subscribe(&topic, Behaviour::Collect).unwrap_err().contains(&topic));
+        other.wait_for_subscribers(&topic, 2);
+        assert!(again.wait_for_subscribers(2, WAIT));
+        other.send(&topic, 10, 50);
+        for number in 0..10 {
+            again.send(&payload::numbered(number, 50)).unwrap();
+        }
+        assert_eq!(journal.expect(20), Report::complete(20), "{topic}");
+        assert_eq!(other.expect(&topic, 20), Report::complete(20), "{topic}");
     }
 }
 
@@ -158,6 +168,19 @@ fn a_topic_without_a_route_is_refused() {
         assert!(matches!(subscribe, SubscribeError::Route(_)), "{topic}: {subscribe}");
     }
     assert_eq!(place.rings().len(), 0);
+    // The same in a process that others use meanwhile: they notice nothing.
+    let mut host = Host::start(&place, "host");
+    let journal = Journal::new("ipc.topic");
+    let _subscription = instance.subscribe("ipc.topic", journal.clone()).unwrap();
+    for topic in ["elsewhere", "prefix.ipc.topic"] {
+        assert!(host.try_publish(topic).unwrap_err().contains(topic));
+        assert!(host.try_subscribe(topic, Behaviour::Collect).unwrap_err().contains(topic));
+    }
+    host.publish("ipc.topic");
+    host.wait_for_subscribers("ipc.topic", 1);
+    host.send("ipc.topic", 10, 50);
+    assert_eq!(journal.expect(10), Report::complete(10));
+    assert_eq!(place.rings().len(), 1);
 }
 
 #[test]

@@ -188,8 +188,10 @@ fn losses_are_counted_exactly() {
 }
 
 fn send(publisher: &mut Publisher, payload: &[u8]) {
+    /// Until somebody has made room.
+    const RETRY_PAUSE: Duration = Duration::from_micros(100);
     while let Err(error) = publisher.send(payload) {
         assert_eq!(error, SendError::BackPressured);
-        std::thread::sleep(Duration::from_micros(100));
+        std::thread::sleep(RETRY_PAUSE);
     }
 }

@@ -17,6 +17,8 @@ use vega::{Config, Instance, InstanceBuilder};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same as an argument.
 pub(crate) const PATIENCE_ARGUMENT: &str = "60s";
+/// Between two looks at what a process has done.
+const POLLING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Processes and instances that find each other, and nobody else.
 pub(crate) struct World {
@@ -134,7 +136,7 @@ impl Process {
                 break status;
             }
             assert!(now() < deadline, "does not end; standard error: {}", self.stderr());
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(POLLING_PAUSE);
         };
         Finished { status, stdout: fs::read(&self.stdout).unwrap(), stderr: self.stderr() }
     }
@@ -150,7 +152,7 @@ impl Process {
         while !String::from_utf8_lossy(&fs::read(&self.stdout).unwrap()).contains(text) {
             assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
             again();
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(POLLING_PAUSE);
         }
     }
 

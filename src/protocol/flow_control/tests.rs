@@ -1,13 +1,14 @@
 //! Who sets the limit, and who is left out. Tests.
 
 use super::*;
+use crate::id::InstanceId;
 use crate::id::SessionId;
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Timestamp = Timestamp::from_nanos(0);
 
-fn id(byte: u8) -> InstanceId {
-    InstanceId::from_bytes([byte; 16])
+fn id(byte: u8) -> ReceiverId {
+    ReceiverId { instance: InstanceId::from_bytes([byte; 16]), port: 1 }
 }
 
 fn source(byte: u8) -> SocketAddr {
@@ -32,7 +33,7 @@ fn status(receiver: u8, consumed: u64) -> Status {
 }
 
 fn hear(flow: &mut FlowControl, now: Timestamp, status: &Status, sent: u64) -> Verdict {
-    let byte = status.receiver.to_bytes()[0];
+    let byte = status.receiver.instance.to_bytes()[0];
     flow.handle_status(now, source(byte), status, sent)
 }
 

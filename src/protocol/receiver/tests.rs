@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::TopicHash;
+use crate::id::{InstanceId, TopicHash};
 use crate::protocol::delivery::{Arrival, Loss};
 use crate::wire::frame::{FLAG_WHOLE, FrameKind, commit_word};
 
@@ -43,8 +43,12 @@ fn packet(sequence: u64) -> Vec<u8> {
     frame
 }
 
-fn me() -> InstanceId {
-    InstanceId::from_bytes([1; 16])
+fn receiver(byte: u8) -> ReceiverId {
+    ReceiverId { instance: InstanceId::from_bytes([byte; 16]), port: 1 }
+}
+
+fn me() -> ReceiverId {
+    receiver(1)
 }
 
 fn session() -> ReceiveSession {
@@ -94,7 +98,7 @@ fn what_is_missing_is_asked_for_at_once_and_again_later() {
 fn a_gap_is_given_up_after_the_configured_time_and_counted_exactly() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [0, 3, 4, 7]);
-    session.handle_timeout(START + PATIENCE - US, &mut log);
+    session.handle_timeout(START + (PATIENCE - US), &mut log);
     assert_eq!(log.delivered, [1], "not before the time is over");
     // Gaps that opened together are given up together.
     let late = START + PATIENCE * 2;
@@ -190,7 +194,7 @@ fn a_guest_takes_what_comes_and_becomes_a_member_when_welcomed() {
 fn the_welcome_of_somebody_else_changes_nothing() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [5]);
-    let other = Welcome { receiver: InstanceId::from_bytes([9; 16]), start: 5 };
+    let other = Welcome { receiver: receiver(9), start: 5 };
     session.handle_welcome(START, &other, &mut log);
     assert_eq!(log.delivered, []);
 }
@@ -210,8 +214,7 @@ fn receivers_of_a_group_ask_after_different_pauses() {
     let settings = ReceiveSettings { is_group: true, ..SETTINGS };
     let deadlines: Vec<_> = (0..20_u8)
         .map(|byte| {
-            let id = InstanceId::from_bytes([byte; 16]);
-            let mut session = ReceiveSession::new(SessionId(7), id, settings);
+            let mut session = ReceiveSession::new(SessionId(7), receiver(byte), settings);
             let mut log = Log::default();
             let many = Heartbeat { receivers: 64, rtt_ns: 1_000_000, ..heartbeat(0) };
             session.handle_heartbeat(START, &many);

@@ -1,6 +1,7 @@
 //! The send session: what it says, repeats and refuses, and when. Tests.
 
 use super::*;
+use crate::id::InstanceId;
 use crate::protocol::flow_control::Strategy;
 use crate::protocol::timing::UNKNOWN_RTT;
 use crate::wire::control::Status;
@@ -15,8 +16,12 @@ const SETTINGS: FlowSettings = FlowSettings {
     timeout: Duration::from_secs(1),
 };
 
-fn id() -> InstanceId {
-    InstanceId::from_bytes([1; 16])
+fn receiver(byte: u8) -> ReceiverId {
+    ReceiverId { instance: InstanceId::from_bytes([byte; 16]), port: 1 }
+}
+
+fn id() -> ReceiverId {
+    receiver(1)
 }
 
 fn source() -> SocketAddr {
@@ -170,7 +175,7 @@ fn what_the_ring_does_not_hold_is_said_to_be_gone() {
 fn strangers_get_nothing() {
     let mut session = joined();
     session.handle_sent(9);
-    let status = Status { receiver: InstanceId::from_bytes([9; 16]), ..status(0) };
+    let status = Status { receiver: receiver(9), ..status(0) };
     let missing = vec![Range { first: 0, packets: 5 }];
     session.handle_feedback(START, source(), &Feedback { status, missing });
     hear(&mut session, START, Status { is_joining: true, ..status });

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,6 +23,12 @@ pub(crate) enum Behaviour {
     /// Answers each request this many times, with this pause before each answer. Answer `i` of
     /// host `h` is `h/i`.
     Respond { answers: u32, pause: Duration },
+    /// Answers each request once, with a numbered payload of this many bytes.
+    RespondLarge(usize),
+    /// Answers each request once, with what it says: see [`description`](super::description).
+    Describe,
+    /// Writes down what comes from the first publisher that is heard, and nothing of others.
+    CollectFirst,
 }
 
 impl Behaviour {
@@ -62,14 +69,31 @@ impl Host {
     }
 
     pub(crate) fn subscribe(&mut self, topic: &str, behaviour: Behaviour) {
+        self.try_subscribe(topic, behaviour).unwrap_or_else(|error| panic!("{topic}: {error}"));
+    }
+
+    /// As [`Host::subscribe`]; the error is what the instance said.
+    pub(crate) fn try_subscribe(
+        &mut self,
+        topic: &str,
+        behaviour: Behaviour,
+    ) -> Result<(), String> {
         let how = match behaviour {
             Behaviour::Collect => "collect 0 0".to_owned(),
             Behaviour::Slow(pause) => format!("slow 0 {}", pause.as_millis()),
             Behaviour::Respond { answers, pause } => {
                 format!("respond {answers} {}", pause.as_millis())
             }
+            Behaviour::RespondLarge(bytes) => format!("respond-large {bytes} 0"),
+            Behaviour::Describe => "describe 0 0".to_owned(),
+            Behaviour::CollectFirst => "collect-first 0 0".to_owned(),
         };
-        self.tell(format_args!("subscribe {topic} {how}"));
+        self.say(&format_args!("subscribe {topic} {how}")).map(drop)
+    }
+
+    /// Sends back on `to` what arrives on `from`. Returns when somebody listens to `to`.
+    pub(crate) fn echo(&mut self, from: &str, to: &str) {
+        self.tell(format_args!("echo {from} {to}"));
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: &str) {
@@ -83,6 +107,11 @@ impl Host {
 
     pub(crate) fn publish(&mut self, topic: &str) {
         self.tell(format_args!("publish {topic}"));
+    }
+
+    /// As [`Host::publish`]; the error is what the instance said.
+    pub(crate) fn try_publish(&mut self, topic: &str) -> Result<(), String> {
+        self.say(&format_args!("publish {topic}")).map(drop)
     }
 
     /// Drops the publisher of a topic.
@@ -123,13 +152,39 @@ impl Host {
         self.ask(format_args!("request {topic} {}", timeout.as_millis()))
     }
 
+    /// Sends a request, waits for this many answers, and closes it. The answers are in the order in
+    /// which they came.
+    pub(crate) fn ask_for(&mut self, topic: &str, answers: usize) -> Vec<String> {
+        let answers: String = self.ask(format_args!("ask-for {topic} {answers}"));
+        answers.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The identity of the instance, as it is printed.
+    pub(crate) fn id(&mut self) -> String {
+        self.ask("id")
+    }
+
+    /// The identity of the publisher of a topic, as it is printed.
+    pub(crate) fn publisher_id(&mut self, topic: &str) -> String {
+        self.ask(format_args!("publisher-id {topic}"))
+    }
+
+    pub(crate) fn response_address(&mut self) -> SocketAddr {
+        self.ask("response-address")
+    }
+
+    /// Where the subscription of a topic listens.
+    pub(crate) fn address(&mut self, topic: &str) -> SocketAddr {
+        self.ask(format_args!("address {topic}"))
+    }
+
     pub(crate) fn counter(&mut self, counter: Counter) -> u64 {
         self.ask(format_args!("counter {}", counter.label()))
     }
 
     /// How many other instances the host's instance knows.
     pub(crate) fn peers(&mut self) -> usize {
-        self.ask(format_args!("peers"))
+        self.ask("peers")
     }
 
     /// Starts and closes other instances, one after the other, that publish and subscribe.
@@ -144,7 +199,7 @@ impl Host {
 
     /// Closes the instance; the process goes on.
     pub(crate) fn close(&mut self) {
-        self.tell(format_args!("close"));
+        self.tell("close");
     }
 
     /// Ends the process without another instruction of its own, as `kill -9` does.
@@ -155,7 +210,16 @@ impl Host {
 
     /// Ends the process in an orderly way, without closing anything first.
     pub(crate) fn exit(mut self) {
-        self.tell(format_args!("exit"));
+        self.end("exit");
+    }
+
+    /// Drops the instance and what it has, and ends the process.
+    pub(crate) fn leave(mut self) {
+        self.end("leave");
+    }
+
+    fn end(&mut self, how: &str) {
+        self.tell(how);
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{}: {status}", self.name);
     }

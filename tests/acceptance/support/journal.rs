@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use vega::{Listener, Message, MessageLoss, PublisherId};
@@ -139,13 +139,13 @@ impl Listener for Journal {
 }
 
 /// Asks again until `done` says yes, for what offers no way to wait for it.
+#[expect(clippy::disallowed_methods, reason = "bounds waiting; decides nothing else")]
 pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    const PAUSE: Duration = Duration::from_millis(2);
-    for _ in 0..WAIT.as_millis() / PAUSE.as_millis() {
-        if done() {
-            return;
-        }
-        std::thread::sleep(PAUSE);
+    /// Between two questions, so that who is asked has the core meanwhile.
+    const POLLING_PAUSE: Duration = Duration::from_millis(2);
+    let deadline = Instant::now() + WAIT;
+    while !done() {
+        assert!(Instant::now() < deadline, "did not happen: {what}");
+        std::thread::sleep(POLLING_PAUSE);
     }
-    panic!("did not happen: {what}");
 }

@@ -8,8 +8,11 @@
 
 mod host;
 mod journal;
+mod listeners;
+mod moments;
 pub(crate) mod payload;
 mod place;
+mod reports;
 pub(crate) mod role;
 mod watch;
 
@@ -17,7 +20,10 @@ use std::time::Duration;
 
 pub(crate) use host::{Behaviour, Host};
 pub(crate) use journal::{Journal, Report, eventually};
+pub(crate) use listeners::description;
+pub(crate) use moments::{MOMENTS, STAGED, at_every_moment};
 pub(crate) use place::{Place, Settings, TRANSPORTS, socket_at};
+pub(crate) use reports::Reports;
 pub(crate) use watch::{Happening, Watch};
 
 /// How long a test waits for what must happen: many times what it takes on a busy machine, because

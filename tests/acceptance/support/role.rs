@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::time::Duration;
 
-use vega::{
-    Config, Counter, Instance, Listener, Message, MessageLoss, OwnedRequest, Publisher, Request,
-    RespondError, SendError, Subscription,
-};
+use vega::{Config, Counter, Instance, Message, Publisher, SendError, Subscription};
 
+use super::listeners::{FirstOnly, RETRY_PAUSE, Responder, Slow, describe, respond};
 use super::{Journal, TRANSPORTS, WAIT, payload};
 
 /// The test that plays the role.
@@ -21,9 +19,6 @@ pub(crate) const CONFIG: &str = "VEGA_ACCEPTANCE_CONFIG";
 /// What replies begin with.
 pub(crate) const OK: &str = "@ok";
 pub(crate) const ERROR: &str = "@error";
-
-/// How long to wait before another attempt to send.
-const RETRY_PAUSE: Duration = Duration::from_micros(50);
 
 /// Carries out commands until standard input ends.
 pub(crate) fn play(name: &str, config: &str) {
@@ -46,8 +41,10 @@ pub(crate) fn play(name: &str, config: &str) {
         let line = line.unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         reply(role.obey(&words));
-        if words == ["exit"] {
-            std::process::exit(0);
+        match words[..] {
+            ["exit"] => std::process::exit(0),
+            ["leave"] => return,
+            _ => (),
         }
     }
 }
@@ -130,6 +127,8 @@ impl Role {
                 there.then(|| report.to_string()).ok_or_else(|| format!("{report:?}"))
             }
             ["report", topic] => Ok(taken(self.journals.get(*topic))?.report().to_string()),
+            ["echo", from, to] => self.echo(from, to),
+            ["ask-for", topic, answers] => self.ask_for(topic, number(answers)?),
             ["request", topic, millis] => self.request(topic, duration(millis)?),
             ["counter", label] => {
                 let counters = self.instance.counters();
@@ -140,7 +139,14 @@ impl Role {
             }
             ["peers"] => Ok(self.instance.peers().len().to_string()),
             ["close"] => self.instance.close().map(|()| String::new()).map_err(text),
-            ["exit"] => Ok(String::new()),
+            ["id"] => Ok(self.instance.id().to_string()),
+            ["publisher-id", topic] => Ok(taken(self.publishers.get(*topic))?.id().to_string()),
+            ["response-address"] => Ok(self.instance.response_address().to_string()),
+            ["address", topic] => {
+                let subscription = taken(self.subscriptions.get(*topic))?;
+                Ok(taken(subscription.address())?.to_string())
+            }
+            ["exit" | "leave"] => Ok(String::new()),
             _ => Err("no such command".to_owned()),
         }
     }
@@ -149,7 +155,7 @@ impl Role {
         &mut self,
         topic: &str,
         how: &str,
-        answers: u32,
+        amount: usize,
         pause: Duration,
     ) -> Result<String, String> {
         let journal = self.journals.entry(topic.to_owned()).or_insert_with(|| Journal::new(topic));
@@ -159,8 +165,20 @@ impl Role {
             "slow" => self.instance.subscribe(topic, Slow { journal, pause }),
             "respond" => {
                 let name = self.name.clone();
-                self.instance.subscribe(topic, Responder { journal, name, answers, pause })
+                let responder = Responder { journal, name, answers: amount, pause };
+                self.instance.subscribe(topic, responder)
             }
+            "respond-large" => {
+                let answer = payload::numbered(amount as u64, amount);
+                self.instance.subscribe(
+                    topic,
+                    vega::on_request(move |request| {
+                        respond(&request.to_owned(), &answer);
+                    }),
+                )
+            }
+            "describe" => self.instance.subscribe(topic, vega::on_request(describe)),
+            "collect-first" => self.instance.subscribe(topic, FirstOnly { journal, first: None }),
             _ => return Err("no such behaviour".to_owned()),
         };
         self.subscriptions.insert(topic.to_owned(), subscribed.map_err(text)?);
@@ -210,6 +228,33 @@ impl Role {
         Ok(String::new())
     }
 
+    fn echo(&mut self, from: &str, to: &str) -> Result<String, String> {
+        let publisher = self.instance.shared_publisher(to).map_err(text)?;
+        if !publisher.wait_for_subscribers(1, WAIT) {
+            return Err(format!("nobody listens to {to}"));
+        }
+        let back = move |message: &Message<'_>| {
+            publisher.send(message.payload()).unwrap();
+        };
+        let subscription = self.instance.subscribe(from, back).map_err(text)?;
+        self.subscriptions.insert(from.to_owned(), subscription);
+        Ok(String::new())
+    }
+
+    fn ask_for(&mut self, topic: &str, answers: usize) -> Result<String, String> {
+        let publisher = taken(self.publishers.get_mut(topic))?;
+        let (answer, answered) = crossbeam_channel::unbounded();
+        let tell = move |_: &vega::SentRequest, response: &vega::Response<'_>| {
+            // An answer too many may come when nobody waits any more.
+            let _ = answer.send(String::from_utf8_lossy(response.payload()).into_owned());
+        };
+        let request = publisher.request(b"?", WAIT, tell).map_err(text)?;
+        let answers: Result<Vec<_>, _> =
+            (0..answers).map(|_| answered.recv_timeout(WAIT).map_err(text)).collect();
+        request.close();
+        answers.map(|answers| answers.join(" "))
+    }
+
     fn request(&mut self, topic: &str, timeout: Duration) -> Result<String, String> {
         let publisher = taken(self.publishers.get_mut(topic))?;
         let (expired, expiry) = crossbeam_channel::bounded(1);
@@ -218,59 +263,6 @@ impl Role {
         let request = publisher.request(b"?", timeout, (ignore, tell)).map_err(text)?;
         expiry.recv().map_err(text)?;
         Ok(request.number_of_responses().to_string())
-    }
-}
-
-/// Takes its time.
-struct Slow {
-    journal: Journal,
-    pause: Duration,
-}
-
-impl Listener for Slow {
-    fn on_message(&mut self, message: &Message<'_>) {
-        std::thread::sleep(self.pause);
-        self.journal.write(message);
-    }
-
-    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
-        self.journal.write_loss(loss);
-    }
-}
-
-/// Answers in the callback when there is no pause, and from a thread of its own otherwise.
-struct Responder {
-    journal: Journal,
-    name: String,
-    answers: u32,
-    pause: Duration,
-}
-
-impl Listener for Responder {
-    fn on_message(&mut self, message: &Message<'_>) {
-        self.journal.write(message);
-    }
-
-    fn on_request(&mut self, request: &Request<'_>) {
-        let (name, answers, pause) = (self.name.clone(), self.answers, self.pause);
-        let request = request.to_owned();
-        let answer = move || {
-            for index in 0..answers {
-                std::thread::sleep(pause);
-                respond(&request, &format!("{name}/{index}"));
-            }
-        };
-        if pause.is_zero() {
-            answer();
-        } else {
-            std::thread::Builder::new().name("answers".to_owned()).spawn(answer).unwrap();
-        }
-    }
-}
-
-fn respond(request: &OwnedRequest, body: &str) {
-    while request.respond(body.as_bytes()) == Err(RespondError::BackPressured) {
-        std::thread::sleep(RETRY_PAUSE);
     }
 }
 

@@ -1,0 +1,278 @@
+//! The rings of publishers that subscriptions of this instance read: found, mapped, handed to
+//! pollers, tried again, given up. Layer: engine. Owned by the conductor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::backlog::Backlog;
+use super::{LocalSubscriber, MatchingParts};
+use crate::counters::Counter;
+use crate::engine::poller::Command;
+use crate::engine::ring_endpoint::RingEndpoint;
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::protocol::delivery::Delivery;
+use crate::ring::read::Reader;
+use crate::ring::shared::{AttachError, ReaderEntry, SharedRing};
+use crate::time::Timestamp;
+use crate::transport::shm::{Directory, ShmError};
+
+/// How long to wait before a ring that could not be attached is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What the names of ring files end with.
+pub(in crate::engine) const RING_SUFFIX: &str = ".ring";
+
+/// Name of a ring's file in the shared-memory directory.
+pub(in crate::engine) fn ring_name(instance: InstanceId, session: SessionId) -> String {
+    format!("{}-{session}{RING_SUFFIX}", instance.as_uuid().simple())
+}
+
+/// A ring that a subscription wants to read and has not attached yet.
+struct Wanted {
+    subscriber: Arc<LocalSubscriber>,
+    instance: InstanceId,
+    session: SessionId,
+    due: Timestamp,
+    /// Of a ring that was being read before: what has been delivered of it.
+    delivery: Option<Delivery>,
+}
+
+/// A ring that is being read.
+struct Attached {
+    subscriber: Arc<LocalSubscriber>,
+    ring: SharedRing,
+    instance: InstanceId,
+}
+
+/// All rings that this instance reads or wants to read.
+pub(super) struct Rings {
+    parts: MatchingParts,
+    wanted: Vec<Wanted>,
+    attached: HashMap<SessionId, Attached>,
+    /// Which machine peers are on: only those on ours can share memory.
+    hosts: HashMap<InstanceId, u64>,
+}
+
+impl Rings {
+    pub(super) fn new(parts: MatchingParts) -> Self {
+        Self { parts, wanted: Vec::new(), attached: HashMap::new(), hosts: HashMap::new() }
+    }
+
+    pub(super) fn instance_up(&mut self, instance: InstanceId, host: u64) {
+        self.hosts.insert(instance, host);
+    }
+
+    pub(super) fn instance_down(&mut self, instance: InstanceId) {
+        self.hosts.remove(&instance);
+    }
+
+    /// Whether `instance` can map what this one writes, and the other way around.
+    pub(super) fn shares_memory(&self, instance: InstanceId) -> bool {
+        instance == self.parts.own || self.hosts.get(&instance) == Some(&self.parts.host)
+    }
+
+    /// A publisher's ring meets a subscription.
+    pub(super) fn advertised(
+        &mut self,
+        subscriber: &Arc<LocalSubscriber>,
+        instance: InstanceId,
+        session: SessionId,
+        now: Timestamp,
+        backlog: &mut Backlog,
+    ) {
+        let subscriber = Arc::clone(subscriber);
+        let wanted = Wanted { subscriber, instance, session, due: now, delivery: None };
+        self.attach(wanted, now, backlog);
+    }
+
+    /// Nobody writes the ring any more: what the writer left in it is still read. A session that
+    /// another instance claims to have ended goes on.
+    pub(super) fn withdrawn(
+        &mut self,
+        instance: InstanceId,
+        session: SessionId,
+        backlog: &mut Backlog,
+    ) {
+        self.wanted.retain(|wanted| wanted.session != session || wanted.instance != instance);
+        if self.attached.get(&session).is_some_and(|attached| attached.instance == instance) {
+            self.detach(session, backlog);
+        }
+    }
+
+    /// The subscription has ended: its rings are not read on.
+    pub(super) fn unsubscribed(&mut self, hash: TopicHash, backlog: &mut Backlog) {
+        self.wanted.retain(|wanted| wanted.subscriber.hash != hash);
+        self.attached.retain(|session, attached| {
+            let stays = attached.subscriber.hash != hash;
+            if !stays {
+                backlog.submit(&attached.subscriber.poller, Command::DropRing(*session));
+            }
+            stays
+        });
+    }
+
+    /// A poller lost its place in a ring: attach again, if the ring is still advertised.
+    pub(super) fn lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
+        if let Some(Attached { subscriber, instance, .. }) = self.attached.remove(&session) {
+            let delivery = Some(delivery);
+            self.wanted.push(Wanted { subscriber, instance, session, due: now, delivery });
+        }
+    }
+
+    /// Tries again what could not be attached.
+    pub(super) fn retry(&mut self, now: Timestamp, backlog: &mut Backlog) {
+        for wanted in std::mem::take(&mut self.wanted) {
+            if wanted.due <= now {
+                self.attach(wanted, now, backlog);
+            } else {
+                self.wanted.push(wanted);
+            }
+        }
+    }
+
+    /// Lets go the rings whose writers are gone, and removes the files that dead ones left.
+    pub(super) fn reclaim(&mut self, backlog: &mut Backlog) {
+        let dead: Vec<_> = self
+            .attached
+            .iter()
+            .filter(|(_, attached)| attached.ring.writer_is_gone())
+            .map(|(session, _)| *session)
+            .collect();
+        for session in dead {
+            if let Some(attached) = self.attached.get(&session)
+                && attached.ring.is_abandoned()
+            {
+                attached.ring.remove_file();
+                self.parts.counters.add(Counter::RingsReclaimed, 1);
+            }
+            self.detach(session, backlog);
+        }
+    }
+
+    /// Whether [`Rings::reclaim`] can have something to do.
+    pub(super) fn has_attached(&self) -> bool {
+        !self.attached.is_empty()
+    }
+
+    /// When [`Rings::retry`] is due.
+    pub(super) fn next_deadline(&self) -> Timestamp {
+        self.wanted.iter().map(|wanted| wanted.due).min().unwrap_or(Timestamp::NEVER)
+    }
+
+    /// Maps a ring and hands it to the subscription's poller. A ring that is not there yet, or not
+    /// any more, is tried again until its advert is withdrawn.
+    fn attach(&mut self, wanted: Wanted, now: Timestamp, backlog: &mut Backlog) {
+        let Wanted { instance, session, .. } = wanted;
+        if self.attached.contains_key(&session) || !self.shares_memory(instance) {
+            return;
+        }
+        let own = self.parts.own;
+        let opened =
+            self.parts.directory.as_ref().map(|directory| open(directory, instance, session, own));
+        let Some(Ok((ring, (entry, reader)))) = opened else {
+            if let Some(Err(error)) = opened {
+                let topic = &wanted.subscriber.topic;
+                tracing::debug!(%error, %topic, "a ring was not attached");
+            }
+            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
+            return;
+        };
+        let Wanted { subscriber, delivery, .. } = wanted;
+        if ring.description().topic != subscriber.hash {
+            return self.parts.counters.add(Counter::Foreign, 1);
+        }
+        let max_message_bytes = self.parts.max_message_bytes;
+        let delivery = delivery.unwrap_or_else(|| Delivery::new(max_message_bytes));
+        let endpoint = RingEndpoint::new(entry, reader, delivery);
+        backlog.submit(&subscriber.poller, Command::AttachRing(Box::new(endpoint)));
+        subscriber.match_with(instance, &self.parts.requests);
+        self.attached.insert(session, Attached { subscriber, ring, instance });
+    }
+
+    fn detach(&mut self, session: SessionId, backlog: &mut Backlog) {
+        let Some(Attached { subscriber, instance, .. }) = self.attached.remove(&session) else {
+            return;
+        };
+        backlog.submit(&subscriber.poller, Command::DetachRing(session));
+        subscriber.unmatch(instance, &self.parts.requests);
+    }
+}
+
+/// Why a ring was not attached.
+#[derive(Debug, Error)]
+enum OpenRingError {
+    #[error(transparent)]
+    File(#[from] ShmError),
+    #[error(transparent)]
+    Ring(#[from] AttachError),
+}
+
+fn open(
+    directory: &Directory,
+    publisher: InstanceId,
+    session: SessionId,
+    reader: InstanceId,
+) -> Result<(SharedRing, (ReaderEntry, Reader)), OpenRingError> {
+    let file = directory.open_file(&ring_name(publisher, session))?;
+    let ring = SharedRing::open(file)?;
+    let attached = ring.attach(reader)?;
+    Ok((ring, attached))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::config::Transport;
+    use crate::counters::Counters;
+    use crate::engine::matches::Matches;
+    use crate::engine::poller::stalled;
+    use crate::engine::request_processor::RequestProcessor;
+    use crate::ring::Layout;
+    use crate::ring::shared::Description;
+    use crate::time::Clock;
+
+    #[test]
+    fn a_ring_ends_with_the_advert_of_its_writer_and_not_with_that_of_a_stranger() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Some(&folder.path().join("rings"))).unwrap();
+        let (own, stranger) = (InstanceId::random(), InstanceId::random());
+        let (session, hash) = (SessionId::random(), TopicHash::of("prices"));
+        let layout = Layout::for_window(1408, 64 << 10);
+        let bytes = SharedRing::file_bytes(layout) as u64;
+        let file = directory.create(&ring_name(own, session), bytes).unwrap();
+        let description = Description { layout, topic: hash, session, instance: own, stream: 0 };
+        let _writer = SharedRing::create(file, description);
+
+        let (clock, counters) = (Clock::start(), Arc::new(Counters::new()));
+        let requests = Arc::new(RequestProcessor::new(own, 1, Arc::clone(&counters), clock));
+        let directory = Some(directory);
+        let parts =
+            MatchingParts { own, host: 1, directory, max_message_bytes: 1024, requests, counters };
+        let (poller, commands) = stalled(0, 8);
+        let subscriber = Arc::new(LocalSubscriber {
+            topic: Arc::from("prices"),
+            hash,
+            matches: Arc::new(Matches::default()),
+            transport: Transport::Ipc,
+            locator: None,
+            poller,
+        });
+        let (mut rings, mut backlog) = (Rings::new(parts), Backlog::default());
+        rings.instance_up(stranger, 1);
+        rings.advertised(&subscriber, own, session, clock.now(), &mut backlog);
+        assert!(matches!(commands.try_recv(), Ok(Command::AttachRing(_))));
+
+        rings.advertised(&subscriber, stranger, session, clock.now(), &mut backlog);
+        rings.withdrawn(stranger, session, &mut backlog);
+        assert!(commands.try_recv().is_err());
+        assert_eq!(subscriber.matches.instances(), [own]);
+
+        rings.withdrawn(own, session, &mut backlog);
+        assert!(matches!(commands.try_recv(), Ok(Command::DetachRing(ended)) if ended == session));
+        assert_eq!(subscriber.matches.count(), 0);
+        assert!(!rings.has_attached());
+    }
+}
