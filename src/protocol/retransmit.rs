@@ -1,8 +1,9 @@
 //! What is to be sent again, and what has just been. Layer: protocol. Owned by one send session.
 //!
-//! Packets are repeated straight from the ring, so this holds numbers only. What a request can
+//! Packets are repeated straight from the ring, so this holds numbers only. What requests can
 //! trigger is bounded: a packet is not repeated while the last repetition can still be on its way,
-//! and no more than a window of packets is repeated at once, refilled over [`REFILL`].
+//! and all repetitions together do not exceed what was sent for the first time by more than a window
+//! in every [`REFILL`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use crate::id::ReceiverId;
 use crate::time::Timestamp;
 use crate::wire::control::Range;
 
-/// A whole window of packets may be repeated in each such interval: forged requests cannot make a
-/// sender send more than that.
+/// In each such interval a window of packets may be repeated, beside as many as are sent for the
+/// first time: forged requests cannot make a sender send more than that.
 pub(crate) const REFILL: Duration = Duration::from_millis(10);
 /// Ranges that wait; a receiver whose request did not fit asks again.
 const MAX_WAITING: usize = 1024;
@@ -103,6 +104,27 @@ impl Retransmit {
         }
     }
 
+    /// Packets have been sent for the first time: as many may be repeated.
+    #[inline]
+    pub(super) const fn earn(&mut self, packets: u64) {
+        let budget = self.budget + packets;
+        let window = self.window_packets as u64;
+        self.budget = if budget < window { budget } else { window };
+    }
+
+    /// Forgets what is before `oldest`, and says how many packets that are.
+    pub(super) fn forget_before(&mut self, oldest: u64) -> u64 {
+        let mut forgotten = 0;
+        self.waiting.retain_mut(|repair| {
+            let gone = oldest.saturating_sub(repair.first).min(repair.packets);
+            forgotten += gone;
+            repair.first += gone;
+            repair.packets -= gone;
+            repair.packets > 0
+        });
+        forgotten
+    }
+
     /// What may be sent again now, at most `most` packets in one piece.
     pub(super) fn poll(&mut self, now: Timestamp, most: u64) -> Option<Repair> {
         let next = *self.waiting.front()?;
@@ -139,7 +161,7 @@ impl Retransmit {
         let elapsed = now.since(self.refilled_at).min(REFILL).as_nanos();
         let earned = elapsed * u128::from(window) / REFILL.as_nanos();
         if earned > 0 {
-            self.budget = window.min(self.budget + u64::try_from(earned).unwrap_or(window));
+            self.earn(u64::try_from(earned).unwrap_or(window));
             self.refilled_at = now;
         }
     }
@@ -196,6 +218,28 @@ mod tests {
         assert!(retransmit.is_waiting());
         assert_eq!(all(&mut retransmit, START + REFILL / 2), [(64, 32)]);
         assert_eq!(all(&mut retransmit, START + REFILL), [(96, 32)]);
+    }
+
+    #[test]
+    fn what_is_sent_for_the_first_time_pays_for_repairs() {
+        let mut retransmit = Retransmit::new(true, 64);
+        retransmit.request(START, id(1), range(0, 64), LINGER);
+        retransmit.request(START, id(1), range(64, 64), LINGER);
+        assert_eq!(all(&mut retransmit, START), [(0, 40), (40, 24)]);
+        retransmit.earn(10);
+        assert_eq!(all(&mut retransmit, START), [(64, 10)]);
+        retransmit.earn(1000);
+        assert_eq!(retransmit.budget, 64);
+    }
+
+    #[test]
+    fn what_is_gone_costs_nothing() {
+        let mut retransmit = Retransmit::new(true, 64);
+        for first in [0, 10, 30] {
+            retransmit.request(START, id(1), range(first, 10), LINGER);
+        }
+        assert_eq!(retransmit.forget_before(35), 25);
+        assert_eq!((all(&mut retransmit, START), retransmit.budget), (vec![(35, 5)], 59));
     }
 
     #[test]

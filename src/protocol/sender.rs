@@ -131,6 +131,7 @@ impl SendSession {
     /// [`SendSession::handle_timeout`], which is called soon anyway.
     #[inline]
     pub(crate) const fn handle_sent(&mut self, next: u64) {
+        self.retransmit.earn(next - self.next);
         self.next = next;
         self.repeated = 0;
         self.heartbeat_at = Timestamp::NEVER;
@@ -227,13 +228,11 @@ impl SendSession {
         if let Some(welcome) = self.welcomes.pop() {
             return Some(Output::Welcome(welcome));
         }
-        while let Some(mut repair) = self.retransmit.poll(now, most) {
-            let gone = oldest.saturating_sub(repair.first).min(repair.packets);
+        if self.retransmit.is_waiting() {
+            let gone = self.retransmit.forget_before(oldest);
             self.counters.gone += gone;
             self.gone_due |= gone > 0;
-            repair.first += gone;
-            repair.packets -= gone;
-            if repair.packets > 0 {
+            if let Some(repair) = self.retransmit.poll(now, most) {
                 self.counters.retransmits += repair.packets;
                 return Some(Output::Repair(repair));
             }
