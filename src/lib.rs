@@ -51,6 +51,7 @@ mod instance;
 pub mod internals;
 mod listener;
 mod protocol;
+mod random;
 mod request;
 mod ring;
 mod time;
