@@ -42,7 +42,7 @@ const COLD_EVERY: u32 = 8;
 const RING_LOOKS: usize = 128;
 /// A poller looks at its commands and gaps at least this often, even when data never stops.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How long a blocked poller with open gaps waits before it looks at them again.
+/// How long a blocked poller waits before it looks again at open gaps and at what sockets hold.
 const GAP_WAIT: Duration = Duration::from_millis(1);
 
 const WAKE: Token = Token(usize::MAX);
@@ -461,7 +461,8 @@ impl Poller {
     /// Waits in the kernel. Shared rings have no file descriptor: their writers are asked to wake us
     /// first, and everything is looked at once more before the wait.
     fn wait(&mut self) {
-        let mut timeout = if self.has_gaps { GAP_WAIT } else { LONGEST_WAIT };
+        let is_due = self.has_gaps || self.sockets.iter().any(SocketEndpoint::is_holding);
+        let mut timeout = if is_due { GAP_WAIT } else { LONGEST_WAIT };
         if !self.rings.is_empty() {
             let port = self.parts.ring_wake.local_address().port();
             let mut reliable = true;

@@ -18,7 +18,7 @@ use super::poller::Command;
 use super::publication::{Attention, Publication, PublicationParts};
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
-use super::start::{SOCKET_OPTIONS, receiver_options};
+use super::start::receiver_options;
 use crate::config::{Carrier, RouteError, Template, TopicRoute, Transport, UdpSettings};
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
@@ -240,7 +240,7 @@ impl Engine {
         if let Some(socket) = topics.send_sockets.get(&key) {
             return Ok(Arc::clone(socket));
         }
-        let socket = UdpSocket::open_sender(&interface, ttl, &SOCKET_OPTIONS)
+        let socket = UdpSocket::open_sender(&interface, ttl, &self.socket_options)
             .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
         let socket = Arc::new(SendSocket::new(socket, Arc::clone(&self.counters)));
         topics.send_sockets.insert(key, Arc::clone(&socket));
@@ -402,7 +402,7 @@ impl Engine {
         let template = route.settings();
         let (udp, _) = udp_settings(template)?;
         let interface = interface_of(template, udp)?;
-        let options = receiver_options(template.window_bytes);
+        let options = receiver_options(&self.socket_options, template.window_bytes);
         let socket = match route.address() {
             Some(group) => UdpSocket::bind_multicast(&interface, group, place.port, &options),
             None => {

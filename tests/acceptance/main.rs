@@ -11,6 +11,7 @@
 //! | `scale` | 16 many topics, many instances |
 //! | `callbacks` | 17 panics, 18 `close`, 19 everything else in callbacks |
 //! | `pressure` | slow receivers, claims, overflow |
+//! | `faults` | losses, copies and delays on purpose |
 //! | `lifecycle` | what starting and stopping leaves behind |
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
@@ -18,6 +19,7 @@
 mod callbacks;
 mod delivery;
 mod departures;
+mod faults;
 mod hostile;
 mod lifecycle;
 mod pressure;
