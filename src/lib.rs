@@ -45,13 +45,13 @@ mod counters;
 mod discovery;
 mod engine;
 mod id;
-mod jitter;
 mod instance;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 mod listener;
 mod protocol;
+mod random;
 mod request;
 mod ring;
 mod time;

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire"],
     &["config"],
     &["counters"],
-    &["time", "id", "jitter"],
+    &["time", "id", "random"],
 ];
 
 /// Files above all layers: the public API's re-exports, and the benchmarks' handles.

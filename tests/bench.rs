@@ -98,6 +98,26 @@ fn throughput_beside_its_baseline() {
 }
 
 #[test]
+fn losses_on_purpose_are_survived_and_counted() {
+    for transport in ["multicast", "unicast"] {
+        for mode in ["rtt", "request"] {
+            let arguments = ["--transport", transport, "--count", "1000", "--loss", "1%"];
+            let document = bench(&[&[mode], &arguments[..]].concat());
+            assert_eq!(document["count"], 1000, "{document}");
+            assert_eq!(document["loss"], 0.01, "{document}");
+            // Of 3000 round trips, the warm-up included, none is spared by chance.
+            assert!(number(&document, "faults_dropped") > 0.0, "{document}");
+        }
+        let arguments = ["--transport", transport, "--size", "1000", "--count", "20000"];
+        let document = bench(&[&["throughput", "--loss", "0.05"], &arguments[..]].concat());
+        let [sent, received, lost] = ["sent", "received", "lost"].map(|key| number(&document, key));
+        assert_eq!(sent, received + lost, "{document}");
+        assert!(lost > 0.0 && number(&document, "packets_lost") > 0.0, "{document}");
+    }
+    assert!(bench(&["rtt", "--count", "10"])["loss"].is_null());
+}
+
+#[test]
 fn the_distribution_is_written_to_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rtt.hgrm");
@@ -126,6 +146,8 @@ fn what_cannot_be_measured_is_refused() {
         ["rtt", "--hgrm", "/nowhere/x.hgrm", "--count", "1", "--json"],
         ["throughput", "--transport", "pigeon", "--count", "1", "--json"],
         ["request", "--count", "0", "--size", "32", "--json"],
+        ["rtt", "--loss", "101%", "--count", "1", "--json"],
+        ["rtt", "--loss=1%", "--transport=ipc", "--count", "1", "--json"],
     ] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_vega")).arg("bench").args(arguments).output().unwrap();

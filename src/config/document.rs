@@ -15,9 +15,9 @@ use toml::de::{DeTable, DeValue, Error as SyntaxError};
 
 use super::error::{ConfigError, Fault, Problem};
 use super::interface::InterfaceSpec;
-use super::quantity::{format_duration, parse_duration};
+use super::quantity::{Probability, format_duration, parse_duration};
 use super::suggest::closest;
-use super::value::{number, size, size_range, text, within, wrong_type};
+use super::value::{number, probability, size, size_range, text, within, wrong_type};
 
 /// The characters of a key or value that a problem shows.
 const SHOWN_CHARS: usize = 60;
@@ -283,6 +283,11 @@ impl<'d> Section<'d> {
         self.read(key, default, format!("{min} to {max}"), |value| {
             within(Ok::<_, Fault>(parse_duration(text(value)?)?), range)
         })
+    }
+
+    /// A fraction, or text with `%`.
+    pub(super) fn probability(&self, key: &'static str, default: Probability) -> Probability {
+        self.read(key, default, "0 to 1, or \"0%\" to \"100%\"", probability)
     }
 
     pub(super) fn interface(&self, default: &InterfaceSpec) -> InterfaceSpec {

@@ -15,11 +15,11 @@ use super::interface::InterfaceSpec;
 use super::quantity::format_duration;
 use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
 use super::settings::{
-    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, IdleKind,
-    IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES,
-    MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT,
-    PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SLEEP, TTL, Template, Transport, UdpSettings,
-    WINDOW_BYTES,
+    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY,
+    FaultConfig, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES,
+    MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP,
+    PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SEEDS, SLEEP, TTL,
+    Template, Transport, UdpSettings, WINDOW_BYTES,
 };
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number};
@@ -32,6 +32,7 @@ pub(super) const ROOT_KEYS: &[&str] = &[
     "discovery",
     "ipc",
     "limits",
+    "fault",
     "template",
     "topic",
 ];
@@ -51,6 +52,7 @@ pub(super) const DISCOVERY_KEYS: &[&str] =
     &["kind", "interface", "address", "port", "ttl", "refresh", "timeout"];
 pub(super) const IPC_KEYS: &[&str] = &["directory", "reader_timeout"];
 pub(super) const LIMITS_KEYS: &[&str] = &["max_message_bytes", "max_open_requests", "max_peers"];
+pub(super) const FAULT_KEYS: &[&str] = &["seed", "loss", "duplicate", "reorder", "delay", "jitter"];
 /// Those of an `ipc` template come first, then those of `unicast`, then those of `multicast`: each
 /// transport has the keys of the ones before.
 pub(super) const TEMPLATE_KEYS: &[&str] = &[
@@ -147,6 +149,7 @@ fn read_root(root: &Section<'_>) -> Config {
         discovery,
         ipc: read_ipc(root, IpcConfig::default()),
         limits: read_limits(root, LimitsConfig::default()),
+        fault: read_fault(root, FaultConfig::default()),
         templates,
         topics: read_topics(root, &template_names),
     }
@@ -298,6 +301,18 @@ fn read_limits(root: &Section<'_>, default: LimitsConfig) -> LimitsConfig {
         max_message_bytes: section.size("max_message_bytes", message, &MESSAGE_BYTES),
         max_open_requests: section.integer("max_open_requests", requests, &OPEN_REQUESTS),
         max_peers: section.integer("max_peers", default.max_peers, &PEERS),
+    }
+}
+
+fn read_fault(root: &Section<'_>, default: FaultConfig) -> FaultConfig {
+    let section = root.table("fault", FAULT_KEYS);
+    FaultConfig {
+        seed: section.integer("seed", default.seed, &SEEDS),
+        loss: section.probability("loss", default.loss),
+        duplicate: section.probability("duplicate", default.duplicate),
+        reorder: section.probability("reorder", default.reorder),
+        delay: section.duration("delay", default.delay, &FAULT_DELAY),
+        jitter: section.duration("jitter", default.jitter, &FAULT_DELAY),
     }
 }
 

@@ -28,10 +28,11 @@ use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
 pub(crate) use self::interface::InterfaceSpec;
+pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
-    Carrier, ControlConfig, DiscoveryConfig, IdleKind, IpcConfig, LimitsConfig, MIN_WINDOW_PACKETS,
-    PollerConfig, ResponsesConfig, Template, UdpSettings,
+    Carrier, ControlConfig, DiscoveryConfig, FaultConfig, IdleKind, IpcConfig, LimitsConfig,
+    MAX_SEED, MIN_WINDOW_PACKETS, PollerConfig, ResponsesConfig, Template, UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};
@@ -51,6 +52,7 @@ pub struct Config {
     pub(crate) discovery: DiscoveryConfig,
     pub(crate) ipc: IpcConfig,
     pub(crate) limits: LimitsConfig,
+    pub(crate) fault: FaultConfig,
     /// Never empty.
     pub(crate) templates: Vec<Template>,
     /// In the order in which they are tried; never empty.

@@ -1,5 +1,7 @@
-//! Durations and sizes as people write them: `"500ms"`, `"64KiB"`. Layer: config. Pure functions.
+//! Durations, sizes and probabilities as people write them: `"500ms"`, `"64KiB"`, `"1%"`. Layer:
+//! config. Pure functions.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::error::Fault;
@@ -16,6 +18,55 @@ const DURATION_UNITS: [(&str, u64); 6] = [
 
 const SIZE_UNITS: [(&str, u64); 4] =
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// How often something happens, as a share of all times. Exact to one in a billion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Probability(u32);
+
+impl Probability {
+    /// What [`Probability::parts`] counts of.
+    pub(crate) const WHOLE: u32 = 1_000_000_000;
+
+    /// # Errors
+    ///
+    /// `OutOfRange` unless the fraction is between 0 and 1.
+    pub(super) fn from_fraction(fraction: f64) -> Result<Self, Fault> {
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(Fault::OutOfRange);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and the whole, which fits"
+        )]
+        Ok(Self((fraction * f64::from(Self::WHOLE)).round() as u32))
+    }
+
+    /// How many times of [`Probability::WHOLE`].
+    pub(crate) const fn parts(self) -> u32 {
+        self.0
+    }
+}
+
+/// In per cent, as configuration files have it.
+impl fmt::Display for Probability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / f64::from(Self::WHOLE / 100))
+    }
+}
+
+/// Reads a number of per cent: `"1%"`, `"0.5%"`.
+///
+/// # Errors
+///
+/// `NotA` for other text, `OutOfRange` beyond 100 %.
+pub(super) fn parse_percent(text: &str) -> Result<Probability, Fault> {
+    const EXPECTED: Fault =
+        Fault::NotA("probability: a fraction such as 0.01, or per cent such as \"1%\"");
+    let is_number = |text: &&str| text.starts_with(|c: char| c.is_ascii_digit());
+    let number = text.strip_suffix('%').filter(is_number).ok_or(EXPECTED)?;
+    Probability::from_fraction(number.parse::<f64>().map_err(|_| EXPECTED)? / 100.0)
+}
 
 /// Reads a whole number and a unit: `ns`, `us`, `ms`, `s`, `m` or `h`.
 ///
@@ -115,6 +166,26 @@ mod tests {
         assert_eq!(format_size(65_536), "64KiB");
         assert_eq!(format_size(1408), "1408");
         assert_eq!(format_size(0), "0");
+    }
+
+    #[test]
+    fn probabilities_are_exact_and_within_their_range() {
+        for (text, parts) in
+            [("0%", 0), ("1%", 10_000_000), ("0.1%", 1_000_000), ("7%", 70_000_000)]
+        {
+            let probability = parse_percent(text).unwrap();
+            assert_eq!(probability.parts(), parts, "{text}");
+            assert_eq!(probability.to_string(), text);
+        }
+        assert_eq!(Probability::from_fraction(1.0), parse_percent("100%"));
+        assert_eq!(Probability::from_fraction(0.01), parse_percent("1%"));
+        for fraction in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(Probability::from_fraction(fraction), Err(Fault::OutOfRange), "{fraction}");
+        }
+        assert_eq!(parse_percent("101%"), Err(Fault::OutOfRange));
+        for text in ["", "%", "1", "0.01", "-1%", "1 %", "nan%", "inf%", "1%%"] {
+            assert!(matches!(parse_percent(text), Err(Fault::NotA(_))), "{text}");
+        }
     }
 
     proptest! {

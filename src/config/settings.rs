@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::interface::InterfaceSpec;
+use super::quantity::Probability;
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::spread::Choice;
 use crate::id::InstanceId;
@@ -42,6 +43,10 @@ pub(super) const WINDOW_BYTES: RangeInclusive<usize> = 64 << 10..=1 << 30;
 pub(crate) const MIN_WINDOW_PACKETS: usize = 16;
 pub(super) const MESSAGE_BYTES: RangeInclusive<usize> = 1 << 10..=1 << 30;
 pub(super) const OPEN_REQUESTS: RangeInclusive<usize> = 1..=1 << 24;
+/// Short enough to copy from a log line into a file.
+pub(super) const SEEDS: RangeInclusive<u64> = 0..=MAX_SEED;
+pub(crate) const MAX_SEED: u64 = u32::MAX as u64;
+pub(super) const FAULT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 pub(super) const PEERS: RangeInclusive<usize> = 1..=65_536;
 
 /// Fills an Ethernet frame of 1500 bytes, and is a multiple of a cache line.
@@ -201,6 +206,26 @@ pub(crate) struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self { max_message_bytes: 16 << 20, max_open_requests: 1 << 20, max_peers: 4096 }
+    }
+}
+
+/// What is done to received datagrams on purpose. The default does nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FaultConfig {
+    /// 0 stands for another one in each instance.
+    pub(crate) seed: u64,
+    pub(crate) loss: Probability,
+    pub(crate) duplicate: Probability,
+    pub(crate) reorder: Probability,
+    pub(crate) delay: Duration,
+    /// On top of `delay`: up to this much, uniformly.
+    pub(crate) jitter: Duration,
+}
+
+impl FaultConfig {
+    /// Whether any datagram can be affected.
+    pub(crate) fn is_on(&self) -> bool {
+        *self != Self { seed: self.seed, ..Self::default() }
     }
 }
 

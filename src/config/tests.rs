@@ -8,14 +8,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::file::{
-    CONTROL_KEYS, DISCOVERY_KEYS, IPC_KEYS, LIMITS_KEYS, POLLER_KEYS, RESPONSES_KEYS, ROOT_KEYS,
-    TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
+    CONTROL_KEYS, DISCOVERY_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS, POLLER_KEYS, RESPONSES_KEYS,
+    ROOT_KEYS, TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
 };
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::*;
 
 /// Each table: its header and the keys of it that are values.
-const TABLES: [(&str, &[&str]); 9] = [
+const TABLES: [(&str, &[&str]); 10] = [
     ("", &["interface"]),
     ("[[poller]]", POLLER_KEYS),
     ("[responses]", RESPONSES_KEYS),
@@ -23,6 +23,7 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("[discovery]", DISCOVERY_KEYS),
     ("[ipc]", IPC_KEYS),
     ("[limits]", LIMITS_KEYS),
+    ("[fault]", FAULT_KEYS),
     ("[[template]]", TEMPLATE_KEYS),
     ("[[topic]]", TOPIC_KEYS),
 ];
@@ -133,6 +134,26 @@ fn keys_override_one_by_one() {
     assert_eq!(config.discovery, DiscoveryConfig { ttl: 4, refresh, ..default.discovery });
     assert_eq!(config.limits, LimitsConfig { max_peers: 7, ..default.limits });
     assert_eq!(config.templates, default.templates);
+}
+
+#[test]
+fn faults_are_off_until_something_is_asked_for() {
+    assert!(!Config::default().fault.is_on());
+    assert!(!parse("[fault]\nseed = 7\nloss = 0\nreorder = 0.0\ndelay = '0s'\n").fault.is_on());
+    for text in
+        ["loss = '1%'", "loss = 0.01", "duplicate = 1", "reorder = '0.5%'", "jitter = '1us'"]
+    {
+        assert!(parse(&format!("[fault]\n{text}\n")).fault.is_on(), "{text}");
+    }
+    assert_eq!(parse("[fault]\nloss = '2%'\n"), parse("[fault]\nloss = 0.02\n"));
+    assert_eq!(
+        problem("[fault]\nloss = '101%'\n"),
+        "2: fault.loss = '101%': is out of range (allowed: 0 to 1, or \"0%\" to \"100%\")"
+    );
+    assert_eq!(
+        problem("[fault]\ndelay = '11s'\n"),
+        "2: fault.delay = '11s': is out of range (allowed: 0ns to 10s)"
+    );
 }
 
 #[test]

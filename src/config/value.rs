@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::error::Fault;
-use super::quantity::{format_size, parse_size};
+use super::quantity::{Probability, format_size, parse_percent, parse_size};
 
 /// A string.
 ///
@@ -65,6 +65,21 @@ pub(super) fn size(value: &DeValue<'_>, range: &RangeInclusive<usize>) -> Result
         DeValue::Integer(_) => within(usize::try_from(number(value)?), range),
         _ => within(usize::try_from(parse_size(text(value)?)?), range),
     }
+}
+
+/// A fraction, or text with `%`.
+///
+/// # Errors
+///
+/// `WrongType` or `NotA` for anything else, `OutOfRange` unless it is between 0 and 1.
+pub(super) fn probability(value: &DeValue<'_>) -> Result<Probability, Fault> {
+    let fraction = match value {
+        DeValue::String(text) => return parse_percent(text),
+        DeValue::Float(float) => float.as_str().parse().map_err(|_| Fault::OutOfRange)?,
+        // Only 0 and 1 are in range, and no other integer becomes one of them.
+        _ => f64::from(i32::try_from(number(value)?).map_err(|_| Fault::OutOfRange)?),
+    };
+    Probability::from_fraction(fraction)
 }
 
 /// An integer of any notation that TOML has.

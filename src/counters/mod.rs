@@ -83,6 +83,12 @@ counters! {
     Foreign => "foreign", "packets";
     /// Datagrams that the kernel dropped because a socket's receive buffer was full.
     SocketDrops => "socket_drops", "datagrams";
+    /// Datagrams received and dropped on purpose, because `[fault]` asks for it.
+    FaultsDropped => "faults_dropped", "datagrams";
+    /// Datagrams received and doubled on purpose, because `[fault]` asks for it.
+    FaultsDuplicated => "faults_duplicated", "datagrams";
+    /// Datagrams received and held back on purpose, because `[fault]` asks for it.
+    FaultsDelayed => "faults_delayed", "datagrams";
     /// Sends that the operating system refused for other reasons than a full buffer.
     SendErrors => "send_errors", "sends";
     /// Sessions that were forgotten, the longest silent first, because too many were followed.

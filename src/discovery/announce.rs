@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::jitter::Jitter;
+use super::jitter::Jitter;
 use super::{MIN_REFRESH, Target};
 use crate::time::Timestamp;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::event::{DownReason, Event, Overflow, PeerInfo};
-use crate::jitter::Jitter;
+use super::jitter::Jitter;
 use super::log::Cursor;
 use super::peer::{Peer, Progress};
 use super::{Ledger, Settings};

@@ -276,6 +276,10 @@ impl Conductor {
         if self.tending.is_left_to_conductor() || self.leaving_until.is_some() {
             timeout = timeout.min(self.tend_at.since(now));
         }
+        let DiscoverySockets { control, group, .. } = &self.sockets;
+        if control.is_holding() || group.is_holding() || self.tending.is_holding() {
+            timeout = timeout.min(TICK);
+        }
         if self.busy {
             timeout = Duration::ZERO;
         }

@@ -199,6 +199,11 @@ impl SocketEndpoint {
         self.has_gaps
     }
 
+    /// Whether the socket has something that the kernel will not announce.
+    pub(super) fn is_holding(&self) -> bool {
+        self.socket.is_holding()
+    }
+
     /// The kernel says that something is there.
     pub(super) const fn heat(&mut self) {
         self.empty = 0;
@@ -217,16 +222,17 @@ impl SocketEndpoint {
             let received = match self.socket.recv(context.buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => {
+                    let is_holding = self.socket.is_holding();
                     if count > 0 {
-                        self.empty = 0;
                         self.finish_batch(context);
-                    } else {
-                        self.empty = self.empty.saturating_add(1);
                     }
-                    if self.has_orphans {
+                    // A socket that holds something has to be asked as often as a hot one.
+                    self.empty =
+                        if count > 0 || is_holding { 0 } else { self.empty.saturating_add(1) };
+                    if self.has_orphans && !is_holding {
                         self.forget_orphans(context);
                     }
-                    return (count, false);
+                    return (count, is_holding);
                 }
                 Err(error) => {
                     tracing::debug!(%error, endpoint = self.id.0, "receive failed");
@@ -254,6 +260,7 @@ impl SocketEndpoint {
             context.counters.add(Counter::PacketsReceived, packets);
         }
         self.finish_batch(context);
+        self.empty = 0;
         (BURST, true)
     }
 

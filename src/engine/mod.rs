@@ -50,7 +50,7 @@ use crate::id::InstanceId;
 use crate::listener::Peer;
 use crate::time::Clock;
 use crate::transport::shm::{Directory, ShmError};
-use crate::transport::udp::UdpSocket;
+use crate::transport::udp::{SocketOptions, UdpSocket};
 use crate::wire::locator::Locator;
 
 pub(crate) use self::start::StartError;
@@ -74,6 +74,8 @@ pub(crate) struct Engine {
     directory: Result<Directory, ShmError>,
     /// Wakes pollers of other processes that sleep on a ring.
     wake: Arc<UdpSocket>,
+    /// For sockets on which this instance hears others.
+    socket_options: SocketOptions,
     clock: Clock,
     closed: AtomicBool,
     threads: Mutex<Threads>,

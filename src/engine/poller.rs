@@ -486,10 +486,13 @@ impl Poller {
     /// first, and everything is looked at once more before the wait.
     fn wait(&mut self) {
         let mut timeout = LONGEST_WAIT;
+        if self.sockets.iter().any(SocketEndpoint::is_holding) {
+            timeout = SHORTEST_WAIT;
+        }
         if self.has_gaps {
             let now = self.parts.clock.now();
             let deadline = self.sockets.iter().map(SocketEndpoint::next_deadline).min();
-            timeout = deadline.unwrap_or(Timestamp::NEVER).since(now).min(LONGEST_WAIT);
+            timeout = deadline.unwrap_or(Timestamp::NEVER).since(now).min(timeout);
             if timeout < SHORTEST_WAIT {
                 // The kernel waits in whole milliseconds, and a repair takes less.
                 thread::yield_now();

@@ -20,7 +20,7 @@ use super::send_socket::SendSocket;
 use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
-use crate::config::{Config, InterfaceSpec, MIN_WINDOW_PACKETS};
+use crate::config::{Config, FaultConfig, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS};
 use crate::counters::{Counter, Counters};
 use crate::discovery::{Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
 use crate::id::InstanceId;
@@ -31,7 +31,7 @@ use crate::time::Clock;
 use crate::transport::accept_barriers;
 use crate::transport::interface::{Interface, InterfaceError, resolve};
 use crate::transport::shm::Directory;
-use crate::transport::udp::{Destination, OpenError, SocketOptions, UdpSocket};
+use crate::transport::udp::{Destination, FaultSource, OpenError, SocketOptions, UdpSocket};
 use crate::wire::frame::REQUEST_PREFIX_LENGTH;
 use crate::wire::locator::Locator;
 
@@ -44,18 +44,42 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 /// the wire, but not against the user's limit.
 const MAX_PREFIX_BYTES: usize = REQUEST_PREFIX_LENGTH;
 
-/// Sockets for data ask for this much.
-pub(super) const SOCKET_OPTIONS: SocketOptions = SocketOptions {
+/// What sockets ask for when there are no faults; those that only this instance talks to, always.
+const SOCKET_OPTIONS: SocketOptions = SocketOptions {
     receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
     send_buffer_bytes: SEND_BUFFER_BYTES,
     force_portable: false,
+    faults: None,
 };
+
+/// What the sockets on which an instance hears others ask for: faults too, when they are on.
+fn socket_options(
+    id: InstanceId,
+    config: &FaultConfig,
+    clock: Clock,
+    counters: &Arc<Counters>,
+) -> SocketOptions {
+    if !config.is_on() {
+        return SOCKET_OPTIONS;
+    }
+    // Half of a random identity is random, but for its highest bits.
+    let drawn = (id.as_uuid().as_u64_pair().1 & MAX_SEED).max(1);
+    let seed = if config.seed == 0 { drawn } else { config.seed };
+    let FaultConfig { loss, duplicate, reorder, delay, jitter, .. } = config;
+    tracing::warn!(
+        seed, %loss, %duplicate, %reorder, ?delay, ?jitter,
+        "[fault] IS ON: this instance mistreats what it receives on purpose; never in production"
+    );
+    let config = FaultConfig { seed, ..config.clone() };
+    let source = FaultSource::new(config, clock, Arc::clone(counters));
+    SocketOptions { faults: Some(Arc::new(source)), ..SOCKET_OPTIONS }
+}
 
 /// What a socket that receives data asks for: a receiver promises half of its buffer, so a large
 /// window takes a larger one.
-pub(super) fn receiver_options(window_bytes: usize) -> SocketOptions {
+pub(super) fn receiver_options(options: &SocketOptions, window_bytes: usize) -> SocketOptions {
     let receive_buffer_bytes = RECEIVE_BUFFER_BYTES.max(window_bytes.saturating_mul(2));
-    SocketOptions { receive_buffer_bytes, ..SOCKET_OPTIONS }
+    SocketOptions { receive_buffer_bytes, ..options.clone() }
 }
 
 /// Why an instance did not start.
@@ -89,8 +113,12 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(id: InstanceId, config: &Config, counters: &Arc<Counters>) -> Result<Self, StartError> {
-        let options = &SOCKET_OPTIONS;
+    fn open(
+        id: InstanceId,
+        config: &Config,
+        options: &SocketOptions,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, StartError> {
         let responses_at = interface("responses", &config.responses.interface)?;
         let ports = config.responses.ports;
         let preferred = config.responses.preferred_port(id);
@@ -99,32 +127,36 @@ impl Opened {
             UdpSocket::bind_unicast(
                 &responses_at,
                 ports.candidates(preferred),
-                &receiver_options(config.responses.window_bytes),
+                &receiver_options(options, config.responses.window_bytes),
             ),
         )?;
         let respond = opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?;
         let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
-        let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, options));
+        let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, &SOCKET_OPTIONS));
         let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
         Ok(Self {
             responses,
             respond: Arc::new(SendSocket::new(respond, Arc::clone(counters))),
             responds_on_loopback: responses_at.is_loopback,
-            discovery: open_discovery(id, config)?,
+            discovery: open_discovery(id, config, options)?,
             wakes,
             wake: Arc::new(wake()?),
         })
     }
 }
 
-fn open_discovery(id: InstanceId, config: &Config) -> Result<DiscoverySockets, StartError> {
+fn open_discovery(
+    id: InstanceId,
+    config: &Config,
+    options: &SocketOptions,
+) -> Result<DiscoverySockets, StartError> {
     let discovery = &config.discovery;
     let at = interface("discovery", &discovery.interface)?;
-    let group = UdpSocket::bind_multicast(&at, discovery.address, discovery.port, &SOCKET_OPTIONS);
+    let group = UdpSocket::bind_multicast(&at, discovery.address, discovery.port, options);
     let group = opened("discovery", group)?;
     let control_at = interface("control", &config.control.interface)?;
     let ports = config.control.ports.candidates(config.control.preferred_port(id));
-    let control = UdpSocket::bind_unicast(&control_at, ports, &SOCKET_OPTIONS);
+    let control = UdpSocket::bind_unicast(&control_at, ports, options);
     let control = opened("control", control)?;
     opened("discovery", control.send_to_groups(&at, discovery.ttl))?;
     let group_address = SocketAddr::from((discovery.address, discovery.port));
@@ -145,7 +177,8 @@ impl Engine {
         let id = InstanceId::random();
         let clock = Clock::start();
         let counters = Arc::new(Counters::new());
-        let opened = Opened::open(id, &config, &counters)?;
+        let socket_options = socket_options(id, &config.fault, clock, &counters);
+        let opened = Opened::open(id, &config, &socket_options, &counters)?;
         let mailroom = Mailroom::open()?;
         accept_barriers();
 
@@ -193,6 +226,7 @@ impl Engine {
             topics: Mutex::new(Topics::default()),
             directory,
             wake: opened.wake,
+            socket_options,
             clock,
             closed: AtomicBool::new(false),
             threads: Mutex::new(Threads::default()),
@@ -212,10 +246,7 @@ impl Engine {
         Ok(())
     }
 
-    fn start_pollers(
-        &mut self,
-        wakes: Vec<UdpSocket>,
-    ) -> Result<(), StartError> {
+    fn start_pollers(&mut self, wakes: Vec<UdpSocket>) -> Result<(), StartError> {
         for (index, ring_wake) in wakes.into_iter().enumerate() {
             let parts = PollerParts {
                 instance: self.id,
@@ -239,7 +270,8 @@ impl Engine {
         let layout = Layout::for_window(responses.packet_bytes, responses.window_bytes);
         let (window_bytes, patience) = (responses.window_bytes, responses.repair_timeout);
         let settings = self.receive_settings(layout, window_bytes, patience, &socket);
-        let mut endpoint = SocketEndpoint::new(EndpointId::RESPONSES, socket, None, self.id, settings);
+        let mut endpoint =
+            SocketEndpoint::new(EndpointId::RESPONSES, socket, None, self.id, settings);
         endpoint.add_stream(self.responses_at.stream);
         self.pollers[responses.poller].submit(Command::AddSocket(Box::new(endpoint)));
     }

@@ -86,6 +86,11 @@ impl Tending {
         }
     }
 
+    /// Whether a socket has feedback that the kernel will not announce.
+    pub(super) fn is_holding(&self) -> bool {
+        self.sockets.read().iter().any(|socket| socket.socket.is_holding())
+    }
+
     /// The most urgent need of all publications.
     pub(super) fn urgency(&self) -> Urgency {
         let publications = self.publications.read();
@@ -121,5 +126,4 @@ impl Tending {
             socket.read_feedback();
         }
     }
-
 }

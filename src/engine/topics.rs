@@ -18,7 +18,7 @@ use super::poller::Command;
 use super::publication::{Attention, Publication, PublicationParts};
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
-use super::start::{SOCKET_OPTIONS, receiver_options};
+use super::start::receiver_options;
 use crate::config::{Carrier, RouteError, Template, TopicRoute, Transport, UdpSettings};
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
@@ -248,7 +248,7 @@ impl Engine {
         if let Some(socket) = topics.send_sockets.get(&key) {
             return Ok(Arc::clone(socket));
         }
-        let socket = UdpSocket::open_sender(&interface, ttl, &SOCKET_OPTIONS)
+        let socket = UdpSocket::open_sender(&interface, ttl, &self.socket_options)
             .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
         let socket = Arc::new(SendSocket::new(socket, Arc::clone(&self.counters)));
         topics.send_sockets.insert(key, Arc::clone(&socket));
@@ -396,6 +396,23 @@ impl Engine {
         Ok(Subscribed { topic: name, hash, transport: route.transport(), locator, matches })
     }
 
+    /// The socket for feedback to the senders of a group: the groups of an interface share it.
+    fn feedback_socket(
+        &self,
+        topics: &mut Topics,
+        template: &Template,
+        interface: &Interface,
+    ) -> Result<Arc<UdpSocket>, TopicError> {
+        if let Some(socket) = topics.feedback_sockets.get(&interface.address) {
+            return Ok(Arc::clone(socket));
+        }
+        let socket = UdpSocket::open_sender(interface, 0, &self.socket_options)
+            .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
+        let socket = Arc::new(socket);
+        topics.feedback_sockets.insert(interface.address, Arc::clone(&socket));
+        Ok(socket)
+    }
+
     /// The socket for a topic's data: the one that topics of the same place share, or a new one.
     fn endpoint(
         &self,
@@ -410,7 +427,7 @@ impl Engine {
         let template = route.settings();
         let (udp, _) = udp_settings(template)?;
         let interface = interface_of(template, udp)?;
-        let options = receiver_options(template.window_bytes);
+        let options = receiver_options(&self.socket_options, template.window_bytes);
         let socket = match route.address() {
             Some(group) => UdpSocket::bind_multicast(&interface, group, place.port, &options),
             None => {
@@ -431,7 +448,7 @@ impl Engine {
             ..self.receive_settings(layout, template.window_bytes, udp.repair_timeout, &socket)
         };
         let feedback = match route.address() {
-            Some(_) => Some(feedback_socket(topics, template, &interface)?),
+            Some(_) => Some(self.feedback_socket(topics, template, &interface)?),
             None => None,
         };
         let endpoint = SocketEndpoint::new(id, socket, feedback, self.id, settings);
@@ -507,21 +524,6 @@ fn udp_settings(template: &Template) -> Result<(&UdpSettings, u8), TopicError> {
         Carrier::Unicast { udp } => Ok((udp, 0)),
         Carrier::Ipc => Err(TopicError::SharedMemory { reason: "it has no sockets".to_owned() }),
     }
-}
-
-fn feedback_socket(
-    topics: &mut Topics,
-    template: &Template,
-    interface: &Interface,
-) -> Result<Arc<UdpSocket>, TopicError> {
-    if let Some(socket) = topics.feedback_sockets.get(&interface.address) {
-        return Ok(Arc::clone(socket));
-    }
-    let socket = UdpSocket::open_sender(interface, 0, &SOCKET_OPTIONS)
-        .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
-    let socket = Arc::new(socket);
-    topics.feedback_sockets.insert(interface.address, Arc::clone(&socket));
-    Ok(socket)
 }
 
 fn interface_of(template: &Template, udp: &UdpSettings) -> Result<Interface, TopicError> {

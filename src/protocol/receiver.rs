@@ -15,7 +15,7 @@ use super::loss::Gaps;
 use super::timing::{JOIN_TIMEOUT, REORDER_HOLD, longest_backoff, retry_delay};
 use super::window::Window;
 use crate::id::{ReceiverId, SessionId};
-use crate::jitter::Jitter;
+use crate::random::SplitMix64;
 use crate::time::Timestamp;
 use crate::wire::control::{Heartbeat, MAX_RANGES, Range, Status, Welcome};
 use crate::wire::frame::Frames;
@@ -81,7 +81,7 @@ pub(crate) struct ReceiveSession {
     /// Round trip and number of receivers as the sender told them.
     rtt: Duration,
     receivers: u32,
-    jitter: Jitter,
+    random: SplitMix64,
     /// What the last status said; the next one is due when a quarter of the window is consumed.
     reported: Option<u64>,
     status_due: bool,
@@ -105,7 +105,7 @@ impl ReceiveSession {
             delivery: Delivery::new(settings.max_message_bytes),
             rtt: Duration::ZERO,
             receivers: 1,
-            jitter: Jitter::new(seed),
+            random: SplitMix64::new(seed),
             reported: None,
             status_due: false,
             echo: 0,
@@ -345,7 +345,8 @@ impl ReceiveSession {
         if !self.settings.is_group {
             return Duration::ZERO;
         }
-        self.jitter.below(longest_backoff(self.rtt, self.receivers))
+        let longest = longest_backoff(self.rtt, self.receivers).as_nanos();
+        Duration::from_nanos(self.random.below(u64::try_from(longest).unwrap_or(u64::MAX)))
     }
 
     const fn patience(&self) -> Duration {

@@ -237,8 +237,7 @@ impl SendSession {
                 return Some(Output::Repair(repair));
             }
         }
-        let gone_lingers =
-            self.gone_at.is_some_and(|at| now.since(at) < linger(&self.flow.rtt()));
+        let gone_lingers = self.gone_at.is_some_and(|at| now.since(at) < linger(&self.flow.rtt()));
         if std::mem::take(&mut self.gone_due) && !gone_lingers {
             self.gone_at = Some(now);
             return Some(Output::Gone { oldest });

@@ -291,7 +291,8 @@ impl Appender {
     /// When `first` is not closed or not held any more, which is a mistake of the caller.
     pub(crate) fn closed_run(&self, first: u64, most: u64) -> (&[u8], u64) {
         assert!(first >= self.oldest_packet(), "the packet has been overwritten");
-        let count = self.open.saturating_sub(first).min(most).min(self.slots.contiguous_from(first));
+        let count =
+            self.open.saturating_sub(first).min(most).min(self.slots.contiguous_from(first));
         assert!(count > 0, "no closed packet to send");
         let packet_bytes = self.layout().packet_bytes;
         let last = first + count - 1;

@@ -9,6 +9,8 @@
 //!   here listens wider than that interface.
 //! * [`udp`] sends *runs*: contiguous packets of equal size that lie in a packet ring, handed to
 //!   the kernel in one system call, and receives runs the same way.
+//!   When a configuration asks for it, [`udp`] also loses, doubles, delays and reorders what it
+//!   receives; `fault` decides.
 //! * [`shm`] keeps the files of shared-memory rings: who may open them, who still lives, what may
 //!   be removed.
 //! * `sys` is the only place that talks to the operating system without the standard library. It
@@ -16,7 +18,7 @@
 //!
 //! # Threads
 //!
-//! No thread is started and no lock is taken here. A [`udp::UdpSocket`] is shared by the threads
+//! No thread is started here, and no lock is taken but around injected faults. A [`udp::UdpSocket`] is shared by the threads
 //! that send on it and the one thread that receives from it; every other value belongs to whoever
 //! holds it. No call blocks: sockets are non-blocking and file locks are tried, not awaited.
 //!
@@ -28,6 +30,7 @@
 //! is full) is not an error: it is counted where the kernel tells us, and reliability above repairs
 //! it. Everything else is an `io::Error` that the caller reports.
 
+mod fault;
 pub(crate) mod interface;
 pub(crate) mod shm;
 mod sys;

@@ -8,11 +8,13 @@
 //! *device* can is only known when it refuses, so a socket that was refused once, and got the same
 //! run through without, does not try again.
 
+mod faulty;
 mod open;
 mod receive;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use faulty::FaultSource;
 pub(crate) use open::{OpenError, SocketOptions};
 pub(crate) use receive::{ReceiveBuffer, Received};
 
@@ -26,7 +28,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{SockAddr, Socket};
 
-use super::sys;
+use super::sys::{self, Datagram};
 
 /// Most packets of one run, whatever their size.
 pub(crate) const MAX_SEGMENTS: usize = sys::MAX_SEGMENTS;
@@ -59,6 +61,7 @@ pub(crate) struct UdpSocket {
     can_segment: AtomicBool,
     /// Written by the receiving thread only.
     kernel_drops: AtomicU64,
+    faults: Option<Box<faulty::Faults>>,
 }
 
 impl UdpSocket {
@@ -147,7 +150,8 @@ impl UdpSocket {
 
     /// Receives what is next in the queue of the socket: one packet, or a run that the kernel kept
     /// together. `None` when the queue is empty, and only then: with edge-triggered readiness the
-    /// caller must read until it sees `None`.
+    /// caller must read until it sees `None`. With faults it must also come back, without being
+    /// called, while [`UdpSocket::is_holding`].
     ///
     /// A datagram that does not fit into the buffer is counted and arrives without any segment.
     ///
@@ -158,6 +162,22 @@ impl UdpSocket {
         &self,
         buffer: &'b mut ReceiveBuffer,
     ) -> io::Result<Option<Received<'b>>> {
+        match &self.faults {
+            None => Ok(self.take(buffer)?.map(|datagram| buffer.received(&datagram))),
+            Some(faults) => faults.recv(self, buffer),
+        }
+    }
+
+    /// Whether [`UdpSocket::recv`] may have something later that the kernel does not announce.
+    /// Never without faults.
+    #[inline]
+    pub(crate) fn is_holding(&self) -> bool {
+        self.faults.as_ref().is_some_and(|faults| faults.is_holding())
+    }
+
+    /// What is next in the queue of the kernel.
+    #[inline]
+    fn take(&self, buffer: &mut ReceiveBuffer) -> io::Result<Option<Datagram>> {
         let mut refusals = 0;
         let datagram = loop {
             let result = if self.portable {
@@ -178,7 +198,7 @@ impl UdpSocket {
         if let Some(drops) = datagram.kernel_drops {
             self.note_kernel_drops(drops);
         }
-        Ok(Some(buffer.received(&datagram)))
+        Ok(Some(datagram))
     }
 
     /// Extends the 32-bit count of the kernel. A count that is behind is not news.

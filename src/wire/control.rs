@@ -214,8 +214,7 @@ impl Welcome {
         let mut bytes = [0; WELCOME_LENGTH];
         let header = PacketHeader { sequence: self.start, ..header };
         header.encode_into(PacketKind::Welcome, 0, &mut bytes);
-        bytes[WELCOMED_AT..WELCOMED_AT + 16]
-            .copy_from_slice(&self.receiver.instance.to_bytes());
+        bytes[WELCOMED_AT..WELCOMED_AT + 16].copy_from_slice(&self.receiver.instance.to_bytes());
         bytes[WELCOMED_PORT_AT..WELCOMED_PORT_AT + 2]
             .copy_from_slice(&self.receiver.port.to_le_bytes());
         bytes

@@ -66,6 +66,7 @@
 mod callbacks;
 mod delivery;
 mod departures;
+mod faults;
 mod hostile;
 mod lifecycle;
 mod panics;

@@ -21,6 +21,7 @@ const OPTIONS: SocketOptions = SocketOptions {
     receive_buffer_bytes: 1 << 16,
     send_buffer_bytes: 1 << 16,
     force_portable: false,
+    faults: None,
 };
 const STREAM: u32 = 1;
 

@@ -45,13 +45,17 @@ pub(in crate::transport) fn can_segment(socket: &Socket) -> bool {
     result == 0
 }
 
-/// Asks for runs in one piece and for the count of dropped datagrams. A kernel that has neither is
-/// none the worse: runs then arrive packet by packet.
-pub(in crate::transport) fn enable_receive_details(socket: &Socket) {
+/// Asks for runs in one piece. A kernel that cannot is none the worse: runs then arrive packet by
+/// packet.
+pub(in crate::transport) fn receive_runs(socket: &Socket) {
     let enabled: libc::c_int = 1;
-    for (level, option) in [(libc::SOL_UDP, libc::UDP_GRO), (libc::SOL_SOCKET, libc::SO_RXQ_OVFL)] {
-        let _ = set_option(socket, level, option, &enabled);
-    }
+    let _ = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, &enabled);
+}
+
+/// Asks for the count of dropped datagrams. A kernel that does not count says nothing.
+pub(in crate::transport) fn count_kernel_drops(socket: &Socket) {
+    let enabled: libc::c_int = 1;
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &enabled);
 }
 
 /// Lets further sockets of this host bind the same group and port.

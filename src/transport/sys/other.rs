@@ -16,8 +16,11 @@ pub(in crate::transport) fn can_segment(_: &Socket) -> bool {
     false
 }
 
-/// There is nothing to enable.
-pub(in crate::transport) fn enable_receive_details(_: &Socket) {}
+/// Runs in one piece are a Linux matter, too.
+pub(in crate::transport) fn receive_runs(_: &Socket) {}
+
+/// So is the count of dropped datagrams.
+pub(in crate::transport) fn count_kernel_drops(_: &Socket) {}
 
 /// Lets further sockets of this host bind the same group and port.
 ///

@@ -6,12 +6,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::UdpSocket;
+use super::{FaultSource, UdpSocket};
 use crate::transport::interface::Interface;
 use crate::transport::sys;
 
@@ -19,7 +20,7 @@ use crate::transport::sys;
 const MAX_BUFFER_BYTES: usize = 1 << 30;
 
 /// What the opener of a socket asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SocketOptions {
     /// Bytes of receive buffer to ask for; [`UdpSocket::receive_buffer_bytes`] says what was
     /// granted. More than 1 GiB is asked for as 1 GiB.
@@ -29,6 +30,9 @@ pub(crate) struct SocketOptions {
     /// Use only the system calls that every Unix system has. Slower; for tests of that path and for
     /// ruling the faster one out when something goes wrong.
     pub(crate) force_portable: bool,
+    /// What happens to what is received, if anything is to. The kernel then keeps no runs together,
+    /// so that each datagram has its own fate.
+    pub(crate) faults: Option<Arc<FaultSource>>,
 }
 
 /// Why a socket could not be opened.
@@ -239,7 +243,10 @@ fn create(interface: &Interface, options: &SocketOptions) -> Result<Socket, Open
     let _ = socket.set_recv_buffer_size(options.receive_buffer_bytes.min(MAX_BUFFER_BYTES));
     let _ = socket.set_send_buffer_size(options.send_buffer_bytes.min(MAX_BUFFER_BYTES));
     if !options.force_portable {
-        sys::native::enable_receive_details(&socket);
+        sys::native::count_kernel_drops(&socket);
+        if options.faults.is_none() {
+            sys::native::receive_runs(&socket);
+        }
     }
     Ok(socket)
 }
@@ -277,5 +284,6 @@ fn finish(
         receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
         portable: options.force_portable,
         kernel_drops: AtomicU64::new(0),
+        faults: options.faults.as_ref().map(|source| Box::new(source.next_socket())),
     })
 }

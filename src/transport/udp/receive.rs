@@ -1,7 +1,7 @@
 //! What one receive call yields. Layer: transport; a [`ReceiveBuffer`] belongs to one poller.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::slice::Chunks;
 
 use crate::transport::sys::Datagram;
@@ -28,13 +28,33 @@ impl ReceiveBuffer {
     }
 
     /// The view of what was just received into [`ReceiveBuffer::space`].
+    #[inline]
     pub(super) fn received(&self, datagram: &Datagram) -> Received<'_> {
-        let length = if datagram.is_truncated { 0 } else { datagram.length };
         Received {
             source: datagram.source.into(),
-            bytes: self.0.get(..length).unwrap_or_default(),
+            bytes: self.filled(datagram),
             segment_bytes: datagram.segment_bytes.max(1),
         }
+    }
+
+    /// The bytes of what was just received; none of a datagram that did not fit.
+    #[inline]
+    pub(super) fn filled(&self, datagram: &Datagram) -> &[u8] {
+        let length = if datagram.is_truncated { 0 } else { datagram.length };
+        self.0.get(..length).unwrap_or_default()
+    }
+
+    /// A packet that was received before, as if it came now. One that is longer than the buffer
+    /// comes out empty.
+    pub(super) fn put(&mut self, source: SocketAddrV4, packet: &[u8]) -> Received<'_> {
+        let bytes = match self.0.get_mut(..packet.len()) {
+            Some(space) => {
+                space.copy_from_slice(packet);
+                &*space
+            }
+            None => &[],
+        };
+        Received { source: source.into(), bytes, segment_bytes: bytes.len().max(1) }
     }
 }
 

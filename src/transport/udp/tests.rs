@@ -28,6 +28,7 @@ impl Way {
             receive_buffer_bytes: 1 << 20,
             send_buffer_bytes: 1 << 20,
             force_portable: self == Self::Portable,
+            faults: None,
         }
     }
 

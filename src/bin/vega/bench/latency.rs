@@ -27,8 +27,8 @@ impl Latency {
         self.histogram.saturating_record(nanoseconds);
     }
 
-    pub(crate) const fn lose(&mut self, count: u64) {
-        self.lost += count;
+    pub(crate) const fn lose(&mut self) {
+        self.lost += 1;
     }
 
     pub(crate) fn count(&self) -> u64 {

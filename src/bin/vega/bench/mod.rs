@@ -12,6 +12,7 @@ mod peer;
 mod recorder;
 mod report;
 mod round_trip;
+mod tally;
 mod throughput;
 
 use std::fs::File;
@@ -29,6 +30,7 @@ use crate::signals::{self, StopFlag};
 use crate::stage::{PollerSpec, Stage};
 use goal::Goal;
 use latency::Latency;
+use tally::Tally;
 use throughput::Rate;
 
 /// Rounds of the engine, and as many of the baseline. Enough for a disturbance of a second to hit
@@ -46,6 +48,7 @@ Examples:
   vega bench rtt --transport multicast --baseline
   vega bench request --transport unicast --count 100000 --hgrm request.hgrm
   vega bench throughput --transport ipc --size 256 --duration 10s --json
+  vega bench rtt --transport unicast --loss 1%
 
 Both processes are pinned to a core each, and receive by spinning. The result is worth something on
 a machine that does nothing else.";
@@ -104,12 +107,29 @@ pub(crate) struct Load {
     /// Alternate with plain sockets, or plain shared memory for ipc, and print how both compare
     #[arg(long)]
     baseline: bool,
+    /// Let both processes lose this share of what they receive, such as 1% or 0.01. Not for ipc,
+    /// nor with a configuration file, which has [fault] for that
+    #[arg(long, value_name = "P", value_parser = share)]
+    loss: Option<f64>,
 }
 
 impl Load {
     fn payload(&self) -> Vec<u8> {
         vec![0x55; self.size]
     }
+}
+
+/// A fraction, or per cent, between 0 and 1.
+///
+/// # Errors
+///
+/// What is allowed instead.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share = number.parse::<f64>().ok().map(|number| number / whole);
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "allowed: 0 to 1, or 0% to 100%".to_owned())
 }
 
 /// [`Transport`] on the command line.
@@ -166,8 +186,9 @@ fn round_trips(common: &Common, kind: round_trip::Kind, args: &LatencyArgs) -> a
     };
     let mut engine = Latency::new();
     let mut raw = bench.load.baseline.then(Latency::new);
+    let mut tally = Tally::default();
     bench.rounds(|goal| {
-        engine.add(&round_trip::round(&bench, kind, goal)?);
+        engine.add(&round_trip::round(&bench, kind, goal, &mut tally)?);
         if let Some(raw) = &mut raw {
             raw.add(&baseline::ping_pong::round(&bench, kind, goal)?);
         }
@@ -176,21 +197,22 @@ fn round_trips(common: &Common, kind: round_trip::Kind, args: &LatencyArgs) -> a
     if let Some(file) = hgrm {
         report::write_hgrm(file, &engine).context("cannot write the distribution")?;
     }
-    report::round_trips(&mut Output::new(common), &bench.load, &engine, raw.as_ref())
+    report::round_trips(&mut Output::new(common), &bench.load, &engine, raw.as_ref(), tally)
 }
 
 fn one_way(common: &Common, load: Load) -> anyhow::Result<()> {
     let bench = Bench::prepare(common, load, throughput::pollers())?;
     let mut engine = Rate::default();
     let mut raw = bench.load.baseline.then(Rate::default);
+    let mut tally = Tally::default();
     bench.rounds(|goal| {
-        engine.add(&throughput::round(&bench, goal)?);
+        engine.add(&throughput::round(&bench, goal, &mut tally)?);
         if let Some(raw) = &mut raw {
             raw.add(&baseline::one_way::round(&bench, goal)?);
         }
         Ok(())
     })?;
-    report::throughput(&mut Output::new(common), &bench.load, &engine, raw.as_ref())
+    report::throughput(&mut Output::new(common), &bench.load, &engine, raw.as_ref(), tally)
 }
 
 /// What all rounds of a run share.
@@ -224,6 +246,12 @@ impl Bench {
         if load.baseline && load.transport != TransportArg::Ipc && load.size > MAX_DATAGRAM_BYTES {
             bail!("a baseline sends single datagrams: at most {MAX_DATAGRAM_BYTES} bytes");
         }
+        if load.loss.is_some() && load.transport == TransportArg::Ipc {
+            bail!("shared memory loses nothing: --loss is for multicast and unicast");
+        }
+        if load.loss.is_some() && common.config.is_some() {
+            bail!("with a configuration file, [fault] loss in the file says what --loss would");
+        }
         let cores = two_cores();
         if cores.is_none() {
             note("fewer than two cores: nothing is pinned, and the figures say little");
@@ -233,8 +261,9 @@ impl Bench {
             None => {
                 let stage = Stage::new("bench")?;
                 let [own, peer] = pollers;
-                let own = stage.configure("own", own(cores.map(|cores| cores.own)))?;
-                let peer = stage.configure("peer", peer(cores.map(|cores| cores.peer)))?;
+                let fault = load.loss.map_or_else(String::new, |p| format!("[fault]\nloss = {p}"));
+                let own = stage.configure("own", own(cores.map(|cores| cores.own)), &fault)?;
+                let peer = stage.configure("peer", peer(cores.map(|cores| cores.peer)), &fault)?;
                 (Config::from_file(&own)?, peer, Some(stage))
             }
         };
@@ -288,5 +317,20 @@ fn pin(core: Option<usize>) {
         && !core_affinity::set_for_current(core_affinity::CoreId { id })
     {
         tracing::warn!(core = id, "cannot pin a measuring thread to this core");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_fractions_or_per_cent() {
+        for (text, value) in [("1%", 0.01), ("0.01", 0.01), ("0", 0.0), ("100%", 1.0), ("1", 1.0)] {
+            assert_eq!(share(text), Ok(value), "{text}");
+        }
+        for text in ["", "%", "2", "101%", "-1%", "nan", "one"] {
+            assert!(share(text).is_err(), "{text}");
+        }
     }
 }

@@ -10,13 +10,15 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use vega::{Instance, Listener, Message, MessageLoss, Publisher, Request};
 
+use super::tally::Tally;
 use super::{DISCOVERY, TransportArg};
 use crate::args::Common;
 use crate::clock;
 use crate::stage::role::{self, Commands};
+use crate::stage::{Cast, Member};
 
-/// The answer to a ping that never came. No ping looks like this.
-pub(super) const LOST_PING: &[u8] = b"lost";
+/// How long a peer may take to report what it has received or counted.
+pub(super) const REPORT: Duration = Duration::from_secs(30);
 
 /// While messages come in a stream, the clock is read for one of so many.
 const STAMP_INTERVAL: u64 = 64;
@@ -64,6 +66,7 @@ pub(crate) enum PeerReport {
     /// Whatever is sent from now on is received.
     Ready,
     Counted(Counted),
+    Tally(Tally),
 }
 
 /// What the peer is told.
@@ -71,6 +74,8 @@ pub(crate) enum PeerReport {
 pub(crate) enum PeerCommand {
     /// This many messages were sent after the warm-up: report when they have arrived.
     Sent(u64),
+    /// Report what the engine has counted.
+    Account,
 }
 
 /// What a counting peer received after the warm-up.
@@ -101,6 +106,29 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     Ok(instance.close()?)
 }
 
+/// Has a peer report what its engine has counted.
+///
+/// # Errors
+///
+/// When the peer is gone, or reports something else.
+pub(super) fn ask_for_tally(cast: &mut Cast, peer: Member) -> anyhow::Result<Tally> {
+    cast.tell(peer, &PeerCommand::Account)?;
+    match cast.hear_from(peer, REPORT)? {
+        PeerReport::Tally(tally) => Ok(tally),
+        other => bail!("the peer reported {other:?} instead of what it has counted"),
+    }
+}
+
+/// Does what is left to do when the work is done: accounts for it until it is time to leave.
+fn account(instance: &Instance, commands: &Commands<PeerCommand>) -> anyhow::Result<()> {
+    while let Some(command) = commands.next() {
+        if matches!(command, PeerCommand::Account) {
+            role::report(&PeerReport::Tally(Tally::of(instance)))?;
+        }
+    }
+    Ok(())
+}
+
 fn serve(
     instance: &Instance,
     topic: &str,
@@ -109,31 +137,18 @@ fn serve(
 ) -> anyhow::Result<()> {
     let _subscription = instance.subscribe(topic, listener)?;
     role::report(&PeerReport::Ready)?;
-    commands.wait_for_end();
-    Ok(())
+    account(instance, commands)
 }
 
 struct Echo {
     publisher: Publisher,
 }
 
-impl Echo {
-    fn pong(&mut self, payload: &[u8]) {
-        if let Err(error) = self.publisher.send(payload) {
-            tracing::error!(%error, "a pong was not sent");
-        }
-    }
-}
-
 impl Listener for Echo {
     fn on_message(&mut self, ping: &Message<'_>) {
-        self.pong(ping.payload());
-    }
-
-    /// There is only one ball, so one answer does.
-    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
-        tracing::debug!(messages = loss.messages(), "pings were lost");
-        self.pong(LOST_PING);
+        if let Err(error) = self.publisher.send(ping.payload()) {
+            tracing::error!(%error, "a pong was not sent");
+        }
     }
 }
 
@@ -169,8 +184,7 @@ fn count(
         }
     }
     role::report(&PeerReport::Counted(seen.counted()))?;
-    commands.wait_for_end();
-    Ok(())
+    account(instance, commands)
 }
 
 /// Counts in the callback. Only this writes to what it shares.

@@ -16,7 +16,7 @@ use crate::clock;
 /// of the engine have settled by then.
 const WARM_UP: u64 = 2_000;
 /// Pause between two looks at whether everybody is well.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Without a single round trip for so long, the ball is gone for good.
 const STALL: Duration = Duration::from_secs(10);
 
@@ -84,8 +84,10 @@ impl Recorder {
 
     /// It did not come back. Returns whether the next one is wanted.
     #[cold]
-    pub(crate) fn lose(&mut self, count: u64) -> bool {
-        self.latency.lose(count);
+    pub(crate) fn lose(&mut self) -> bool {
+        if self.finish.is_some() {
+            self.latency.lose();
+        }
         self.outcome.is_some()
     }
 
@@ -105,18 +107,19 @@ impl Recorder {
 }
 
 impl Outcome {
-    /// Waits until the round is over. `check` looks now and then whether everybody else is well.
+    /// Waits until the round is over. `check` looks at each `interval` whether all is well.
     ///
     /// # Errors
     ///
     /// Those of `check` and of the player, and when nothing comes back any more.
     pub(crate) fn wait(
         &self,
+        interval: Duration,
         mut check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Latency> {
         let mut seen = (0, clock::now());
         loop {
-            match self.latency.recv_timeout(LOOK_INTERVAL) {
+            match self.latency.recv_timeout(interval) {
                 Ok(latency) => return latency,
                 Err(RecvTimeoutError::Disconnected) => bail!("the measuring thread is gone"),
                 Err(RecvTimeoutError::Timeout) => {
@@ -143,28 +146,34 @@ impl Outcome {
 mod tests {
     use super::*;
 
+    const INTERVAL: Duration = Duration::from_millis(10);
+
     #[test]
     fn the_warm_up_does_not_count() {
         let (mut recorder, outcome) = Recorder::new(Goal::Count(3));
         let mut rounds = 0;
+        assert!(recorder.lose());
         loop {
             recorder.send();
             rounds += 1;
+            if rounds == WARM_UP + 2 {
+                assert!(recorder.lose());
+            }
             if !recorder.receive(recorder.sent_at_ns + 7) {
                 break;
             }
         }
         assert_eq!(rounds, WARM_UP + 3);
-        let latency = outcome.wait(|| Ok(())).unwrap();
-        assert_eq!((latency.count(), latency.lost(), latency.max_ns()), (3, 0, 7));
+        let latency = outcome.wait(INTERVAL, || Ok(())).unwrap();
+        assert_eq!((latency.count(), latency.lost(), latency.max_ns()), (3, 1, 7));
     }
 
     #[test]
     fn a_failure_ends_the_round() {
         let (mut recorder, outcome) = Recorder::new(Goal::Count(1));
-        assert!(recorder.lose(1));
+        assert!(recorder.lose());
         recorder.fail(anyhow::anyhow!("broken"));
-        assert!(!recorder.lose(1));
-        assert_eq!(outcome.wait(|| Ok(())).unwrap_err().to_string(), "broken");
+        assert!(!recorder.lose());
+        assert_eq!(outcome.wait(INTERVAL, || Ok(())).unwrap_err().to_string(), "broken");
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Load;
 use super::latency::Latency;
+use super::tally::Tally;
 use super::throughput::Rate;
 use crate::output::{Output, Table};
 
@@ -14,7 +15,8 @@ use crate::output::{Output, Table};
 const TICKS_PER_HALF: u32 = 5;
 const NS_PER_US: f64 = 1e3;
 
-/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline.
+/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss` without one
+/// that was asked for.
 #[derive(Debug, Serialize)]
 struct RoundTrips {
     transport: &'static str,
@@ -26,11 +28,15 @@ struct RoundTrips {
     p999_ns: u64,
     max_ns: u64,
     lost: u64,
+    loss: Option<f64>,
+    #[serde(flatten)]
+    tally: Tally,
     baseline_p50_ns: Option<u64>,
     ratio_p50: Option<f64>,
 }
 
-/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline.
+/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline, `loss` without one that
+/// was asked for.
 #[derive(Debug, Serialize)]
 struct Throughput {
     transport: &'static str,
@@ -41,6 +47,9 @@ struct Throughput {
     received: u64,
     lost: u64,
     back_pressured: u64,
+    loss: Option<f64>,
+    #[serde(flatten)]
+    tally: Tally,
     baseline_gbit_per_sec: Option<f64>,
 }
 
@@ -49,6 +58,7 @@ pub(super) fn round_trips(
     load: &Load,
     engine: &Latency,
     raw: Option<&Latency>,
+    tally: Tally,
 ) -> anyhow::Result<()> {
     let baseline_p50_ns = raw.map(|raw| raw.quantile_ns(0.5));
     let document = RoundTrips {
@@ -61,6 +71,8 @@ pub(super) fn round_trips(
         p999_ns: engine.quantile_ns(0.999),
         max_ns: engine.max_ns(),
         lost: engine.lost(),
+        loss: load.loss,
+        tally,
         baseline_p50_ns,
         ratio_p50: baseline_p50_ns
             .map(|raw_ns| rounded(engine.quantile_ns(0.5) as f64 / raw_ns.max(1) as f64)),
@@ -74,7 +86,10 @@ pub(super) fn round_trips(
     let ratio =
         document.ratio_p50.map_or_else(String::new, |ratio| format!("\np50: {ratio} x raw"));
     let (transport, size) = (document.transport, document.size);
-    out.result(&document, format_args!("{transport}, {size} bytes\n{table}{ratio}"))?;
+    out.result(
+        &document,
+        format_args!("{transport}, {size} bytes{}\n{table}{ratio}", lossy(load)),
+    )?;
     Ok(out.flush()?)
 }
 
@@ -93,6 +108,7 @@ pub(super) fn throughput(
     load: &Load,
     engine: &Rate,
     raw: Option<&Rate>,
+    tally: Tally,
 ) -> anyhow::Result<()> {
     let document = Throughput {
         transport: load.transport.name(),
@@ -103,6 +119,8 @@ pub(super) fn throughput(
         received: engine.received,
         lost: engine.lost(),
         back_pressured: engine.back_pressured,
+        loss: load.loss,
+        tally,
         baseline_gbit_per_sec: raw.map(|raw| rounded(raw.gigabits_per_second())),
     };
     let header = ["", "sent", "received", "lost", "back-pressured", "messages/s", "Gbit/s"];
@@ -122,8 +140,13 @@ pub(super) fn throughput(
         table.row(["raw".to_owned(), nothing(), nothing(), nothing(), nothing(), nothing(), gbit]);
     }
     let (transport, size) = (document.transport, document.size);
-    out.result(&document, format_args!("{transport}, {size} bytes\n{table}"))?;
+    out.result(&document, format_args!("{transport}, {size} bytes{}\n{table}", lossy(load)))?;
     Ok(out.flush()?)
+}
+
+fn lossy(load: &Load) -> String {
+    load.loss
+        .map_or_else(String::new, |loss| format!(", {}% lost on purpose", rounded(100.0 * loss)))
 }
 
 /// To as many decimals as repeated measurements agree on.

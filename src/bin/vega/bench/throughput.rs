@@ -9,8 +9,9 @@ use anyhow::bail;
 use vega::{Publisher, SendError};
 
 use super::goal::{Finish, Goal};
-use super::peer::{Counted, PeerCommand, PeerReport, Role};
+use super::peer::{Counted, PeerCommand, PeerReport, REPORT, Role, ask_for_tally};
 use super::round_trip::spinning;
+use super::tally::Tally;
 use super::{Bench, DISCOVERY, Load, pin};
 use crate::clock;
 use crate::stage::{Cast, PollerSpec};
@@ -25,8 +26,6 @@ const LOOK_BYTES: usize = 64 << 10;
 const LOOK_MESSAGES: u64 = 256;
 /// Pause between two looks at whether everybody is well.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the peer may take to report what it has received.
-const REPORT: Duration = Duration::from_secs(30);
 
 /// What was sent and what arrived of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,12 +72,12 @@ pub(crate) const fn pollers() -> [fn(Option<usize>) -> PollerSpec; 2] {
     ]
 }
 
-/// Sends one round to a new peer.
+/// Sends one round to a new peer. `tally` gets what both engines counted.
 ///
 /// # Errors
 ///
 /// When an instance or the peer does not start, and when sending fails.
-pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
+pub(crate) fn round(bench: &Bench, goal: Goal, tally: &mut Tally) -> anyhow::Result<Rate> {
     let load = &bench.load;
     let instance = bench.start()?;
     let mut cast = Cast::new(bench.stop.clone());
@@ -97,6 +96,8 @@ pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
     let PeerReport::Counted(counted) = cast.hear_from(peer, REPORT)? else {
         bail!("the peer reported that it was ready, and no results");
     };
+    *tally += Tally::of(&instance);
+    *tally += ask_for_tally(&mut cast, peer)?;
     instance.close()?;
     cast.dismiss()?;
     let Counted { received, timed, elapsed_ns } = counted;

@@ -99,7 +99,7 @@ fn configuration(common: &Common) -> anyhow::Result<(PathBuf, Option<Stage>)> {
         let stage = Stage::new("demo")?;
         // More processes than cores: whoever has nothing to do makes room for the others.
         let poller = PollerSpec { idle: "block", core: None, takes_responses: true };
-        return Ok((stage.configure("demo", poller)?, Some(stage)));
+        return Ok((stage.configure("demo", poller, "")?, Some(stage)));
     };
     let config = common.load()?;
     for stream in script::STREAMS {

@@ -63,13 +63,19 @@ impl Stage {
     }
 
     /// Writes the configuration of the processes that poll as `poller` says, and returns its path.
+    /// `more` are tables that it does not have otherwise.
     ///
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub(crate) fn configure(&self, name: &str, poller: PollerSpec) -> anyhow::Result<PathBuf> {
+    pub(crate) fn configure(
+        &self,
+        name: &str,
+        poller: PollerSpec,
+        more: &str,
+    ) -> anyhow::Result<PathBuf> {
         let path = self.directory.join(name).with_extension("toml");
-        fs::write(&path, self.configuration(poller))
+        fs::write(&path, self.configuration(poller) + more)
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
@@ -157,7 +163,7 @@ mod tests {
     fn a_stage_leaves_nothing_behind() {
         let stage = Stage::new("test").unwrap();
         let path = stage
-            .configure("a", PollerSpec { idle: "block", core: None, takes_responses: true })
+            .configure("a", PollerSpec { idle: "block", core: None, takes_responses: true }, "")
             .unwrap();
         assert!(path.exists());
         let directory = stage.directory.clone();

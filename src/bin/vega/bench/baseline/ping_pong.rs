@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::link::{self, Receiver, Sender};
 use crate::bench::goal::Goal;
 use crate::bench::latency::Latency;
-use crate::bench::recorder::Recorder;
+use crate::bench::recorder::{LOOK_INTERVAL, Recorder};
 use crate::bench::round_trip::Kind;
 use crate::bench::{Bench, TransportArg, pin};
 use crate::clock;
@@ -51,7 +51,7 @@ pub(crate) fn round(bench: &Bench, kind: Kind, goal: Goal) -> anyhow::Result<Lat
                 pin(cores.map(|cores| cores.own));
                 player.play(stop);
             })?;
-            outcome.wait(|| match bench.stop.is_raised() {
+            outcome.wait(LOOK_INTERVAL, || match bench.stop.is_raised() {
                 true => anyhow::bail!("interrupted"),
                 false => Ok(()),
             })
@@ -97,7 +97,7 @@ impl Player {
                 .and_then(|()| wait_for(&mut self.receiver, &mut buffer, stop));
             let wanted = match came {
                 Ok(true) => self.recorder.receive(clock::shared_ns()),
-                Ok(false) => self.recorder.lose(1),
+                Ok(false) => self.recorder.lose(),
                 Err(error) => return self.recorder.fail(error),
             };
             if !wanted {

@@ -1,37 +1,29 @@
-//! Random delays that keep instances from talking all at once. Layer: base. Owned by whoever draws;
-//! sans-IO objects get a seed and nothing else that is random.
+//! Random delays that keep instances from talking all at once. Layer: discovery (sans-IO). Owned by
+//! the conductor, inside [`Discovery`](super::Discovery).
 
 use std::time::Duration;
 
-/// A seeded SplitMix64: statistically good enough to spread timers, and a simulation that repeats
-/// its seed repeats its timers.
+use crate::random::SplitMix64;
+
+/// Seeded, so that a simulation that repeats its seed repeats its timers.
 #[derive(Debug)]
-pub(crate) struct Jitter(u64);
+pub(super) struct Jitter(SplitMix64);
 
 impl Jitter {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(SplitMix64::new(seed))
     }
 
     /// Uniform in `[0, limit)`; zero for a zero limit.
-    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
+    pub(super) fn below(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        let scaled = (u128::from(self.next()) * u128::from(limit)) >> 64;
-        Duration::from_nanos(u64::try_from(scaled).unwrap_or(limit))
+        Duration::from_nanos(self.0.below(limit))
     }
 
     /// Uniform within 10 % of `centre`, on both sides.
-    pub(crate) fn around(&mut self, centre: Duration) -> Duration {
+    pub(super) fn around(&mut self, centre: Duration) -> Duration {
         let margin = centre / 10;
         (centre - margin).saturating_add(self.below(margin.saturating_mul(2)))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 
