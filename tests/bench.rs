@@ -112,7 +112,9 @@ fn losses_on_purpose_are_survived_and_counted() {
         let document = bench(&[&["throughput", "--loss", "0.05"], &arguments[..]].concat());
         let [sent, received, lost] = ["sent", "received", "lost"].map(|key| number(&document, key));
         assert_eq!(sent, received + lost, "{document}");
-        assert!(lost > 0.0 && number(&document, "packets_lost") > 0.0, "{document}");
+        assert_eq!((lost, number(&document, "packets_lost")), (0.0, 0.0), "{document}");
+        assert!(number(&document, "naks") > 0.0, "{document}");
+        assert!(number(&document, "retransmits") > 0.0, "{document}");
     }
     assert!(bench(&["rtt", "--count", "10"])["loss"].is_null());
 }

@@ -96,9 +96,16 @@ impl RingEndpoint {
         let mut sink = dispatch.sink(self.origin);
         let delivery = &mut self.delivery;
         let (mut refused, mut malformed) = (0, 0);
-        let read = self.reader.poll(RING_BURST, |bytes| match Frame::decode(bytes) {
-            Ok(frame) => refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err()),
-            Err(_) => malformed += 1,
+        let entry = &self.entry;
+        let read = self.reader.poll(RING_BURST, |bytes| {
+            match Frame::decode(bytes) {
+                Ok(frame) => {
+                    refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err());
+                }
+                Err(_) => malformed += 1,
+            }
+            // The writer does not wait for ever for a callback, and overwrites what comes next.
+            !entry.is_evicted()
         });
         counters.add(Counter::FramesRefused, refused);
         counters.add(Counter::Malformed, malformed);

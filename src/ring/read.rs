@@ -40,7 +40,8 @@ impl Reader {
         }
     }
 
-    /// Hands out at most `limit` frames, and returns how many there were.
+    /// Hands out at most `limit` frames, as long as `on_frame` wants another, and returns how many
+    /// there were.
     ///
     /// # Errors
     ///
@@ -49,7 +50,7 @@ impl Reader {
     pub(crate) fn poll(
         &mut self,
         limit: usize,
-        mut on_frame: impl FnMut(&[u8]),
+        mut on_frame: impl FnMut(&[u8]) -> bool,
     ) -> Result<usize, Corrupt> {
         let mut count = 0;
         while count < limit {
@@ -69,8 +70,10 @@ impl Reader {
                 )
             };
             self.offset += align(length);
-            on_frame(frame);
             count += 1;
+            if !on_frame(frame) {
+                break;
+            }
         }
         Ok(count)
     }

@@ -64,6 +64,7 @@ fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
             if frame.header.kind == FrameKind::Message {
                 messages.push((frame.header.sequence, frame.body.to_vec()));
             }
+            true
         })
         .unwrap();
     messages
@@ -172,6 +173,7 @@ proptest! {
                     }
                     _ => from_ring.push(frame.body.to_vec()),
                 }
+                true
             }).unwrap();
             prop_assert_eq!(&from_ring, &vec![body.clone()]);
             assembled.extend(from_ring);

@@ -24,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: &'static str,
     pub(crate) window: &'static str,
     pub(crate) receiver_timeout: &'static str,
+    pub(crate) repair_timeout: &'static str,
     pub(crate) reader_timeout: &'static str,
     pub(crate) response_ports: &'static str,
     /// The poller of responses; topics have the poller `default`.
@@ -41,6 +42,7 @@ impl Default for Settings {
             timeout: "1h",
             window: "1MiB",
             receiver_timeout: "30s",
+            repair_timeout: "30s",
             reader_timeout: "30s",
             response_ports: "35004-35099",
             response_poller: "default",
@@ -106,12 +108,13 @@ impl Place {
 
     pub(crate) fn config_text(&self) -> String {
         let Settings { refresh, timeout, window, streams, response_ports, .. } = self.settings;
-        let Settings { receiver_timeout, reader_timeout, .. } = self.settings;
+        let Settings { receiver_timeout, repair_timeout, reader_timeout, .. } = self.settings;
         let response_poller = self.settings.response_poller;
         let mut text = format!(
             "interface = '{address}'\n\
              [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
              streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
+             repair_timeout = '{repair_timeout}'\n\
              [discovery]\nport = {port}\nrefresh = '{refresh}'\ntimeout = '{timeout}'\n\
              [ipc]\ndirectory = '{rings}'\nreader_timeout = '{reader_timeout}'\n\
              [limits]\nmax_message_bytes = '{max_message}'\n",
@@ -139,8 +142,12 @@ impl Place {
 
     /// The keys that only some of the transports have.
     fn own_keys(&self, transport: &str) -> String {
-        let Settings { unicast_ports, streams, groups, receiver_timeout, .. } = self.settings;
-        let udp = format!("streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n");
+        let Settings { unicast_ports, streams, groups, .. } = self.settings;
+        let Settings { receiver_timeout, repair_timeout, .. } = self.settings;
+        let udp = format!(
+            "streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
+             repair_timeout = '{repair_timeout}'\n"
+        );
         match transport {
             "multicast" => format!("ports = '{}'\naddresses = '{groups}'\n{udp}", self.port()),
             "unicast" => format!("ports = '{unicast_ports}'\n{udp}"),

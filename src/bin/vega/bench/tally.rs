@@ -14,6 +14,10 @@ pub(crate) struct Tally {
     pub(crate) faults_dropped: u64,
     /// Data packets that never came, whatever the reason.
     pub(crate) packets_lost: u64,
+    /// Data packets sent again.
+    pub(crate) retransmits: u64,
+    /// Requests for them.
+    pub(crate) naks: u64,
 }
 
 impl Tally {
@@ -23,6 +27,8 @@ impl Tally {
         Self {
             faults_dropped: counters.get(Counter::FaultsDropped),
             packets_lost: counters.get(Counter::PacketsLost),
+            retransmits: counters.get(Counter::Retransmits),
+            naks: counters.get(Counter::NaksSent),
         }
     }
 }
@@ -31,5 +37,7 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.faults_dropped += other.faults_dropped;
         self.packets_lost += other.packets_lost;
+        self.retransmits += other.retransmits;
+        self.naks += other.naks;
     }
 }
