@@ -14,13 +14,7 @@ use super::error::{ConfigError, Fault};
 use super::interface::InterfaceSpec;
 use super::quantity::format_duration;
 use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
-use super::settings::{
-    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY,
-    FaultConfig, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES,
-    MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP,
-    PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SEEDS, SLEEP, TTL,
-    Template, Transport, UdpSettings, WINDOW_BYTES,
-};
+use super::settings::{CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY, FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP, PEERS, PEER_TIMEOUT, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES};
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number};
 
@@ -61,11 +55,13 @@ pub(super) const TEMPLATE_KEYS: &[&str] = &[
     "poller",
     "packet_bytes",
     "window_bytes",
+    "slow_consumer",
     "interface",
     "ports",
     "streams",
     "receiver_timeout",
     "repair_timeout",
+    "flow_control",
     "addresses",
     "ttl",
 ];
@@ -77,6 +73,10 @@ const BUILT_IN_TOPICS: [(&str, Transport); 3] = [
     (r"unicast\..*", Transport::Unicast),
     (".*", Transport::Multicast),
 ];
+
+const SLOW_CONSUMERS: [(&str, SlowConsumer); 2] =
+    [("hold", SlowConsumer::Hold), ("drop", SlowConsumer::Drop)];
+const FLOW_CONTROL_ALLOWED: &str = "\"min\", \"max\", or \"tagged:N\" with N from 1 to 4294967295";
 
 const IDLE_CHOICES: [(&str, IdleKind); 5] = [
     ("busy_spin", IdleKind::BusySpin),
@@ -337,6 +337,7 @@ fn read_template(
         poller: section.reference("poller", pollers).unwrap_or(default.poller),
         packet_bytes: read_packet_bytes(section, default.packet_bytes),
         window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
+        slow_consumer: read_slow_consumer(section, default.slow_consumer),
         carrier: read_carrier(section, default.carrier),
     };
     check_window(section, template.packet_bytes, template.window_bytes);
@@ -346,8 +347,8 @@ fn read_template(
 /// The keys that a template of `transport` may have.
 pub(super) fn template_keys(transport: Transport) -> &'static [&'static str] {
     match transport {
-        Transport::Ipc => &TEMPLATE_KEYS[..5],
-        Transport::Unicast => &TEMPLATE_KEYS[..10],
+        Transport::Ipc => &TEMPLATE_KEYS[..6],
+        Transport::Unicast => &TEMPLATE_KEYS[..12],
         Transport::Multicast => TEMPLATE_KEYS,
     }
 }
@@ -359,6 +360,12 @@ fn read_carrier(section: &Section<'_>, default: Carrier) -> Carrier {
         streams: read_streams(section, default.streams),
         receiver_timeout: read_receiver_timeout(section, default.receiver_timeout),
         repair_timeout: read_repair_timeout(section, default.repair_timeout),
+        flow_control: section.read(
+            "flow_control",
+            default.flow_control,
+            FLOW_CONTROL_ALLOWED,
+            read_flow_control,
+        ),
     };
     match default {
         Carrier::Multicast { udp, addresses, ttl } => Carrier::Multicast {
@@ -426,6 +433,23 @@ fn read_streams(section: &Section<'_>, default: StreamRange) -> StreamRange {
     section.read("streams", default, "1 to 4294967295", |value| {
         StreamRange::parse(&text_or_number(value)?)
     })
+}
+
+fn read_slow_consumer(section: &Section<'_>, default: SlowConsumer) -> SlowConsumer {
+    section.read("slow_consumer", default, choice_names(&SLOW_CONSUMERS), |value| {
+        choice(value, &SLOW_CONSUMERS)
+    })
+}
+
+fn read_flow_control(value: &DeValue<'_>) -> Result<FlowControl, Fault> {
+    let text = text(value)?;
+    match text.strip_prefix("tagged:") {
+        Some(tag) => match tag.parse() {
+            Ok(tag @ 1..) => Ok(FlowControl::Tagged(tag)),
+            _ => Err(Fault::OutOfRange),
+        },
+        None => choice(value, &[("min", FlowControl::Min), ("max", FlowControl::Max)]),
+    }
 }
 
 fn read_repair_timeout(section: &Section<'_>, default: Duration) -> Duration {

@@ -239,6 +239,7 @@ pub(crate) struct Template {
     pub(crate) packet_bytes: usize,
     /// Size of a publication's ring: what may be sent and not yet acknowledged.
     pub(crate) window_bytes: usize,
+    pub(crate) slow_consumer: SlowConsumer,
     pub(crate) carrier: Carrier,
 }
 
@@ -251,6 +252,7 @@ impl Template {
             streams: DEFAULT_STREAMS,
             receiver_timeout: DEFAULT_RECEIVER_TIMEOUT,
             repair_timeout: DEFAULT_REPAIR_TIMEOUT,
+            flow_control: FlowControl::Min,
         };
         let carrier = match transport {
             Transport::Multicast => Carrier::Multicast {
@@ -273,6 +275,7 @@ impl Template {
             poller: 0,
             packet_bytes: DEFAULT_PACKET_BYTES,
             window_bytes: DEFAULT_WINDOW_BYTES,
+            slow_consumer: SlowConsumer::Hold,
             carrier,
         }
     }
@@ -315,6 +318,27 @@ pub(crate) struct UdpSettings {
     pub(crate) receiver_timeout: Duration,
     /// How long a receiver asks for a lost packet before it gives it up.
     pub(crate) repair_timeout: Duration,
+    pub(crate) flow_control: FlowControl,
+}
+
+/// Whose reports set how far a sender may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlowControl {
+    /// The slowest receiver.
+    Min,
+    /// The fastest receiver.
+    Max,
+    /// The slowest of the receivers that carry the tag.
+    Tagged(u32),
+}
+
+/// What becomes of a receiver that keeps its sender's window full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlowConsumer {
+    /// Its sender waits for it.
+    Hold,
+    /// Its sender goes on without it, and it is told what it lost.
+    Drop,
 }
 
 /// How the messages of a topic travel.

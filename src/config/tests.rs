@@ -196,7 +196,7 @@ fn every_setting_of_a_template() {
          [[template]]\nname = 't'\ntransport = 'multicast'\npoller = 'q'\ninterface = '10.0.0.1'\n\
          ports = '1-2'\nstreams = '3-4'\naddresses = '239.1.0.0-239.1.0.9'\npacket_bytes = 8192\n\
          window_bytes = '2MiB'\nttl = 9\nreceiver_timeout = '3s'\n\
-         repair_timeout = '7s'\n\
+         repair_timeout = '7s'\nflow_control = 'tagged:7'\nslow_consumer = 'drop'\n\
          [[topic]]\npattern = '.*'\ntemplate = 't'\n",
     );
     let carrier = Carrier::Multicast {
@@ -206,13 +206,15 @@ fn every_setting_of_a_template() {
             streams: StreamRange::new(3, 4).unwrap(),
             receiver_timeout: Duration::from_secs(3),
             repair_timeout: Duration::from_secs(7),
+            flow_control: FlowControl::Tagged(7),
         },
         addresses: AddressRange::parse("239.1.0.0-239.1.0.9").unwrap(),
         ttl: 9,
     };
     let (packet_bytes, window_bytes) = (8192, 2 << 20);
-    let expected =
-        Template { name: "t".to_owned(), poller: 1, packet_bytes, window_bytes, carrier };
+    let slow_consumer = SlowConsumer::Drop;
+    let name = "t".to_owned();
+    let expected = Template { name, poller: 1, packet_bytes, window_bytes, slow_consumer, carrier };
     assert_eq!(config.templates, [expected]);
 }
 

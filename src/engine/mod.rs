@@ -76,6 +76,8 @@ pub(crate) struct Engine {
     wake: Arc<UdpSocket>,
     /// For sockets on which this instance hears others.
     socket_options: SocketOptions,
+    /// The set of receivers that this instance belongs to; zero is none.
+    receiver_tag: u32,
     clock: Clock,
     closed: AtomicBool,
     threads: Mutex<Threads>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::publication::STREAMING_PAUSE;
 use crate::counters::{Counter, Counters};
 use crate::listener::SendError;
+use crate::protocol::flow_control::SLOW_GRACE;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Claimed, Entry, Full};
 use crate::ring::shared::SharedRing;
@@ -28,7 +29,10 @@ pub(crate) struct RingPublication {
     /// Since when the slowest reader leaves no room.
     held_back_since: Option<Timestamp>,
     reclaimed_at: Timestamp,
-    reader_timeout: Duration,
+    /// How long readers may hold back the publisher.
+    patience: Duration,
+    /// A reader that leaves less than half of the ring free holds it back, even when it reads on.
+    drops_slow: bool,
     /// Sends one byte to pollers that sleep.
     wake: Arc<UdpSocket>,
     counters: Arc<Counters>,
@@ -39,6 +43,7 @@ impl RingPublication {
     pub(crate) fn new(
         ring: SharedRing,
         reader_timeout: Duration,
+        drops_slow: bool,
         wake: Arc<UdpSocket>,
         counters: Arc<Counters>,
         clock: Clock,
@@ -57,7 +62,8 @@ impl RingPublication {
             edge: 0,
             held_back_since: None,
             reclaimed_at: Timestamp::default(),
-            reader_timeout,
+            patience: if drops_slow { SLOW_GRACE.min(reader_timeout) } else { reader_timeout },
+            drops_slow,
             wake,
             counters,
             clock,
@@ -160,7 +166,10 @@ impl RingPublication {
     /// after the configured time.
     #[cold]
     fn make_room(&mut self) -> Result<(), SendError> {
-        if self.gained() {
+        let gained = self.gained();
+        let is_behind = self.drops_slow
+            && self.appender.free_packets() < self.appender.layout().slots as u64 / 2;
+        if gained && !is_behind {
             self.held_back_since = None;
             return Ok(());
         }
@@ -171,13 +180,13 @@ impl RingPublication {
             let dead = self.ring.reclaim_dead_readers();
             self.counters.add(Counter::ReadersReclaimed, dead as u64);
         }
-        if now.since(since) >= self.reader_timeout {
+        if now.since(since) >= self.patience {
             let evicted = self.ring.evict_up_to(self.slowest());
             self.counters.add(Counter::ReadersReclaimed, evicted as u64);
-            tracing::warn!(evicted, "readers of a shared ring were cut off: they did not read");
-        }
-        if self.gained() {
             self.held_back_since = None;
+            tracing::warn!(evicted, "readers of a shared ring were cut off: they read too slowly");
+        }
+        if gained || self.gained() {
             return Ok(());
         }
         self.counters.add(Counter::BackPressured, 1);

@@ -172,6 +172,7 @@ impl Engine {
     pub(crate) fn start(
         name: &str,
         config: Config,
+        receiver_tag: u32,
         listener: Box<dyn InstanceListener>,
     ) -> Result<Arc<Self>, StartError> {
         let id = InstanceId::random();
@@ -227,6 +228,7 @@ impl Engine {
             directory,
             wake: opened.wake,
             socket_options,
+            receiver_tag,
             clock,
             closed: AtomicBool::new(false),
             threads: Mutex::new(Threads::default()),
@@ -301,7 +303,7 @@ impl Engine {
             max_message_bytes: self.config.limits.max_message_bytes + MAX_PREFIX_BYTES,
             repair_timeout,
             is_group: false,
-            tag: 0,
+            tag: self.receiver_tag,
         }
     }
 

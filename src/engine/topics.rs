@@ -19,7 +19,9 @@ use super::publication::{Attention, Publication, PublicationParts};
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
 use super::start::receiver_options;
-use crate::config::{Carrier, RouteError, Template, TopicRoute, Transport, UdpSettings};
+use crate::config::{
+    Carrier, FlowControl, RouteError, SlowConsumer, Template, TopicRoute, Transport, UdpSettings,
+};
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
 use crate::listener::Listener;
@@ -222,8 +224,12 @@ impl Engine {
             stream,
             layout,
             flow: FlowSettings {
-                strategy: Strategy::Min,
-                drops_slow: false,
+                strategy: match udp.flow_control {
+                    FlowControl::Min => Strategy::Min,
+                    FlowControl::Max => Strategy::Max,
+                    FlowControl::Tagged(tag) => Strategy::Tagged(tag),
+                },
+                drops_slow: template.slow_consumer == SlowConsumer::Drop,
                 window_packets: layout.window_packets(template.window_bytes),
                 timeout: udp.receiver_timeout,
             },
@@ -282,6 +288,7 @@ impl Engine {
         let publication = RingPublication::new(
             ring.clone(),
             self.config.ipc.reader_timeout,
+            template.slow_consumer == SlowConsumer::Drop,
             Arc::clone(&self.wake),
             Arc::clone(&self.counters),
             self.clock,

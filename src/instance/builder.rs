@@ -12,12 +12,13 @@ use crate::listener::InstanceListener;
 pub struct InstanceBuilder {
     name: String,
     config: Config,
+    receiver_tag: u32,
     listener: Box<dyn InstanceListener>,
 }
 
 impl InstanceBuilder {
     pub(super) fn new() -> Self {
-        Self { name: String::new(), config: Config::default(), listener: Box::new(()) }
+        Self { name: String::new(), config: Config::default(), receiver_tag: 0, listener: Box::new(()) }
     }
 
     /// A name for people: peers and tools show it. Need not be unique. At most 255 bytes travel.
@@ -33,6 +34,13 @@ impl InstanceBuilder {
         self
     }
 
+    /// Makes the instance one of the receivers that publishers with `flow_control = "tagged:N"` wait
+    /// for. Default: 0, none of them.
+    pub fn receiver_tag(mut self, tag: u32) -> Self {
+        self.receiver_tag = tag;
+        self
+    }
+
     /// Hears of peers and matches. Default: nobody.
     pub fn listener(mut self, listener: impl InstanceListener) -> Self {
         self.listener = Box::new(listener);
@@ -45,7 +53,7 @@ impl InstanceBuilder {
     ///
     /// [`StartError`]; nothing is left running.
     pub fn start(self) -> Result<Instance, StartError> {
-        let engine = Engine::start(&self.name, self.config, self.listener)?;
+        let engine = Engine::start(&self.name, self.config, self.receiver_tag, self.listener)?;
         Ok(Instance { engine })
     }
 }
