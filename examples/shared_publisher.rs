@@ -21,13 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn trade(publisher: &SharedPublisher, strategy: &str) -> Result<(), SendError> {
     for fill in 1..=FILLS {
         let text = format!("{strategy} {fill}");
-        // `yield_now` between the attempts is outside the publisher's lock: others go on.
-        while let Err(error) = publisher.send(text.as_bytes()) {
-            match error {
-                SendError::BackPressured => thread::yield_now(),
-                error => return Err(error),
-            }
-        }
+        // Who waits here for room does not hold up the others.
+        publisher.send_blocking(text.as_bytes(), PATIENCE)?;
     }
     Ok(())
 }

@@ -14,7 +14,13 @@ use super::error::{ConfigError, Fault};
 use super::interface::InterfaceSpec;
 use super::quantity::format_duration;
 use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
-use super::settings::{CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY, FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES, PACKET_STEP, PEERS, PEER_TIMEOUT, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES};
+use super::settings::{
+    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY,
+    FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS,
+    MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES,
+    PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig,
+    SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES,
+};
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number};
 

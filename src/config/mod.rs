@@ -31,8 +31,9 @@ pub(crate) use self::interface::InterfaceSpec;
 pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
-    Carrier, ControlConfig, DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig,
-    MAX_SEED, MIN_WINDOW_PACKETS, PollerConfig, ResponsesConfig, SlowConsumer, Template, UdpSettings,
+    Carrier, ControlConfig, DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig,
+    LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, PollerConfig, ResponsesConfig, SlowConsumer,
+    Template, UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};

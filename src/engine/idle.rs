@@ -1,8 +1,11 @@
-//! What a poller does when a cycle found nothing to do. Layer: engine. Owned by one poller.
+//! What a thread does that has nothing to do: a poller after a cycle that found nothing, a caller
+//! that waits for room. Layer: engine. Owned by that thread.
 
 use std::time::Duration;
 
 use crate::config::IdleKind;
+use crate::listener::SendError;
+use crate::time::Clock;
 
 /// Empty cycles that spin before a backing-off poller yields.
 const SPINS: u32 = 100;
@@ -70,9 +73,52 @@ impl Idle {
     }
 }
 
+/// Tries until `attempt` is no longer back-pressured or the time is over, pausing as a poller of this
+/// kind does. Where that one waits in the kernel, there is nothing to wait for here: a caller sleeps.
+pub(crate) fn until_accepted<T>(
+    kind: IdleKind,
+    clock: &Clock,
+    timeout: Duration,
+    mut attempt: impl FnMut() -> Result<T, SendError>,
+) -> Result<T, SendError> {
+    let first = attempt();
+    if !matches!(first, Err(SendError::BackPressured)) {
+        return first;
+    }
+    let mut idle = Idle::new(if kind == IdleKind::Block { IdleKind::Backoff } else { kind });
+    let deadline = clock.now() + timeout;
+    loop {
+        if clock.now() >= deadline {
+            return Err(SendError::BackPressured);
+        }
+        idle.idle();
+        match attempt() {
+            Err(SendError::BackPressured) => {}
+            result => return result,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_room_tries_until_there_is_some_or_the_time_is_over() {
+        let clock = Clock::start();
+        let mut attempts = 0;
+        let accepted = until_accepted(IdleKind::Block, &clock, Duration::MAX, || {
+            attempts += 1;
+            if attempts < 5 { Err(SendError::BackPressured) } else { Ok(attempts) }
+        });
+        assert_eq!(accepted, Ok(5));
+        let never = || Err::<(), _>(SendError::BackPressured);
+        let refused = until_accepted(IdleKind::Yield, &clock, Duration::from_millis(1), never);
+        assert_eq!(refused, Err(SendError::BackPressured));
+        let closed = || Err::<(), _>(SendError::Closed);
+        let refused = until_accepted(IdleKind::Block, &clock, Duration::MAX, closed);
+        assert_eq!(refused, Err(SendError::Closed));
+    }
 
     #[test]
     fn only_the_blocking_strategy_blocks_and_only_after_spinning() {

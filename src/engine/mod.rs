@@ -53,6 +53,7 @@ use crate::transport::shm::{Directory, ShmError};
 use crate::transport::udp::{SocketOptions, UdpSocket};
 use crate::wire::locator::Locator;
 
+pub(crate) use self::idle::until_accepted;
 pub(crate) use self::start::StartError;
 pub(crate) use self::topics::{Published, PublisherLink, Subscribed, TopicError};
 
@@ -78,7 +79,7 @@ pub(crate) struct Engine {
     socket_options: SocketOptions,
     /// The set of receivers that this instance belongs to; zero is none.
     receiver_tag: u32,
-    clock: Clock,
+    pub(crate) clock: Clock,
     closed: AtomicBool,
     threads: Mutex<Threads>,
 }

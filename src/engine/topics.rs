@@ -20,7 +20,8 @@ use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
 use super::start::receiver_options;
 use crate::config::{
-    Carrier, FlowControl, RouteError, SlowConsumer, Template, TopicRoute, Transport, UdpSettings,
+    Carrier, FlowControl, IdleKind, RouteError, SlowConsumer, Template, TopicRoute, Transport,
+    UdpSettings,
 };
 use crate::discovery::{Advert, AdvertiseError};
 use crate::id::{SessionId, TopicHash};
@@ -108,6 +109,8 @@ pub(crate) struct Published {
     pub(crate) index: u32,
     pub(crate) matches: Arc<Matches>,
     pub(crate) link: PublisherLink,
+    /// How callers wait for room.
+    pub(crate) idle: IdleKind,
     place: Option<Place>,
 }
 
@@ -204,6 +207,7 @@ impl Engine {
             index: publication.add_publisher(),
             matches,
             link: PublisherLink::Udp(publication),
+            idle: self.config.pollers[route.settings().poller].idle,
             place: Some(place),
         };
         Ok((published, path, group.map(|address| Locator { address, stream })))
@@ -301,6 +305,7 @@ impl Engine {
             index: 0,
             matches,
             link: PublisherLink::Ring(Box::new(publication)),
+            idle: self.config.pollers[template.poller].idle,
             place: None,
         };
         Ok((published, PublisherPath::Ring(ring), None))

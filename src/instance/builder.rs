@@ -18,7 +18,12 @@ pub struct InstanceBuilder {
 
 impl InstanceBuilder {
     pub(super) fn new() -> Self {
-        Self { name: String::new(), config: Config::default(), receiver_tag: 0, listener: Box::new(()) }
+        Self {
+            name: String::new(),
+            config: Config::default(),
+            receiver_tag: 0,
+            listener: Box::new(()),
+        }
     }
 
     /// A name for people: peers and tools show it. Need not be unique. At most 255 bytes travel.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::{PublishError, RequestError};
 use crate::config::Transport;
 use crate::counters::{Counter, OwnCount};
-use crate::engine::{Engine, Published, PublisherLink};
+use crate::engine::{Engine, Published, PublisherLink, until_accepted};
 use crate::id::{InstanceId, PublisherId};
 use crate::listener::{ResponseListener, SendError, SendStatus, SentRequest};
 use crate::ring::append::{Claimed, Entry};
@@ -96,6 +96,28 @@ impl Publisher {
     pub fn send(&mut self, payload: &[u8]) -> Result<SendStatus, SendError> {
         self.check(payload.len())?;
         self.append(FrameKind::Message, &[], payload)
+    }
+
+    /// Publishes a message, and waits for at most `timeout` until receivers make room for it. It waits
+    /// as the poller of the topic's template does when it is idle, except that it sleeps, up to a
+    /// millisecond at a time, where that one blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], [`SendError::BackPressured`] when the time is over: nothing was sent and no
+    /// sequence number was used.
+    ///
+    /// # Blocking
+    ///
+    /// In a callback it holds up the poller, and with it every subscription that the poller serves:
+    /// if this publisher waits for one of them, it waits in vain.
+    pub fn send_blocking(
+        &mut self,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<SendStatus, SendError> {
+        let (idle, clock) = (self.published.idle, self.engine.clock);
+        until_accepted(idle, &clock, timeout, || self.send(payload))
     }
 
     /// Reserves `bytes` for a message that is written in place and sent by [`Claim::commit`].
@@ -386,6 +408,27 @@ impl SharedPublisher {
     /// [`SendError`]; nothing was sent.
     pub fn send(&self, payload: &[u8]) -> Result<SendStatus, SendError> {
         self.publisher.lock().send(payload)
+    }
+
+    /// As [`Publisher::send_blocking`]; other threads may send while this one waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Publisher::send_blocking`].
+    pub fn send_blocking(
+        &self,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<SendStatus, SendError> {
+        let (idle, clock) = {
+            let publisher = self.publisher.lock();
+            (publisher.published.idle, publisher.engine.clock)
+        };
+        until_accepted(idle, &clock, timeout, || self.send(payload))
     }
 
     /// As [`Publisher::request`].

@@ -10,7 +10,7 @@ use vega::{
 use super::Journal;
 
 /// How long to wait before another attempt to send or to answer.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_micros(50);
+const RETRY_PAUSE: Duration = Duration::from_micros(50);
 
 /// Takes its time.
 pub(super) struct Slow {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::time::Duration;
 
-use vega::{Config, Counter, Instance, Message, Publisher, SendError, Subscription};
+use vega::{Config, Counter, Instance, Message, Publisher, Subscription};
 
-use super::listeners::{FirstOnly, RETRY_PAUSE, Responder, Slow, describe, respond};
+use super::listeners::{FirstOnly, Responder, Slow, describe, respond};
 use super::{Journal, TRANSPORTS, WAIT, payload};
 
 /// The test that plays the role.
@@ -217,13 +217,7 @@ impl Role {
         for _ in 0..count {
             self.sent += 1;
             let payload = payload::numbered(self.sent, bytes);
-            loop {
-                match publisher.send(&payload) {
-                    Ok(_) => break,
-                    Err(SendError::BackPressured) => std::thread::sleep(RETRY_PAUSE),
-                    Err(error) => return Err(error.to_string()),
-                }
-            }
+            publisher.send_blocking(&payload, WAIT).map_err(text)?;
         }
         Ok(String::new())
     }
