@@ -155,7 +155,8 @@ impl Publication {
         }
         let destination = address.map(Destination::from);
         state.receivers.push(Receiver { id, topics: vec![topic], until: None, destination });
-        state.send.add_receiver(id, now);
+        // A unicast endpoint answers from where it receives.
+        state.send.add_receiver(id, address, now);
         // Before its first message, so that it knows what is meant for it.
         self.tell(&mut state, now);
         self.raise(urgency_of(&state));

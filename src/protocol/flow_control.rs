@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 use crate::wire::control::Status;
 
 /// How long a slow consumer that is to be dropped may keep the window full: longer than a thread
-/// waits for its turn on a busy machine, short enough for the others to ride it out in their rings.
-pub(crate) const SLOW_GRACE: Duration = Duration::from_millis(10);
+/// waits for its turn on a busy machine.
+pub(crate) const SLOW_GRACE: Duration = Duration::from_millis(100);
 
 /// Whose reports set the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,13 +90,21 @@ impl FlowControl {
 
     /// Discovery has found a receiver; packets from `next` on are meant for it. False when it was
     /// known.
-    pub(crate) fn add(&mut self, id: ReceiverId, next: u64, now: Timestamp) -> bool {
+    ///
+    /// `source` is where its feedback comes from, if that is known; else the first decides.
+    pub(crate) fn add(
+        &mut self,
+        id: ReceiverId,
+        source: Option<SocketAddr>,
+        next: u64,
+        now: Timestamp,
+    ) -> bool {
         if self.find(id).is_some() {
             return false;
         }
         self.receivers.push(Receiver {
             id,
-            source: None,
+            source,
             consumed: next,
             window_packets: self.settings.window_packets,
             // Counts like the others until it says what it is.

@@ -114,8 +114,14 @@ impl SendSession {
     }
 
     /// Packets from the next one on are meant for this receiver, too: it is told at once.
-    pub(crate) fn add_receiver(&mut self, id: ReceiverId, now: Timestamp) {
-        if self.flow.add(id, self.next, now) {
+    /// `source` is where its feedback comes from, if that is known.
+    pub(crate) fn add_receiver(
+        &mut self,
+        id: ReceiverId,
+        source: Option<SocketAddr>,
+        now: Timestamp,
+    ) {
+        if self.flow.add(id, source, self.next, now) {
             self.pause = tail_delay(&self.flow.rtt());
             self.heartbeat_at = now;
         }

@@ -41,8 +41,8 @@ fn hear(flow: &mut FlowControl, now: Timestamp, status: &Status, sent: u64) -> V
 fn the_slowest_receiver_sets_the_limit() {
     let mut flow = flow(Strategy::Min);
     assert_eq!(flow.limit(), u64::MAX);
-    flow.add(id(1), 5, START);
-    flow.add(id(2), 5, START);
+    flow.add(id(1), None, 5, START);
+    flow.add(id(2), None, 5, START);
     assert_eq!(flow.limit(), 15);
     assert_eq!(hear(&mut flow, START, &status(1, 12), 14), Verdict::Accepted);
     assert_eq!(flow.limit(), 15);
@@ -57,8 +57,8 @@ fn the_fastest_or_the_tagged_set_it_when_asked_to() {
     let mut fastest = flow(Strategy::Max);
     let mut tagged = flow(Strategy::Tagged(7));
     for flow in [&mut fastest, &mut tagged] {
-        flow.add(id(1), 0, START);
-        flow.add(id(2), 0, START);
+        flow.add(id(1), None, 0, START);
+        flow.add(id(2), None, 0, START);
         hear(flow, START, &Status { tag: 7, ..status(1, 3) }, 10);
         hear(flow, START, &status(2, 6), 10);
     }
@@ -72,7 +72,7 @@ fn the_fastest_or_the_tagged_set_it_when_asked_to() {
 #[test]
 fn no_receiver_raises_the_window() {
     let mut flow = flow(Strategy::Min);
-    flow.add(id(1), 0, START);
+    flow.add(id(1), None, 0, START);
     hear(&mut flow, START, &Status { window_packets: u32::MAX, ..status(1, 0) }, 0);
     assert_eq!(flow.limit(), 10);
 }
@@ -80,7 +80,10 @@ fn no_receiver_raises_the_window() {
 #[test]
 fn strangers_impostors_and_impossible_claims_change_nothing() {
     let mut flow = flow(Strategy::Min);
-    flow.add(id(1), 0, START);
+    flow.add(id(1), None, 0, START);
+    flow.add(id(2), Some(source(2)), 0, START);
+    assert_eq!(flow.handle_status(START, source(9), &status(2, 4), 5), Verdict::Refused);
+    assert_eq!(hear(&mut flow, START, &status(2, 5), 5), Verdict::Accepted);
     assert_eq!(hear(&mut flow, START, &status(9, 3), 5), Verdict::Refused);
     assert_eq!(hear(&mut flow, START, &status(1, 6), 5), Verdict::Refused);
     assert_eq!(hear(&mut flow, START, &status(1, 1), 5), Verdict::Accepted);
@@ -91,7 +94,7 @@ fn strangers_impostors_and_impossible_claims_change_nothing() {
 #[test]
 fn who_asks_where_to_begin_confirms_nothing() {
     let mut flow = flow(Strategy::Min);
-    flow.add(id(1), 3, START);
+    flow.add(id(1), None, 3, START);
     let asking = Status { is_joining: true, ..status(1, 7) };
     assert_eq!(hear(&mut flow, START, &asking, 9), Verdict::Asks { start: 3 });
     assert_eq!((flow.limit(), flow.is_complete(3)), (13, false));
@@ -103,7 +106,7 @@ fn who_asks_where_to_begin_confirms_nothing() {
 #[test]
 fn a_silent_receiver_is_left_out_until_it_has_caught_up() {
     let mut flow = flow(Strategy::Min);
-    flow.add(id(1), 0, START);
+    flow.add(id(1), None, 0, START);
     hear(&mut flow, START, &status(1, 0), 0);
     assert_eq!(flow.handle_timeout(START + SECOND * 5, 0), 0, "owes nothing");
     assert_eq!(flow.handle_timeout(START + SECOND * 5, 3), 0, "heard until now");
@@ -126,7 +129,7 @@ fn a_slow_receiver_is_left_out_only_when_that_is_wanted_and_it_does_not_catch_up
         };
         let mut flow = FlowControl::new(settings);
         for receiver in [1, 2] {
-            flow.add(id(receiver), 0, START);
+            flow.add(id(receiver), None, 0, START);
             hear(&mut flow, START, &status(receiver, 0), 10);
         }
         hear(&mut flow, START, &status(2, 10), 10);

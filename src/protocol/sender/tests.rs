@@ -74,7 +74,7 @@ fn heartbeats(session: &mut SendSession, from: Timestamp, until: Timestamp) -> V
 /// A session with a receiver that is known, at a round trip of 10 µs.
 fn joined() -> SendSession {
     let mut session = session();
-    session.add_receiver(id(), START);
+    session.add_receiver(id(), None, START);
     let [Output::Heartbeat(first)] = outputs(&mut session, START, 0)[..] else { panic!() };
     assert!(first.status_wanted, "a new receiver is told at once");
     hear(&mut session, START + US * 10, Status { echo: first.probe, ..status(0) });
@@ -106,7 +106,7 @@ fn a_lost_last_packet_is_announced_after_about_two_round_trips() {
     let first = session.next_deadline();
     assert!(first.since(START) <= US * 50, "the shortest there is: {:?}", first.since(START));
     let mut slow = self::session();
-    slow.add_receiver(id(), START);
+    slow.add_receiver(id(), None, START);
     slow.handle_sent(1);
     slow.handle_timeout(START);
     assert!(slow.next_deadline().since(START) <= UNKNOWN_RTT * 2);
@@ -187,7 +187,7 @@ fn strangers_get_nothing() {
 fn a_receiver_is_told_where_it_begins_as_often_as_it_asks() {
     let mut session = session();
     session.handle_sent(4);
-    session.add_receiver(id(), START);
+    session.add_receiver(id(), None, START);
     session.handle_sent(6);
     for _ in 0..2 {
         hear(&mut session, START, Status { is_joining: true, ..status(6) });

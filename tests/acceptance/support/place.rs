@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) window: &'static str,
     pub(crate) receiver_timeout: &'static str,
     pub(crate) repair_timeout: &'static str,
+    pub(crate) slow_consumer: &'static str,
     pub(crate) reader_timeout: &'static str,
     pub(crate) response_ports: &'static str,
     /// The poller of responses; topics have the poller `default`.
@@ -43,6 +44,7 @@ impl Default for Settings {
             window: "1MiB",
             receiver_timeout: "30s",
             repair_timeout: "30s",
+            slow_consumer: "hold",
             reader_timeout: "30s",
             response_ports: "35004-35099",
             response_poller: "default",
@@ -131,8 +133,9 @@ impl Place {
             write!(
                 text,
                 "[[template]]\nname = '{transport}'\ntransport = '{transport}'\n\
-                 window_bytes = '{window}'\n{own}\
+                 window_bytes = '{window}'\nslow_consumer = '{slow_consumer}'\n{own}\
                  [[topic]]\npattern = '{transport}\\..*'\ntemplate = '{transport}'\n",
+                slow_consumer = self.settings.slow_consumer,
                 own = self.own_keys(transport)
             )
             .unwrap();
