@@ -238,6 +238,8 @@ impl ReceiveSession {
         if let (false, Some(first)) = (was_settled, self.expected) {
             self.begin_at(first, sink);
         }
+        // What was to be asked for is waited for as a guest does.
+        self.gaps.update(now, None);
         self.watch_gaps(now);
     }
 

@@ -204,6 +204,7 @@ fn after_a_goodbye_nothing_is_asked_for() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [0, 2]);
     session.handle_goodbye(START, &mut log);
+    assert_eq!(asked(&mut session, START), []);
     session.handle_timeout(START + REORDER_HOLD, &mut log);
     assert_eq!((log.delivered.as_slice(), log.lost), (&[1, 3][..], 1));
     assert_eq!(session.next_deadline(), Timestamp::NEVER);
