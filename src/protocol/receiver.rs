@@ -117,6 +117,24 @@ impl ReceiveSession {
         &self.counters
     }
 
+    /// Packets before this one are dealt with; zero until anything is heard.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn consumed(&self) -> u64 {
+        self.expected.unwrap_or_default()
+    }
+
+    /// Whether anything has been heard.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) const fn is_known(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Packets that wait behind a gap.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) const fn held_packets(&self) -> usize {
+        self.window.len()
+    }
+
     /// Takes a data packet: its number and what follows its header.
     #[inline]
     pub(crate) fn handle_packet(
