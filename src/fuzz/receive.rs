@@ -56,6 +56,10 @@ struct Run {
     announced: u64,
     /// The same, as the sender says of what it cannot repeat.
     gone: u64,
+    /// First packet that was meant for the session: all from there on are delivered or lost.
+    began: u64,
+    /// The sender knows the session, so far as it has been heard.
+    is_member: bool,
     /// Nobody repeats anything: nothing may be asked for.
     is_guest: bool,
     steps: u64,
@@ -79,6 +83,8 @@ impl Run {
             packets: 0,
             announced: 0,
             gone: 0,
+            began: 0,
+            is_member: true,
             is_guest: false,
             steps: 0,
         }
@@ -110,13 +116,19 @@ impl Run {
                     probe: program.u32(),
                 };
                 self.announced = self.announced.max(next);
+                self.open(next);
                 self.session.handle_heartbeat(now, &heartbeat);
             }
             5 => {
                 let start = program.sequence(around);
                 let receiver = if program.byte().is_multiple_of(8) { OTHER } else { ME };
-                self.is_guest &= receiver != ME;
-                self.session.handle_welcome(now, &Welcome { receiver, start }, heard);
+                if receiver == ME && !self.is_member {
+                    self.open(start);
+                    self.began = self.began.min(start);
+                    (self.is_member, self.is_guest) = (true, false);
+                }
+                let welcome = Welcome { receiver, start };
+                self.session.handle_welcome(now, &welcome, &mut self.heard);
             }
             6 => {
                 let oldest = program.sequence(around);
@@ -125,6 +137,7 @@ impl Run {
             }
             7 => {
                 self.is_guest = self.session.is_known();
+                self.is_member = false;
                 self.session.handle_goodbye(now, heard);
             }
             8 => {
@@ -138,7 +151,16 @@ impl Run {
     fn packet(&mut self, sequence: u64, frames: &[u8]) {
         self.packets += 1;
         self.announced = self.announced.max(sequence + 1);
+        self.open(sequence);
         self.session.handle_packet(self.now, sequence, frames, &mut self.heard);
+    }
+
+    /// Who hears packet 0 first knows that it is the first.
+    fn open(&mut self, first: u64) {
+        if !self.session.is_known() {
+            self.began = first;
+            self.is_member &= first == 0;
+        }
     }
 
     /// What is asked for must be missing, and little.
@@ -168,6 +190,12 @@ impl Run {
             counters.packets + counters.duplicates + counters.overruns + held,
             self.packets,
             "each packet is delivered, held, or counted as of no use: {counters:?}"
+        );
+        assert_eq!(
+            u128::from(counters.packets) + u128::from(counters.packets_lost),
+            u128::from(self.session.consumed() - self.began),
+            "each packet from {} on is delivered or lost: {counters:?}",
+            self.began
         );
         assert!(held <= 2 * u64::from(self.window_packets), "memory is bounded");
         let retries = self.now.as_nanos() / SHORTEST_RETRY.as_nanos() as u64;
