@@ -44,6 +44,9 @@ mod config;
 mod counters;
 mod discovery;
 mod engine;
+#[cfg(any(test, feature = "internals"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod id;
 mod instance;
 #[cfg(feature = "internals")]

@@ -72,6 +72,8 @@ pub(crate) struct ReceiveSession {
     settings: ReceiveSettings,
     /// Next packet to deliver; `None` until anything is heard.
     expected: Option<u64>,
+    /// Packets from this one on have been delivered or counted as lost.
+    began: u64,
     /// All packets before this one have been sent.
     announced: u64,
     membership: Membership,
@@ -98,6 +100,7 @@ impl ReceiveSession {
             receiver,
             settings,
             expected: None,
+            began: 0,
             announced: 0,
             membership: Membership::Member,
             gaps: Gaps::none(),
@@ -115,6 +118,24 @@ impl ReceiveSession {
 
     pub(crate) const fn counters(&self) -> &ReceiveCounters {
         &self.counters
+    }
+
+    /// Packets before this one are dealt with; zero until anything is heard.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn consumed(&self) -> u64 {
+        self.expected.unwrap_or_default()
+    }
+
+    /// Whether anything has been heard.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) const fn is_known(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Packets that wait behind a gap.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) const fn held_packets(&self) -> usize {
+        self.window.len()
     }
 
     /// Takes a data packet: its number and what follows its header.
@@ -176,6 +197,7 @@ impl ReceiveSession {
     fn open(&mut self, now: Timestamp, sequence: u64) -> u64 {
         *self.expected.get_or_insert_with(|| {
             self.status_due = true;
+            self.began = sequence;
             if sequence > 0 {
                 let pause = retry_delay(Duration::ZERO);
                 let until = now + JOIN_TIMEOUT;
@@ -208,10 +230,11 @@ impl ReceiveSession {
         if welcome.receiver != self.receiver || self.membership == Membership::Member {
             return;
         }
-        let expected = self.open(now, welcome.start);
+        self.open(now, welcome.start);
         if std::mem::replace(&mut self.membership, Membership::Member) == Membership::Guest {
-            // Where it began for a guest it has gone by.
-            self.counters.packets_lost += expected.saturating_sub(welcome.start);
+            // What came before the guest did has gone by; the rest it has taken or counted.
+            self.counters.packets_lost += self.began.saturating_sub(welcome.start);
+            self.began = self.began.min(welcome.start);
         } else {
             self.begin_at(welcome.start, sink);
         }
@@ -238,6 +261,8 @@ impl ReceiveSession {
         if let (false, Some(first)) = (was_settled, self.expected) {
             self.begin_at(first, sink);
         }
+        // What was to be asked for is waited for as a guest does.
+        self.gaps.update(now, None);
         self.watch_gaps(now);
     }
 
@@ -368,6 +393,7 @@ impl ReceiveSession {
     fn begin_at(&mut self, start: u64, sink: &mut impl Sink) {
         let Some(first) = self.expected else { return };
         let missed = first.saturating_sub(start);
+        self.began = self.began.min(start);
         if missed < u64::from(self.settings.window_packets) {
             #[expect(clippy::cast_possible_truncation, reason = "less than the window, a u32")]
             self.window.retreat(missed as usize);

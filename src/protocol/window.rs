@@ -20,6 +20,12 @@ impl Window {
         self.held == 0
     }
 
+    /// Packets that are held.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) const fn len(&self) -> usize {
+        self.held
+    }
+
     /// Keeps a copy of the packet `distance` after the expected one. False when it is held already.
     pub(super) fn hold(&mut self, distance: usize, frames: &[u8]) -> bool {
         if self.slots.len() <= distance {
@@ -89,45 +95,5 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn held_packets_come_out_in_order() {
-        let mut window = Window::default();
-        assert!(window.hold(2, b"c"));
-        assert!(window.hold(1, b"b"));
-        assert!(!window.hold(1, b"b"));
-        window.advance();
-        assert_eq!(window.take(), Some(b"b".to_vec()));
-        window.advance();
-        assert_eq!(window.take(), Some(b"c".to_vec()));
-        assert!(window.is_empty());
-        window.advance();
-        assert_eq!(window.take(), None);
-    }
-
-    #[test]
-    fn what_is_missing_is_told_in_runs() {
-        let mut window = Window::default();
-        for at in [2, 3, 6] {
-            window.hold(at, b"x");
-        }
-        let missing = |from, until| window.missing(from, until).collect::<Vec<_>>();
-        assert_eq!(missing(0, 9), [(0, 2), (4, 2), (7, 2)]);
-        assert_eq!(missing(1, 5), [(1, 1), (4, 1)]);
-        assert_eq!(missing(2, 4), []);
-        assert_eq!(missing(9, 9), []);
-    }
-
-    #[test]
-    fn a_window_that_moves_back_keeps_what_it_holds() {
-        let mut window = Window::default();
-        window.hold(0, b"c");
-        window.retreat(2);
-        assert_eq!(window.take(), None);
-        window.advance();
-        window.advance();
-        assert_eq!(window.take(), Some(b"c".to_vec()));
-    }
-}
+#[path = "window/tests.rs"]
+mod tests;

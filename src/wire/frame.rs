@@ -5,7 +5,7 @@
 //! whole frame.
 
 use super::WireError;
-use super::packet::{u16_at, u32_at, u64_at};
+use super::packet::{MAX_SEQUENCE, u16_at, u32_at, u64_at};
 use crate::id::{InstanceId, RequestId, TopicHash};
 use crate::wire::locator::{LOCATOR_LENGTH, Locator};
 
@@ -127,6 +127,9 @@ impl<'a> Frame<'a> {
             topic: TopicHash(u64_at(bytes, TOPIC_AT)),
             sequence: u64_at(bytes, SEQUENCE_AT),
         };
+        if header.sequence > MAX_SEQUENCE {
+            return Err(WireError::Malformed { what: "message sequence" });
+        }
         if flags & FLAG_WHOLE == FLAG_WHOLE {
             return Ok(Self { header, fragment: None, body: &bytes[FRAME_HEADER_LENGTH..] });
         }
@@ -339,6 +342,16 @@ mod tests {
         assert_eq!(read.len(), 2);
         assert_eq!(read[1].fragment, Some(Fragment { total: 9, offset: 0 }));
         assert_eq!(read[1].body, b"12345678");
+    }
+
+    /// Beyond the last number a receiver could not tell a message from its copy.
+    #[test]
+    fn numbers_that_no_publisher_reaches_are_refused() {
+        let last = FrameHeader { sequence: MAX_SEQUENCE, ..HEADER };
+        assert!(Frame::decode(&frame(last, None, b"")).is_ok());
+        let beyond = FrameHeader { sequence: MAX_SEQUENCE + 1, ..HEADER };
+        let refusal = WireError::Malformed { what: "message sequence" };
+        assert_eq!(Frame::decode(&frame(beyond, None, b"")).err(), Some(refusal));
     }
 
     #[test]

@@ -191,6 +191,19 @@ fn a_guest_takes_what_comes_and_becomes_a_member_when_welcomed() {
 }
 
 #[test]
+fn what_a_guest_has_taken_is_not_lost_when_it_is_welcomed() {
+    let (mut session, mut log) = (session(), Log::default());
+    feed(&mut session, &mut log, [100]);
+    session.handle_timeout(START + JOIN_TIMEOUT, &mut log);
+    feed(&mut session, &mut log, 101..=110);
+    session.handle_welcome(START, &Welcome { receiver: me(), start: 105 }, &mut log);
+    assert_eq!(session.counters().packets_lost, 0);
+    session.handle_goodbye(START, &mut log);
+    session.handle_welcome(START, &Welcome { receiver: me(), start: 98 }, &mut log);
+    assert_eq!(session.counters().packets_lost, 2, "98 and 99");
+}
+
+#[test]
 fn the_welcome_of_somebody_else_changes_nothing() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [5]);
@@ -204,6 +217,7 @@ fn after_a_goodbye_nothing_is_asked_for() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [0, 2]);
     session.handle_goodbye(START, &mut log);
+    assert_eq!(asked(&mut session, START), []);
     session.handle_timeout(START + REORDER_HOLD, &mut log);
     assert_eq!((log.delivered.as_slice(), log.lost), (&[1, 3][..], 1));
     assert_eq!(session.next_deadline(), Timestamp::NEVER);
