@@ -59,6 +59,27 @@ impl Listener for Responder {
     }
 }
 
+/// Writes requests down, and answers each once with a payload that proves itself.
+pub(super) struct Prover {
+    pub(super) journal: Journal,
+    pub(super) answer: Vec<u8>,
+}
+
+impl Listener for Prover {
+    fn on_message(&mut self, message: &Message<'_>) {
+        self.journal.write(message);
+    }
+
+    fn on_request(&mut self, request: &Request<'_>) {
+        self.journal.write_request(request);
+        respond(&request.to_owned(), &self.answer);
+    }
+
+    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
+        self.journal.write_loss(loss);
+    }
+}
+
 pub(super) fn respond(request: &OwnedRequest, body: &[u8]) {
     while request.respond(body) == Err(RespondError::BackPressured) {
         std::thread::sleep(RETRY_PAUSE);
