@@ -112,17 +112,25 @@ impl Retransmit {
         self.budget = if budget < window { budget } else { window };
     }
 
-    /// Forgets what is before `oldest`, and says how many packets that are.
-    pub(super) fn forget_before(&mut self, oldest: u64) -> u64 {
-        let mut forgotten = 0;
+    /// Forgets what is before `oldest`, and says how many of these packets were still wanted: a
+    /// repair that another receiver of the group got has served who asked later, too.
+    /// `has` says whether a receiver has everything before a packet.
+    pub(super) fn forget_before(
+        &mut self,
+        oldest: u64,
+        has: impl Fn(ReceiverId, u64) -> bool,
+    ) -> u64 {
+        let mut wanted = 0;
         self.waiting.retain_mut(|repair| {
             let gone = oldest.saturating_sub(repair.first).min(repair.packets);
-            forgotten += gone;
             repair.first += gone;
             repair.packets -= gone;
+            if gone > 0 && !has(repair.receiver, repair.first) {
+                wanted += gone;
+            }
             repair.packets > 0
         });
-        forgotten
+        wanted
     }
 
     /// What may be sent again now, at most `most` packets in one piece.
@@ -238,7 +246,7 @@ mod tests {
         for first in [0, 10, 30] {
             retransmit.request(START, id(1), range(first, 10), LINGER);
         }
-        assert_eq!(retransmit.forget_before(35), 25);
+        assert_eq!(retransmit.forget_before(35, |_, _| false), 25);
         assert_eq!((all(&mut retransmit, START), retransmit.budget), (vec![(35, 5)], 59));
     }
 
