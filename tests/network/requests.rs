@@ -10,26 +10,25 @@ const TRANSPORTS: [&str; 2] = ["unicast", "multicast"];
 /// All answer at once, to one socket.
 fn everybody_answers(per_mille: u32) {
     const ANSWER_BYTES: usize = 1024;
-    const PROCESSES: usize = 4;
+    /// One host each: an instance takes three ports of a range of ninety.
+    const HOSTS: usize = 4;
     const INSTANCES: usize = 16;
     const REQUESTS: u64 = 20;
     for transport in TRANSPORTS {
-        let Some(lab) = Lab::new(3, Settings::default()) else { return };
+        let Some(lab) = Lab::new(HOSTS + 1, Settings::default()) else { return };
         lab.lose_everywhere(per_mille);
         let topic = format!("{transport}.quotes");
         let mut asker = lab.start(1, "asker");
-        // Two hosts, because the ports of one are bounded.
-        let mut crowds: Vec<_> = (0..PROCESSES)
-            .map(|index| lab.start(2 + index % 2, &format!("crowd{index}")))
-            .collect();
+        let mut crowds: Vec<_> =
+            (2..HOSTS + 2).map(|host| lab.start(host, &format!("crowd{host}"))).collect();
         for crowd in &mut crowds {
             crowd.crowd(&topic, INSTANCES, ANSWER_BYTES);
         }
         asker.publish(&topic);
-        asker.wait_for_subscribers(&topic, PROCESSES * INSTANCES);
-        let tally = asker.ask_all(&topic, REQUESTS, PROCESSES * INSTANCES);
+        asker.wait_for_subscribers(&topic, HOSTS * INSTANCES);
+        let tally = asker.ask_all(&topic, REQUESTS, HOSTS * INSTANCES);
         assert_eq!(tally, Tally::complete(REQUESTS), "{topic}, {per_mille} of 1000 lost");
-        let all = REQUESTS * (PROCESSES * INSTANCES) as u64;
+        let all = REQUESTS * (HOSTS * INSTANCES) as u64;
         assert_eq!(asker.counter(Counter::ResponsesReceived), all, "{topic}");
         assert_eq!(asker.counter(Counter::ResponsesUnmatched), 0, "{topic}");
     }
