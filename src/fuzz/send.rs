@@ -93,7 +93,7 @@ impl Run {
         match step % 8 {
             0 => {
                 let id = receiver(program.byte() % RECEIVERS);
-                self.session.add_receiver(id, self.now);
+                self.session.add_receiver(id, None, self.now);
                 self.causes += 1;
                 if !self.known.contains(&id) {
                     self.known.push(id);

@@ -208,6 +208,12 @@ impl FlowControl {
         receiver.is_none_or(|receiver| receiver.dropped || receiver.consumed >= until)
     }
 
+    /// Whether a receiver has said that it wants nothing before `until` any more.
+    pub(super) fn is_past(&self, id: ReceiverId, until: u64) -> bool {
+        let mut receivers = self.receivers.iter();
+        receivers.any(|receiver| receiver.id == id && receiver.consumed >= until)
+    }
+
     /// The sender has more to send than the limit allows.
     pub(super) fn handle_blocked(&mut self, now: Timestamp) {
         let limit = self.limit();

@@ -27,11 +27,12 @@ pub(crate) struct Repair {
     pub(crate) receiver: ReceiverId,
 }
 
-/// The last repetition of the packet that has this place in the table.
+/// What is known of the packet that has this place in the table.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     packet: u64,
-    at: Timestamp,
+    /// When it was last repeated; `None` while it waits to be.
+    at: Option<Timestamp>,
     receiver: Option<ReceiverId>,
 }
 
@@ -74,21 +75,23 @@ impl Retransmit {
         if self.marks.is_empty() {
             self.marks.resize(self.window_packets.next_power_of_two() as usize, None);
         }
-        let mask = self.marks.len() as u64 - 1;
-        // On a group one repetition serves all; else each has its own.
-        let whose = (!self.is_group).then_some(receiver);
+        let whose = self.whose(receiver);
         let (mut granted, mut open) = (0, None);
         for packet in missing.first..missing.end().min(missing.first + self.marks.len() as u64) {
-            #[expect(clippy::cast_possible_truncation, reason = "masked by a length")]
-            let mark = &mut self.marks[(packet & mask) as usize];
+            if self.waiting.len() >= MAX_WAITING {
+                break;
+            }
+            let mark = self.mark(packet);
             let is_under_way = mark.is_some_and(|mark| {
-                mark.packet == packet && mark.receiver == whose && now.since(mark.at) < linger
+                mark.packet == packet
+                    && mark.receiver == whose
+                    && mark.at.is_none_or(|at| now.since(at) < linger)
             });
             if is_under_way {
                 self.wait(open.take(), receiver);
                 continue;
             }
-            *mark = Some(Mark { packet, at: now, receiver: whose });
+            *mark = Some(Mark { packet, at: None, receiver: whose });
             granted += 1;
             open = Some(open.map_or((packet, 1), |(first, count)| (first, count + 1)));
         }
@@ -96,10 +99,31 @@ impl Retransmit {
         granted
     }
 
+    /// On a group one repetition serves all; else each has its own.
+    fn whose(&self, receiver: ReceiverId) -> Option<ReceiverId> {
+        (!self.is_group).then_some(receiver)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "masked by a length")]
+    fn mark(&mut self, packet: u64) -> &mut Option<Mark> {
+        let mask = self.marks.len() as u64 - 1;
+        &mut self.marks[(packet & mask) as usize]
+    }
+
+    /// Packets are repeated at the given time, or wait again.
+    fn note(&mut self, repair: Repair, at: Option<Timestamp>) {
+        let receiver = self.whose(repair.receiver);
+        for packet in repair.first..repair.first + repair.packets {
+            let mark = self.mark(packet);
+            // A later packet may have taken the place.
+            if mark.is_none_or(|mark| mark.packet <= packet) {
+                *mark = Some(Mark { packet, at, receiver });
+            }
+        }
+    }
+
     fn wait(&mut self, range: Option<(u64, u64)>, receiver: ReceiverId) {
-        if let Some((first, packets)) = range
-            && self.waiting.len() < MAX_WAITING
-        {
+        if let Some((first, packets)) = range {
             self.waiting.push_back(Repair { first, packets, receiver });
         }
     }
@@ -112,17 +136,25 @@ impl Retransmit {
         self.budget = if budget < window { budget } else { window };
     }
 
-    /// Forgets what is before `oldest`, and says how many packets that are.
-    pub(super) fn forget_before(&mut self, oldest: u64) -> u64 {
-        let mut forgotten = 0;
+    /// Forgets what is before `oldest`, and says how many of these packets were still wanted: a
+    /// repair that another receiver of the group got has served who asked later, too.
+    /// `has` says whether a receiver has everything before a packet.
+    pub(super) fn forget_before(
+        &mut self,
+        oldest: u64,
+        has: impl Fn(ReceiverId, u64) -> bool,
+    ) -> u64 {
+        let mut wanted = 0;
         self.waiting.retain_mut(|repair| {
             let gone = oldest.saturating_sub(repair.first).min(repair.packets);
-            forgotten += gone;
             repair.first += gone;
             repair.packets -= gone;
+            if gone > 0 && !has(repair.receiver, repair.first) {
+                wanted += gone;
+            }
             repair.packets > 0
         });
-        forgotten
+        wanted
     }
 
     /// What may be sent again now, at most `most` packets in one piece.
@@ -140,12 +172,15 @@ impl Retransmit {
             rest.first += packets;
             rest.packets -= packets;
         }
-        Some(Repair { packets, ..next })
+        let repair = Repair { packets, ..next };
+        self.note(repair, Some(now));
+        Some(repair)
     }
 
     /// The socket took no more: this much is still to be done.
     pub(super) fn put_back(&mut self, repair: Repair) {
         self.budget += repair.packets;
+        self.note(repair, None);
         self.waiting.push_front(repair);
     }
 
@@ -200,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_its_turn_does_not_wait_twice() {
+        let mut retransmit = Retransmit::new(true, 64);
+        retransmit.request(START, id(1), range(0, 64), LINGER);
+        retransmit.request(START, id(1), range(64, 64), LINGER);
+        assert_eq!(all(&mut retransmit, START), [(0, 40), (40, 24)]);
+        let later = START + LINGER;
+        assert_eq!(retransmit.request(later, id(1), range(64, 64), LINGER), 0);
+        assert_eq!(retransmit.waiting.len(), 1);
+        retransmit.earn(64);
+        assert_eq!(all(&mut retransmit, later), [(64, 40), (104, 24)]);
+        assert_eq!(retransmit.request(later, id(1), range(64, 64), LINGER), 0, "on its way");
+        assert_eq!(retransmit.request(later + LINGER, id(1), range(64, 64), LINGER), 64);
+    }
+
+    #[test]
     fn receivers_of_their_own_get_repairs_of_their_own() {
         let mut retransmit = Retransmit::new(false, 64);
         assert_eq!(retransmit.request(START, id(1), range(10, 1), LINGER), 1);
@@ -238,7 +288,7 @@ mod tests {
         for first in [0, 10, 30] {
             retransmit.request(START, id(1), range(first, 10), LINGER);
         }
-        assert_eq!(retransmit.forget_before(35), 25);
+        assert_eq!(retransmit.forget_before(35, |_, _| false), 25);
         assert_eq!((all(&mut retransmit, START), retransmit.budget), (vec![(35, 5)], 59));
     }
 

@@ -235,7 +235,8 @@ impl SendSession {
             return Some(Output::Welcome(welcome));
         }
         if self.retransmit.is_waiting() {
-            let gone = self.retransmit.forget_before(oldest);
+            let flow = &self.flow;
+            let gone = self.retransmit.forget_before(oldest, |id, until| flow.is_past(id, until));
             self.counters.gone += gone;
             self.gone_due |= gone > 0;
             if let Some(repair) = self.retransmit.poll(now, most) {

@@ -74,6 +74,7 @@ mod pressure;
 mod requests;
 mod scale;
 mod sockets;
+#[allow(dead_code, unused_imports, reason = "shared with `tests/network`")]
 mod support;
 mod topics;
 

@@ -101,6 +101,48 @@ fn the_slowest_of_several_processes_sets_the_pace() {
     assert!(publisher.counter(Counter::BackPressured) > 0);
 }
 
+/// With `slow_consumer = "drop"` the publisher and the others go on; who was left out is told what it
+/// missed, exactly.
+#[test]
+fn a_slow_subscriber_is_left_out_where_that_is_wanted() {
+    /// More than the window and all buffers on the way hold.
+    const MESSAGES: u64 = 40_000;
+    let place =
+        Place::with(Settings { window: "64KiB", slow_consumer: "drop", ..Settings::default() });
+    let receiver = place.start("receiver");
+    let mut publisher = Host::start(&place, "publisher");
+    let mut quick = Host::start(&place, "quick");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.stream");
+        let journal = Journal::new(&topic);
+        let (listener, gate) = Gated::new(&journal);
+        let _subscription = receiver.subscribe(&topic, listener).unwrap();
+        quick.subscribe(&topic, Behaviour::Collect);
+        publisher.publish(&topic);
+        publisher.wait_for_subscribers(&topic, 2);
+        quick.wait_for_publishers(&topic, 1);
+        let left_out = |publisher: &mut Host| {
+            publisher.counter(Counter::ReceiversDropped)
+                + publisher.counter(Counter::ReadersReclaimed)
+        };
+        let before = left_out(&mut publisher);
+        publisher.send(&topic, MESSAGES, 1000);
+        assert_eq!(left_out(&mut publisher) - before, 1, "{topic}: the gated one, and only it");
+        assert_eq!(quick.expect(&topic, MESSAGES), Report::complete(MESSAGES), "{topic}");
+        drop(gate);
+        let mut sent = MESSAGES;
+        eventually("the slow one is told of the rest", || {
+            publisher.send(&topic, 1, 1000);
+            sent += 1;
+            let report = journal.report();
+            report.lost > 0 && report.received + report.lost == sent
+        });
+        let report = journal.report();
+        assert_eq!((report.damaged, report.disordered), (0, 0), "{topic}: {report:?}");
+        assert_eq!(report.missing, report.lost, "{topic}");
+    }
+}
+
 /// After the timeout a subscriber that does not read holds back nobody; what it missed is reported
 /// to it, exactly.
 #[test]

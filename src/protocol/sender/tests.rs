@@ -171,6 +171,17 @@ fn what_the_ring_does_not_hold_is_said_to_be_gone() {
     assert_eq!(session.counters().gone, 3);
 }
 
+/// The repair that somebody else of the group got has served it meanwhile.
+#[test]
+fn what_the_receiver_has_got_since_it_asked_is_not_gone() {
+    let mut session = joined();
+    session.handle_sent(9);
+    nak(&mut session, START, 2, 3);
+    hear(&mut session, START, status(6));
+    assert!(outputs(&mut session, START, 6).is_empty());
+    assert_eq!((session.counters().gone, session.counters().retransmits), (0, 0));
+}
+
 #[test]
 fn strangers_get_nothing() {
     let mut session = joined();

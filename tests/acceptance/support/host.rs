@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use vega::Counter;
 
-use super::{Place, Report, WAIT, role};
+use super::{Place, Report, Tally, WAIT, role};
 
 /// What a host does with what arrives on a topic.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Behaviour {
     /// Answers each request this many times, with this pause before each answer. Answer `i` of
     /// host `h` is `h/i`.
     Respond { answers: u32, pause: Duration },
-    /// Answers each request once, with a numbered payload of this many bytes.
+    /// Writes requests down, and answers each once with a numbered payload of this many bytes.
     RespondLarge(usize),
     /// Answers each request once, with what it says: see [`description`](super::description).
     Describe,
@@ -54,10 +54,20 @@ impl Host {
 
     /// As [`Host::start`]; the error is what the instance's builder said.
     pub(crate) fn try_start(place: &Place, name: &str) -> Result<Self, String> {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let command = Command::new(std::env::current_exe().unwrap());
+        Self::try_start_by(command, name, &place.config_text())
+    }
+
+    /// As [`Host::try_start`], by a command that runs this very program, wherever it does.
+    pub(crate) fn try_start_by(
+        mut command: Command,
+        name: &str,
+        config: &str,
+    ) -> Result<Self, String> {
+        let mut child = command
             .args(["--exact", role::TEST, "--nocapture"])
             .env(role::NAME, name)
-            .env(role::CONFIG, place.config_text())
+            .env(role::CONFIG, config)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -137,6 +147,23 @@ impl Host {
         self.tell(format_args!("send {topic} {count} {bytes}"));
     }
 
+    /// As [`Host::send`], with sizes from 16 bytes to 64 KiB.
+    pub(crate) fn send_mixed(&mut self, topic: &str, count: u64) {
+        self.begin_sending(topic, count);
+        self.finish_sending();
+    }
+
+    /// Lets the host send as [`Host::send_mixed`] does, and returns at once. The host obeys nothing
+    /// else until [`Host::finish_sending`].
+    pub(crate) fn begin_sending(&mut self, topic: &str, count: u64) {
+        writeln!(self.commands, "send {topic} {count} {}", role::MIXED).unwrap();
+    }
+
+    /// Waits until everything is accepted.
+    pub(crate) fn finish_sending(&mut self) {
+        self.reply().unwrap_or_else(|error| panic!("{}: sending: {error}", self.name));
+    }
+
     /// Waits for at least `count` messages, and tells what has arrived.
     pub(crate) fn expect(&mut self, topic: &str, count: u64) -> Report {
         self.ask(format_args!("expect {topic} {count} {}", WAIT.as_millis()))
@@ -157,6 +184,22 @@ impl Host {
     pub(crate) fn ask_for(&mut self, topic: &str, answers: usize) -> Vec<String> {
         let answers: String = self.ask(format_args!("ask-for {topic} {answers}"));
         answers.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Sends requests, and closes each when so many instances have answered it.
+    pub(crate) fn ask_all(&mut self, topic: &str, requests: u64, answers: usize) -> Tally {
+        self.ask(format_args!("ask-all {topic} {requests} {answers}"))
+    }
+
+    /// Lets the host ask as [`Host::ask_all`] does, one answer each, and returns at once. The host
+    /// obeys nothing else before the last answer.
+    pub(crate) fn begin_asking(&mut self, topic: &str, requests: u64) {
+        writeln!(self.commands, "ask-all {topic} {requests} 1").unwrap();
+    }
+
+    /// Starts more instances in the process, which answer as [`Behaviour::RespondLarge`] says.
+    pub(crate) fn crowd(&mut self, topic: &str, count: usize, bytes: usize) {
+        self.tell(format_args!("crowd {topic} {count} {bytes}"));
     }
 
     /// The identity of the instance, as it is printed.

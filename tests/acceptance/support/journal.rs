@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use vega::{Listener, Message, MessageLoss, PublisherId};
+use vega::{Listener, Message, MessageLoss, PublisherId, Request};
 
 use super::{WAIT, payload};
 
@@ -74,14 +74,27 @@ impl Journal {
     }
 
     pub(crate) fn write(&self, message: &Message<'_>) {
-        let intact = payload::number_of(message.payload()).is_some();
+        let is_intact = self.proves_itself(message.topic(), message.payload());
+        self.note(message.publisher_id(), message.sequence(), is_intact);
+    }
+
+    /// Requests are numbered like messages: one that is handled twice is out of order.
+    pub(crate) fn write_request(&self, request: &Request<'_>) {
+        let is_intact = self.proves_itself(request.topic(), request.payload());
+        self.note(request.publisher_id(), request.sequence(), is_intact);
+    }
+
+    fn proves_itself(&self, topic: &str, payload: &[u8]) -> bool {
+        topic == &*self.topic && payload::number_of(payload).is_some()
+    }
+
+    fn note(&self, publisher: PublisherId, sequence: u64, is_intact: bool) {
         let mut state = self.shared.0.lock();
         state.report.received += 1;
-        if !intact || message.topic() != &*self.topic {
+        if !is_intact {
             state.report.damaged += 1;
         }
-        let sequence = message.sequence();
-        if let Some(last) = state.last.insert(message.publisher_id(), sequence) {
+        if let Some(last) = state.last.insert(publisher, sequence) {
             if sequence > last {
                 state.report.missing += sequence - last - 1;
             } else {

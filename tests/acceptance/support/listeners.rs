@@ -10,7 +10,7 @@ use vega::{
 use super::Journal;
 
 /// How long to wait before another attempt to send or to answer.
-const RETRY_PAUSE: Duration = Duration::from_micros(50);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_micros(50);
 
 /// Takes its time.
 pub(super) struct Slow {
@@ -56,6 +56,27 @@ impl Listener for Responder {
         } else {
             std::thread::Builder::new().name("answers".to_owned()).spawn(answer).unwrap();
         }
+    }
+}
+
+/// Writes requests down, and answers each once with a payload that proves itself.
+pub(super) struct Prover {
+    pub(super) journal: Journal,
+    pub(super) answer: Vec<u8>,
+}
+
+impl Listener for Prover {
+    fn on_message(&mut self, message: &Message<'_>) {
+        self.journal.write(message);
+    }
+
+    fn on_request(&mut self, request: &Request<'_>) {
+        self.journal.write_request(request);
+        respond(&request.to_owned(), &self.answer);
+    }
+
+    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
+        self.journal.write_loss(loss);
     }
 }
 

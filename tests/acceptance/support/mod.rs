@@ -14,6 +14,7 @@ pub(crate) mod payload;
 mod place;
 mod reports;
 pub(crate) mod role;
+mod tally;
 mod watch;
 
 use std::time::Duration;
@@ -22,8 +23,9 @@ pub(crate) use host::{Behaviour, Host};
 pub(crate) use journal::{Journal, Report, eventually};
 pub(crate) use listeners::description;
 pub(crate) use moments::{MOMENTS, STAGED, at_every_moment};
-pub(crate) use place::{Place, Settings, TRANSPORTS, socket_at};
+pub(crate) use place::{Place, Ports, Settings, TRANSPORTS, socket_at};
 pub(crate) use reports::Reports;
+pub(crate) use tally::Tally;
 pub(crate) use watch::{Happening, Watch};
 
 /// How long a test waits for what must happen: many times what it takes on a busy machine, because

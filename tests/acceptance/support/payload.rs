@@ -14,6 +14,18 @@ pub(crate) fn numbered(number: u64, bytes: usize) -> Vec<u8> {
     payload
 }
 
+/// A size for the payload of this number: most are small, each doubling is half as frequent, and
+/// one of a few thousand has 64 KiB.
+pub(crate) fn mixed_bytes(number: u64) -> usize {
+    const SMALLEST: usize = 16;
+    const DOUBLINGS: u32 = 12;
+    let random = mixed(number);
+    let smallest = SMALLEST << random.trailing_zeros().min(DOUBLINGS);
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is less than a usize")]
+    let more = ((random >> 32) % smallest as u64) as usize;
+    (smallest + more).min(SMALLEST << DOUBLINGS)
+}
+
 /// The number of a payload of at least eight bytes; `None` when a single bit of it is wrong.
 pub(crate) fn number_of(payload: &[u8]) -> Option<u64> {
     let number = u64::from_le_bytes(*payload.first_chunk()?);
@@ -38,4 +50,11 @@ fn a_payload_proves_itself() {
         assert_ne!(number_of(&payload), Some(77), "{bytes}");
     }
     assert_eq!(numbered(5, 3), [5, 0, 0]);
+}
+
+#[test]
+fn sizes_are_mixed() {
+    let sizes: Vec<_> = (0..100_000).map(mixed_bytes).collect();
+    assert_eq!((sizes.iter().min(), sizes.iter().max()), (Some(&16), Some(&(64 << 10))));
+    assert!(sizes.iter().filter(|bytes| **bytes < 64).count() > sizes.len() / 2);
 }

@@ -4,7 +4,7 @@
 //! It is the port of the discovery group and of all multicast topics, and it names an address of
 //! 127/8, so that every range of unicast ports belongs to this test alone.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -109,53 +109,8 @@ impl Place {
     }
 
     pub(crate) fn config_text(&self) -> String {
-        let Settings { refresh, timeout, window, streams, response_ports, .. } = self.settings;
-        let Settings { receiver_timeout, repair_timeout, reader_timeout, .. } = self.settings;
-        let response_poller = self.settings.response_poller;
-        let mut text = format!(
-            "interface = '{address}'\n\
-             [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
-             streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
-             repair_timeout = '{repair_timeout}'\n\
-             [discovery]\nport = {port}\nrefresh = '{refresh}'\ntimeout = '{timeout}'\n\
-             [ipc]\ndirectory = '{rings}'\nreader_timeout = '{reader_timeout}'\n\
-             [limits]\nmax_message_bytes = '{max_message}'\n",
-            address = self.address(),
-            port = self.discovery_port,
-            rings = self.ring_directory().display(),
-            max_message = self.settings.max_message,
-        );
-        text.push_str("[[poller]]\nname = 'default'\n");
-        if response_poller != "default" {
-            write!(text, "[[poller]]\nname = '{response_poller}'\n").unwrap();
-        }
-        for transport in TRANSPORTS {
-            write!(
-                text,
-                "[[template]]\nname = '{transport}'\ntransport = '{transport}'\n\
-                 window_bytes = '{window}'\nslow_consumer = '{slow_consumer}'\n{own}\
-                 [[topic]]\npattern = '{transport}\\..*'\ntemplate = '{transport}'\n",
-                slow_consumer = self.settings.slow_consumer,
-                own = self.own_keys(transport)
-            )
-            .unwrap();
-        }
-        text
-    }
-
-    /// The keys that only some of the transports have.
-    fn own_keys(&self, transport: &str) -> String {
-        let Settings { unicast_ports, streams, groups, .. } = self.settings;
-        let Settings { receiver_timeout, repair_timeout, .. } = self.settings;
-        let udp = format!(
-            "streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
-             repair_timeout = '{repair_timeout}'\n"
-        );
-        match transport {
-            "multicast" => format!("ports = '{}'\naddresses = '{groups}'\n{udp}", self.port()),
-            "unicast" => format!("ports = '{unicast_ports}'\n{udp}"),
-            _ => String::new(),
-        }
+        let ports = Ports { discovery: self.discovery_port, multicast: self.port() };
+        self.settings.config_text(self.address(), ports, &self.ring_directory())
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -172,6 +127,68 @@ impl Place {
         let (watch, listener) = Watch::new();
         let builder = Instance::builder().name(name).config(self.config()).listener(listener);
         (builder.start().unwrap(), watch)
+    }
+}
+
+/// The ports that all instances of a place share.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) discovery: u16,
+    pub(crate) multicast: u16,
+}
+
+impl Settings {
+    /// A configuration with these settings, as text.
+    pub(crate) fn config_text(
+        &self,
+        interface: impl Display,
+        ports: Ports,
+        rings: &Path,
+    ) -> String {
+        let Self { refresh, timeout, window, streams, response_ports, .. } = self;
+        let Self { receiver_timeout, repair_timeout, reader_timeout, max_message, .. } = self;
+        let response_poller = self.response_poller;
+        let mut text = format!(
+            "interface = '{interface}'\n\
+             [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
+             streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
+             repair_timeout = '{repair_timeout}'\n\
+             [discovery]\nport = {port}\nrefresh = '{refresh}'\ntimeout = '{timeout}'\n\
+             [ipc]\ndirectory = '{rings}'\nreader_timeout = '{reader_timeout}'\n\
+             [limits]\nmax_message_bytes = '{max_message}'\n",
+            port = ports.discovery,
+            rings = rings.display(),
+        );
+        text.push_str("[[poller]]\nname = 'default'\n");
+        if response_poller != "default" {
+            write!(text, "[[poller]]\nname = '{response_poller}'\n").unwrap();
+        }
+        for transport in TRANSPORTS {
+            write!(
+                text,
+                "[[template]]\nname = '{transport}'\ntransport = '{transport}'\n\
+                 window_bytes = '{window}'\nslow_consumer = '{slow_consumer}'\n{own}\
+                 [[topic]]\npattern = '{transport}\\..*'\ntemplate = '{transport}'\n",
+                slow_consumer = self.slow_consumer,
+                own = self.own_keys(transport, ports.multicast)
+            )
+            .unwrap();
+        }
+        text
+    }
+
+    /// The keys that only some of the transports have.
+    fn own_keys(&self, transport: &str, port: u16) -> String {
+        let Self { unicast_ports, streams, groups, receiver_timeout, repair_timeout, .. } = self;
+        let udp = format!(
+            "streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
+             repair_timeout = '{repair_timeout}'\n"
+        );
+        match transport {
+            "multicast" => format!("ports = '{port}'\naddresses = '{groups}'\n{udp}"),
+            "unicast" => format!("ports = '{unicast_ports}'\n{udp}"),
+            _ => String::new(),
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! The inside of a [`Host`](super::Host): an instance that does what standard input says. Tests.
 //! Runs on the main thread of the test `role` of a child process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, Write};
 use std::time::Duration;
 
-use vega::{Config, Counter, Instance, Message, Publisher, Subscription};
+use vega::{
+    Config, Counter, Instance, InstanceId, Message, Publisher, Response, SendError, SentRequest,
+    Subscription,
+};
 
-use super::listeners::{FirstOnly, Responder, Slow, describe, respond};
-use super::{Journal, TRANSPORTS, WAIT, payload};
+use super::listeners::{FirstOnly, Prover, RETRY_PAUSE, Responder, Slow, describe};
+use super::{Journal, TRANSPORTS, Tally, WAIT, payload};
 
 /// The test that plays the role.
 pub(crate) const TEST: &str = "role";
@@ -19,6 +22,11 @@ pub(crate) const CONFIG: &str = "VEGA_ACCEPTANCE_CONFIG";
 /// What replies begin with.
 pub(crate) const OK: &str = "@ok";
 pub(crate) const ERROR: &str = "@error";
+/// Instead of a number of bytes: another size for each payload.
+pub(crate) const MIXED: &str = "mixed";
+
+/// Requests that are open at the same time when many are sent.
+const MOST_OPEN: usize = 64;
 
 /// Carries out commands until standard input ends.
 pub(crate) fn play(name: &str, config: &str) {
@@ -34,6 +42,7 @@ pub(crate) fn play(name: &str, config: &str) {
         publishers: HashMap::new(),
         subscriptions: HashMap::new(),
         journals: HashMap::new(),
+        crowd: Vec::new(),
         sent: 0,
         cycles: 0,
     };
@@ -66,6 +75,8 @@ struct Role {
     subscriptions: HashMap<String, Subscription>,
     /// Kept when a subscription ends.
     journals: HashMap<String, Journal>,
+    /// More instances, each with a subscription of its own.
+    crowd: Vec<(Subscription, Instance)>,
     /// Number of the last payload.
     sent: u64,
     /// Instances that came and went.
@@ -119,7 +130,11 @@ impl Role {
                 let there = subscription.wait_for_publishers(count, timeout);
                 there.then(String::new).ok_or_else(|| format!("{}", subscription.publishers()))
             }
-            ["send", topic, count, bytes] => self.send(topic, number(count)?, number(bytes)?),
+            ["send", topic, count, MIXED] => self.send(topic, number(count)?, payload::mixed_bytes),
+            ["send", topic, count, bytes] => {
+                let bytes = number(bytes)?;
+                self.send(topic, number(count)?, |_| bytes)
+            }
             ["expect", topic, count, millis] => {
                 let journal = taken(self.journals.get(*topic))?;
                 let there = journal.wait_for(number(count)?, duration(millis)?);
@@ -129,6 +144,10 @@ impl Role {
             ["report", topic] => Ok(taken(self.journals.get(*topic))?.report().to_string()),
             ["echo", from, to] => self.echo(from, to),
             ["ask-for", topic, answers] => self.ask_for(topic, number(answers)?),
+            ["ask-all", topic, requests, answers] => {
+                self.ask_all(topic, number(requests)?, number(answers)?)
+            }
+            ["crowd", topic, count, bytes] => self.crowd(topic, number(count)?, number(bytes)?),
             ["request", topic, millis] => self.request(topic, duration(millis)?),
             ["counter", label] => {
                 let counters = self.instance.counters();
@@ -170,12 +189,7 @@ impl Role {
             }
             "respond-large" => {
                 let answer = payload::numbered(amount as u64, amount);
-                self.instance.subscribe(
-                    topic,
-                    vega::on_request(move |request| {
-                        respond(&request.to_owned(), &answer);
-                    }),
-                )
+                self.instance.subscribe(topic, Prover { journal, answer })
             }
             "describe" => self.instance.subscribe(topic, vega::on_request(describe)),
             "collect-first" => self.instance.subscribe(topic, FirstOnly { journal, first: None }),
@@ -212,11 +226,30 @@ impl Role {
         Ok(())
     }
 
-    fn send(&mut self, topic: &str, count: u64, bytes: usize) -> Result<String, String> {
+    /// Starts more instances, which answer as `respond-large` does.
+    fn crowd(&mut self, topic: &str, count: usize, bytes: usize) -> Result<String, String> {
+        for index in 0..count {
+            let config = self.instance.config().clone();
+            let name = format!("{}-{index}", self.name);
+            let instance = Instance::builder().name(name).config(config).start().map_err(text)?;
+            let answer = payload::numbered(bytes as u64, bytes);
+            let listener = Prover { journal: Journal::new(topic), answer };
+            let subscription = instance.subscribe(topic, listener).map_err(text)?;
+            self.crowd.push((subscription, instance));
+        }
+        Ok(String::new())
+    }
+
+    fn send(
+        &mut self,
+        topic: &str,
+        count: u64,
+        bytes_of: impl Fn(u64) -> usize,
+    ) -> Result<String, String> {
         let publisher = taken(self.publishers.get_mut(topic))?;
         for _ in 0..count {
             self.sent += 1;
-            let payload = payload::numbered(self.sent, bytes);
+            let payload = payload::numbered(self.sent, bytes_of(self.sent));
             publisher.send_blocking(&payload, WAIT).map_err(text)?;
         }
         Ok(String::new())
@@ -238,7 +271,7 @@ impl Role {
     fn ask_for(&mut self, topic: &str, answers: usize) -> Result<String, String> {
         let publisher = taken(self.publishers.get_mut(topic))?;
         let (answer, answered) = crossbeam_channel::unbounded();
-        let tell = move |_: &vega::SentRequest, response: &vega::Response<'_>| {
+        let tell = move |_: &SentRequest, response: &Response<'_>| {
             // An answer too many may come when nobody waits any more.
             let _ = answer.send(String::from_utf8_lossy(response.payload()).into_owned());
         };
@@ -249,11 +282,62 @@ impl Role {
         answers.map(|answers| answers.join(" "))
     }
 
+    /// Each request waits for answers of so many different instances, and is closed then.
+    fn ask_all(&mut self, topic: &str, requests: u64, answers: usize) -> Result<String, String> {
+        let publisher = taken(self.publishers.get_mut(topic))?;
+        let (answer, answered) = crossbeam_channel::unbounded();
+        let mut open: HashMap<u64, (SentRequest, HashSet<InstanceId>)> = HashMap::new();
+        let mut tally = Tally::default();
+        let mut sent = 0;
+        while tally.answered < requests {
+            if sent < requests && open.len() < MOST_OPEN {
+                let answer = answer.clone();
+                let number = sent;
+                let tell = move |_: &SentRequest, response: &Response<'_>| {
+                    let is_intact = payload::number_of(response.payload()).is_some();
+                    // An answer too many may come when nobody waits any more.
+                    let _ = answer.send((number, response.responder(), is_intact));
+                };
+                match publisher.request(&payload::numbered(number, 100), WAIT, tell) {
+                    Ok(request) => {
+                        open.insert(number, (request, HashSet::new()));
+                        sent += 1;
+                        continue;
+                    }
+                    Err(error) if error == SendError::BackPressured.into() => {
+                        std::thread::sleep(RETRY_PAUSE);
+                        if open.is_empty() {
+                            continue;
+                        }
+                    }
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            let Ok((number, responder, is_intact)) = answered.recv_timeout(WAIT) else {
+                let waiting = open.values().map(|(_, from)| from.len()).max();
+                return Err(format!("{tally:?} of {requests}; open: {}, {waiting:?}", open.len()));
+            };
+            tally.damaged += u64::from(!is_intact);
+            match open.get_mut(&number) {
+                Some((request, from)) => {
+                    tally.repeated += u64::from(!from.insert(responder));
+                    if from.len() == answers {
+                        request.close();
+                        open.remove(&number);
+                        tally.answered += 1;
+                    }
+                }
+                None => tally.repeated += 1,
+            }
+        }
+        Ok(tally.to_string())
+    }
+
     fn request(&mut self, topic: &str, timeout: Duration) -> Result<String, String> {
         let publisher = taken(self.publishers.get_mut(topic))?;
         let (expired, expiry) = crossbeam_channel::bounded(1);
-        let ignore = |_: &vega::SentRequest, _: &vega::Response<'_>| {};
-        let tell = move |_: &vega::SentRequest| expired.send(()).unwrap();
+        let ignore = |_: &SentRequest, _: &Response<'_>| {};
+        let tell = move |_: &SentRequest| expired.send(()).unwrap();
         let request = publisher.request(b"?", timeout, (ignore, tell)).map_err(text)?;
         expiry.recv().map_err(text)?;
         Ok(request.number_of_responses().to_string())

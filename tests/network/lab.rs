@@ -1,0 +1,249 @@
+//! Hosts of a network that the test made: one network namespace each, joined by a bridge in one more,
+//! with multicast between them. Tests. Owned by the test that made it; all of it goes with the
+//! owner, and what a killed test run has left is removed by the next one.
+//!
+//! Addresses are of 10.77.0.0/24 and exist inside the namespaces only: every lab uses the same ones
+//! and none hears of another.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+use crate::support::{Host, Ports, Settings};
+
+/// Names of namespaces: this, the process that made them, the number of the lab, the host.
+const PREFIX: &str = "vega-lab";
+const SUBNET: &str = "10.77.0.0/24";
+const PORTS: Ports = Ports { discovery: 35000, multicast: 35006 };
+/// Of drops: `nft` draws from so many numbers, so that a tenth of a percent can be asked for.
+const PER_MILLE: u32 = 1000;
+
+/// How a run of packets, which one system call sends, crosses the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// Each packet is dropped for itself, as on a wire.
+    Split,
+    /// As one, up to the receiving socket: what is dropped is the whole run.
+    Whole,
+}
+
+/// Some hosts and a switch.
+pub(crate) struct Lab {
+    name: String,
+    settings: Settings,
+    hosts: usize,
+    files: TempDir,
+}
+
+impl Lab {
+    /// Hosts with the numbers 1 to `hosts`. `None` where that is not possible: the reason has been
+    /// shown, and the test has nothing to do.
+    pub(crate) fn new(hosts: usize, settings: Settings) -> Option<Self> {
+        Self::with(hosts, settings, Runs::Split)
+    }
+
+    /// As [`Lab::new`], and how runs of packets cross the network.
+    pub(crate) fn with(hosts: usize, settings: Settings, runs: Runs) -> Option<Self> {
+        static LABS: AtomicU32 = AtomicU32::new(0);
+        static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
+        if let Some(reason) = OBSTACLE.get_or_init(obstacle) {
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            // Not by a macro: the harness would keep that to itself.
+            let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: {reason}");
+            return None;
+        }
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}-{}-{number}", std::process::id());
+        let files = tempfile::tempdir().unwrap();
+        // Made first: what is built is removed even if the next step fails.
+        let lab = Self { name, settings, hosts, files };
+        lab.build(runs);
+        Some(lab)
+    }
+
+    fn build(&self, runs: Runs) {
+        let switch = self.switch();
+        run(&["ip", "netns", "add", &switch]);
+        run(&["ip", "-n", &switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
+        run(&["ip", "-n", &switch, "link", "set", "br0", "up"]);
+        for host in 1..=self.hosts {
+            let (space, port) = (self.space(host), port_of(host));
+            run(&["ip", "netns", "add", &space]);
+            let mut cable = vec!["ip", "link", "add", &port, "netns", &switch, "type", "veth"];
+            cable.extend(["peer", "name", "eth0", "netns", &space]);
+            run(&cable);
+            run(&["ip", "-n", &switch, "link", "set", &port, "master", "br0", "up"]);
+            let address = format!("10.77.0.{host}/24");
+            run(&["ip", "-n", &space, "address", "add", &address, "dev", "eth0"]);
+            if runs == Runs::Split {
+                // A device that takes one segment at a time has the kernel split runs before it.
+                run(&["ip", "-n", &space, "link", "set", "eth0", "gso_max_segs", "1"]);
+            }
+            run(&["ip", "-n", &space, "link", "set", "eth0", "up"]);
+            run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
+            run(&["ip", "-n", &space, "route", "add", "224.0.0.0/4", "dev", "eth0"]);
+        }
+    }
+
+    fn switch(&self) -> String {
+        format!("{}-switch", self.name)
+    }
+
+    fn space(&self, host: usize) -> String {
+        assert!((1..=self.hosts).contains(&host));
+        format!("{}-{host}", self.name)
+    }
+
+    /// Starts a process on a host, and an instance in it.
+    pub(crate) fn start(&self, host: usize, name: &str) -> Host {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.space(host)]);
+        command.arg(std::env::current_exe().unwrap());
+        let rings = self.files.path().join("rings");
+        let config = self.settings.config_text(SUBNET, PORTS, &rings);
+        Host::try_start_by(command, name, &config).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Drops so many of a thousand datagrams that reach a host, at random.
+    pub(crate) fn lose(&self, host: usize, per_mille: u32) {
+        assert!(per_mille <= PER_MILLE);
+        let rules = format!(
+            "add table inet loss; \
+             add chain inet loss in {{ type filter hook input priority 0; }}; \
+             add rule inet loss in meta l4proto udp numgen random mod {PER_MILLE} < {per_mille} \
+             counter drop"
+        );
+        run(&["ip", "netns", "exec", &self.space(host), "nft", &rules]);
+    }
+
+    /// As [`Lab::lose`], on every host: data, feedback, and discovery.
+    pub(crate) fn lose_everywhere(&self, per_mille: u32) {
+        for host in 1..=self.hosts {
+            self.lose(host, per_mille);
+        }
+    }
+
+    /// How many datagrams the kernel has dropped on a host because of [`Lab::lose`].
+    pub(crate) fn dropped(&self, host: usize) -> u64 {
+        let space = self.space(host);
+        let rules = run(&["ip", "netns", "exec", &space, "nft", "list", "table", "inet", "loss"]);
+        let (_, counter) = rules.split_once("counter packets ").unwrap();
+        counter.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Pulls the cable between a host and the switch.
+    pub(crate) fn unplug(&self, host: usize) {
+        run(&["ip", "-n", &self.switch(), "link", "set", &port_of(host), "down"]);
+    }
+
+    /// Puts it back.
+    pub(crate) fn plug(&self, host: usize) {
+        run(&["ip", "-n", &self.switch(), "link", "set", &port_of(host), "up"]);
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let spaces = (1..=self.hosts).map(|host| self.space(host));
+        for space in spaces.chain([self.switch()]) {
+            remove(&space);
+        }
+    }
+}
+
+/// The switch's end of a host's cable.
+fn port_of(host: usize) -> String {
+    format!("port{host}")
+}
+
+/// Stops a process, as a debugger or an overloaded machine does.
+pub(crate) fn stop(host: &Host) {
+    signal("STOP", host);
+}
+
+/// Lets it go on.
+pub(crate) fn go_on(host: &Host) {
+    signal("CONT", host);
+}
+
+fn signal(signal: &str, host: &Host) {
+    // The shell's own `kill` is there on every system; a program of that name is not.
+    run(&["sh", "-c", &format!("kill -{signal} {}", host.process())]);
+}
+
+/// Runs a command that has to succeed, and returns what it printed.
+fn run(words: &[&str]) -> String {
+    attempt(words).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn attempt(words: &[&str]) -> Result<String, String> {
+    let shown = words.join(" ");
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    let output = output.map_err(|error| format!("{shown}: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("{shown}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+fn remove(space: &str) {
+    // Whoever made it may have removed it meanwhile, or never come so far.
+    let _ = attempt(&["ip", "netns", "delete", space]);
+}
+
+/// What stands in the way of namespaces and drops here, if anything does.
+fn obstacle() -> Option<String> {
+    let own = std::fs::metadata("/proc/self").map(|process| process.uid());
+    if !matches!(own, Ok(0)) {
+        return Some("network namespaces need root".to_owned());
+    }
+    remove_leftovers();
+    let probe = format!("{PREFIX}-{}-probe", std::process::id());
+    let rule = "add table inet probe; add chain inet probe in { type filter hook input priority 0; \
+                }; add rule inet probe in numgen random mod 2 < 1 counter drop";
+    let result = attempt(&["nft", "--version"])
+        .and_then(|_| attempt(&["ip", "netns", "add", &probe]))
+        .and_then(|_| attempt(&["ip", "netns", "exec", &probe, "nft", rule]))
+        .and_then(|_| {
+            let cable = ["link", "add", "one", "type", "veth", "peer", "name", "two"];
+            attempt(&[&["ip", "-n", &probe], &cable[..]].concat())
+        });
+    remove(&probe);
+    result.err()
+}
+
+/// Removes the namespaces of test runs that were killed: the process that they name is gone.
+fn remove_leftovers() {
+    let Ok(spaces) = attempt(&["ip", "netns", "list"]) else { return };
+    for space in spaces.lines().filter_map(|line| line.split_whitespace().next()) {
+        let Some(rest) = space.strip_prefix(PREFIX) else { continue };
+        let process = rest.trim_start_matches('-').split('-').next().unwrap_or_default();
+        if process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists() {
+            remove(space);
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_run_leaves_behind_is_removed() {
+    /// Above the largest process id that Linux gives.
+    const DEAD: u32 = 4_194_305;
+    let Some(lab) = Lab::new(1, Settings::default()) else { return };
+    let left = format!("{PREFIX}-{DEAD}-0-1");
+    run(&["ip", "netns", "add", &left]);
+    remove_leftovers();
+    let spaces = run(&["ip", "netns", "list"]);
+    assert!(!spaces.contains(&left), "{spaces}");
+    assert!(spaces.contains(&lab.space(1)), "{spaces}");
+    let own = lab.name.clone();
+    drop(lab);
+    // Others come and go beside it.
+    let spaces = run(&["ip", "netns", "list"]);
+    assert!(!spaces.lines().any(|line| line.starts_with(&format!("{own}-"))), "{spaces}");
+}
