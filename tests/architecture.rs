@@ -29,8 +29,9 @@ const LAYERS: &[&[&str]] = &[
     &["time", "id", "random"],
 ];
 
-/// Files above all layers: the public API's re-exports, and the benchmarks' handles.
-const ABOVE_LAYERS: &[&str] = &["src/lib.rs", "src/internals.rs"];
+/// Files and folders above all layers: the public API's re-exports, the benchmarks' handles, and
+/// what fuzzers call.
+const ABOVE_LAYERS: &[&str] = &["src/lib.rs", "src/internals.rs", "src/fuzz/"];
 
 /// Arrows that point down and are forbidden all the same, and why.
 const FORBIDDEN: &[(&str, &str, &str)] =
@@ -155,7 +156,7 @@ fn arrows(file: &File) -> Vec<String> {
 fn arrows_point_down() {
     let problems: Vec<_> = library()
         .iter()
-        .filter(|file| !ABOVE_LAYERS.contains(&file.path.as_str()))
+        .filter(|file| !ABOVE_LAYERS.iter().any(|above| file.path.starts_with(above)))
         .flat_map(arrows)
         .collect();
     none(&problems);
@@ -299,15 +300,27 @@ fn reasons(contributing: &str) -> Vec<(&str, bool)> {
         .collect()
 }
 
+/// The names in every table of dependencies, also in those for one target only.
+fn named_dependencies(table: &DeTable<'_>, names: &mut Vec<String>) {
+    for (key, value) in table {
+        let Some(below) = value.get_ref().as_table() else { continue };
+        if key.get_ref().ends_with("dependencies") {
+            names.extend(below.keys().map(|name| name.get_ref().to_string()));
+        } else {
+            named_dependencies(below, names);
+        }
+    }
+}
+
 #[test]
 fn every_dependency_has_its_reason() {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let manifest = DeTable::parse(&manifest).unwrap();
-    let named = |table: &str| {
-        let table = manifest.get_ref().get(table).unwrap().get_ref().as_table().unwrap();
-        table.keys().map(|key| key.get_ref().as_ref()).collect::<Vec<&str>>()
-    };
-    let mut dependencies = [named("dependencies"), named("dev-dependencies")].concat();
+    let mut dependencies = Vec::new();
+    for path in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let manifest = fs::read_to_string(root().join(path)).unwrap();
+        let manifest = DeTable::parse(&manifest).unwrap();
+        named_dependencies(manifest.get_ref(), &mut dependencies);
+    }
+    dependencies.retain(|name| name != env!("CARGO_PKG_NAME"));
     dependencies.sort_unstable();
     dependencies.dedup();
 
@@ -315,7 +328,7 @@ fn every_dependency_has_its_reason() {
     let reasons = reasons(&contributing);
     let mut problems = Vec::new();
     for name in &dependencies {
-        if !reasons.contains(&(*name, true)) {
+        if !reasons.contains(&(name.as_str(), true)) {
             problems.push(format!(
                 "Cargo.toml: `{name}` has no reason: add a row for it to \"Dependencies\" in \
                  CONTRIBUTING.md, or do without it"

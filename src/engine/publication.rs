@@ -510,15 +510,20 @@ impl Publication {
         for _ in 0..MAX_OUTPUTS {
             let oldest = state.ring.oldest_packet();
             let Some(output) = state.send.poll_transmit(now, oldest, self.batch) else { break };
-            // What the socket does not take comes again.
-            let _ = match output {
+            match output {
                 Output::Heartbeat(heartbeat) => self.announce(state, &heartbeat.encode(header)),
                 Output::Gone { oldest } => self.announce(state, &encode_gone(header, oldest)),
-                Output::Welcome(welcome) => self
-                    .destination_of(state, welcome.receiver)
-                    .is_some_and(|to| self.send_all(to, &welcome.encode(header))),
-                Output::Repair(repair) => self.repair(state, repair),
-            };
+                Output::Welcome(welcome) => {
+                    if let Some(to) = self.destination_of(state, welcome.receiver) {
+                        self.send_all(to, &welcome.encode(header));
+                    }
+                }
+                Output::Repair(repair) => {
+                    if !self.repair(state, repair) {
+                        break;
+                    }
+                }
+            }
         }
         self.count(state);
     }
@@ -536,9 +541,12 @@ impl Publication {
         self.group.as_ref().or_else(unicast)
     }
 
-    fn announce(&self, state: &State, packet: &[u8]) -> bool {
+    /// To everybody, also when one destination takes nothing: what is not sent comes again.
+    fn announce(&self, state: &State, packet: &[u8]) {
         let unicast = state.receivers.iter().filter_map(|receiver| receiver.destination.as_ref());
-        self.group.iter().chain(unicast).fold(true, |all, to| self.send_all(to, packet) && all)
+        for destination in self.group.iter().chain(unicast) {
+            self.send_all(destination, packet);
+        }
     }
 
     /// Sends packets again, straight from the ring, as far as the socket takes them.

@@ -198,8 +198,11 @@ impl Run {
             self.began
         );
         assert!(held <= 2 * u64::from(self.window_packets), "memory is bounded");
-        let retries = self.now.as_nanos() / SHORTEST_RETRY.as_nanos() as u64;
-        assert!(counters.naks <= self.steps + retries, "requests are bounded");
+        let retries = u128::from(self.now.as_nanos()) / SHORTEST_RETRY.as_nanos();
+        assert!(
+            u128::from(counters.naks) <= u128::from(self.steps) + retries,
+            "requests are bounded"
+        );
         self.heard.check();
     }
 

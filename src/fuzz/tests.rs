@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::seeds;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// Every target of `fuzz/` by its name.
-pub(super) const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[Target] = &[
     ("advert", super::advert),
     ("config", super::config),
     ("frames", super::frames),

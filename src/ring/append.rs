@@ -255,6 +255,7 @@ impl Appender {
         let base = self.slots.slot(claim.packet);
         // SAFETY: both pointers are inside the same slot.
         let offset = unsafe { claim.frame.offset_from_unsigned(base) };
+        self.slots.note_write(claim.packet, offset + 8, usize::from(length) - 8);
         // Release: pairs with the Acquire in `Reader::poll`.
         self.slots.word(claim.packet, offset).store(word.to_le(), Ordering::Release);
         if let Some(at) = self.claimed.iter().position(|packet| *packet == claim.packet) {
@@ -318,6 +319,7 @@ impl Appender {
         if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
             self.open_slot()?;
         }
+        self.slots.note_write(self.open, self.offset + 8, length - 8);
         // SAFETY: offset + length <= packet_bytes.
         Ok(unsafe { self.slots.slot(self.open).add(self.offset) })
     }
@@ -330,6 +332,8 @@ impl Appender {
         }
         self.close();
         let slot = self.slots.slot(next);
+        self.slots.note_write(next, 0, 16);
+        self.slots.note_write(next, 24, PACKET_HEADER_LENGTH - 24);
         // SAFETY: nobody reads this slot before its sequence says `next`; readers of the previous
         // lap are done with it, that is what `limit` says.
         unsafe {

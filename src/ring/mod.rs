@@ -19,9 +19,19 @@
 #![allow(unsafe_code, reason = "shared memory is read and written through raw pointers here")]
 
 pub(crate) mod append;
+#[cfg(all(test, loom))]
+mod checked;
+mod joining;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod read;
 pub(crate) mod shared;
 pub(crate) mod storage;
+
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicU64, fence};
+#[cfg(not(all(test, loom)))]
+use std::sync::atomic::{AtomicU64, fence};
 
 use crate::wire::frame::{FRAGMENT_LENGTH, FRAME_HEADER_LENGTH};
 use crate::wire::packet::PACKET_HEADER_LENGTH;

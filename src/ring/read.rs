@@ -60,6 +60,7 @@ impl Reader {
                 }
                 break;
             };
+            self.slots.note_read(self.packet, self.offset + 8, length - 8);
             // SAFETY: `committed` checked that the frame lies within the slot. The writer stored
             // the commit word after the frame's bytes and leaves them alone until this reader's
             // position is past the packet.

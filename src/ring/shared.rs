@@ -29,11 +29,12 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use thiserror::Error;
 
 use super::Layout;
+use super::joining::{self, ACTIVE, EVICTED, FREE, join, look, position_of};
 use super::read::Reader;
 use super::storage::Slots;
 use crate::id::{InstanceId, SessionId, TopicHash};
@@ -58,12 +59,6 @@ const READER_BYTES: usize = 128;
 const WAKE_PORT: usize = 16;
 const READER_INSTANCE: usize = 32;
 const SLOTS_START: usize = READERS_AT + MAX_READERS * READER_BYTES;
-
-const FREE: u64 = 0;
-const JOINING: u64 = 1;
-const ACTIVE: u64 = 2;
-/// Cut off by the writer: the reader has to attach again.
-const EVICTED: u64 = 3;
 
 /// What a ring file says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,18 +193,14 @@ impl SharedRing {
     /// Writer: tells joiners which packet is open.
     #[inline]
     pub(crate) fn publish_edge(&self, packet: u64) {
-        // Release: pairs with the Acquire in `attach`.
-        self.word(EDGE_AT).store(packet.to_le(), Ordering::Release);
+        joining::publish(self.word(EDGE_AT), packet);
     }
 
     /// Writer: the first packet that may not be opened, because a reader still needs the slot; see
     /// "Joining". `edge` is the packet that is open now. With no reader, one lap.
     pub(crate) fn limit(&self, edge: u64) -> u64 {
-        self.publish_edge(edge);
-        // SeqCst fence: pairs with the one in `attach`. Either this look sees the reader's entry,
-        // or the reader sees this edge or a later one.
-        fence(Ordering::SeqCst);
-        let slowest = self.positions().map(|(_, position)| position).min();
+        let positions = || self.positions().map(|(_, position)| position).min();
+        let slowest = look(self.word(EDGE_AT), edge, positions);
         slowest.map_or(edge, |slowest| slowest.min(edge)) + self.description.layout.slots as u64
     }
 
@@ -217,11 +208,7 @@ impl SharedRing {
     pub(crate) fn positions(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         (0..MAX_READERS).filter_map(|index| {
             let (state, position) = self.reader(index);
-            // Acquire: pairs with the Release in `ReaderEntry`.
-            match state.load(Ordering::Acquire) {
-                JOINING | ACTIVE => Some((index, u64::from_le(position.load(Ordering::Acquire)))),
-                _ => None,
-            }
+            position_of(state, position).map(|position| (index, position))
         })
     }
 
@@ -317,15 +304,8 @@ impl SharedRing {
             raw.copy_from_slice(bytes);
             self.reader_instance(index, half).store(u64::from_ne_bytes(raw), Ordering::Release);
         }
-        let edge = self.word(EDGE_AT);
-        position.store(edge.load(Ordering::Acquire), Ordering::Release);
-        state.store(JOINING, Ordering::Release);
-        // SeqCst fence: pairs with the one in `limit`.
-        fence(Ordering::SeqCst);
-        let start = edge.load(Ordering::Acquire);
-        position.store(start, Ordering::Release);
-        state.store(ACTIVE, Ordering::Release);
-        let mut reader = Reader::new(self.slots(), u64::from_le(start));
+        let start = join(self.word(EDGE_AT), state, position);
+        let mut reader = Reader::new(self.slots(), start);
         reader.skip_committed();
         Ok((ReaderEntry { ring: self.clone(), index }, reader))
     }

@@ -5,9 +5,10 @@ use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use super::Layout;
+#[cfg(all(test, loom))]
+use super::checked::Checked;
+use super::{AtomicU64, Layout};
 use crate::wire::packet::SEQUENCE_AT;
 
 /// Rings start at a page boundary: slots are then cache-line aligned and untouched pages cost
@@ -20,6 +21,8 @@ pub(crate) struct Slots {
     base: NonNull<u8>,
     layout: Layout,
     mask: u64,
+    #[cfg(all(test, loom))]
+    checked: Arc<Checked>,
     /// Keeps the memory alive.
     _owner: Arc<dyn Any + Send + Sync>,
 }
@@ -41,7 +44,8 @@ impl Slots {
     pub(crate) fn heap(layout: Layout) -> Self {
         let heap = Heap::zeroed(layout.bytes());
         let base = heap.base;
-        Self { base, layout, mask: layout.slots as u64 - 1, _owner: Arc::new(heap) }
+        // SAFETY: the memory is as large as the layout says, page-aligned, and the heap's own.
+        unsafe { Self::from_raw(base, layout, Arc::new(heap)) }
     }
 
     /// Slots inside memory that `owner` keeps alive.
@@ -56,7 +60,14 @@ impl Slots {
         layout: Layout,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { base, layout, mask: layout.slots as u64 - 1, _owner: owner }
+        Self {
+            base,
+            layout,
+            mask: layout.slots as u64 - 1,
+            #[cfg(all(test, loom))]
+            checked: Arc::new(Checked::new(layout)),
+            _owner: owner,
+        }
     }
 
     pub(crate) const fn layout(&self) -> Layout {
@@ -76,9 +87,35 @@ impl Slots {
     #[inline]
     pub(super) fn word(&self, sequence: u64, offset: usize) -> &AtomicU64 {
         debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.layout.packet_bytes);
+        #[cfg(all(test, loom))]
+        return self.checked.word(self.place(sequence, offset));
         // SAFETY: inside the slot and eight-byte aligned (slots are cache-line aligned); commit
         // words and sequence fields are only ever accessed as atomics while a ring is shared.
-        unsafe { self.slot(sequence).add(offset).cast::<AtomicU64>().as_ref() }
+        #[cfg(not(all(test, loom)))]
+        unsafe {
+            self.slot(sequence).add(offset).cast::<AtomicU64>().as_ref()
+        }
+    }
+
+    /// Says that bytes of a packet's slot, words apart, are about to be read: for model tests.
+    #[inline]
+    pub(super) fn note_read(&self, sequence: u64, offset: usize, length: usize) {
+        #[cfg(all(test, loom))]
+        self.checked.read(self.place(sequence, offset), length);
+        let _ = (sequence, offset, length);
+    }
+
+    /// The same of bytes that are about to be written.
+    #[inline]
+    pub(super) fn note_write(&self, sequence: u64, offset: usize, length: usize) {
+        #[cfg(all(test, loom))]
+        self.checked.write(self.place(sequence, offset), length);
+        let _ = (sequence, offset, length);
+    }
+
+    #[cfg(all(test, loom))]
+    fn place(&self, sequence: u64, offset: usize) -> usize {
+        usize::try_from(sequence & self.mask).unwrap() * self.layout.packet_bytes + offset
     }
 
     /// The field that tells which packet a slot holds.

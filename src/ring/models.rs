@@ -1,0 +1,169 @@
+//! The ring under loom: every order in which two threads can see each other's words. Model tests;
+//! see "Model tests" in CONTRIBUTING.md.
+//!
+//! The real `Appender` and `Reader` run on words that loom controls, and the real `join` and `look`.
+//! What only a mapped file has is reduced: one entry of the table of readers, no locks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use loom::sync::atomic::AtomicU64;
+use loom::thread;
+
+use super::Layout;
+use super::append::{Appender, Entry};
+use super::joining::{Word, join, look, position_of};
+use super::read::Reader;
+use super::storage::Slots;
+use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::wire::frame::{FLAG_WHOLE, FrameHeader, FrameKind};
+use crate::wire::packet::PacketHeader;
+
+/// Two messages of [`BODY`] bytes fit into a packet, with room for what ends it.
+const LAYOUT: Layout = Layout { packet_bytes: 128, slots: 2 };
+const BODY: usize = 8;
+/// How often a reader looks before it gives the writer time.
+const POLLS: usize = 3;
+
+impl Word for AtomicU64 {
+    fn load(&self, ordering: Ordering) -> u64 {
+        self.load(ordering)
+    }
+
+    fn store(&self, value: u64, ordering: Ordering) {
+        self.store(value, ordering);
+    }
+}
+
+/// Explores all executions with up to three forced switches, which is what finds errors of this
+/// kind; without a bound the models take hours.
+fn model(body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(body);
+}
+
+fn ring() -> (Slots, Appender) {
+    let slots = Slots::heap(LAYOUT);
+    let header = PacketHeader {
+        session: SessionId(1),
+        sequence: 0,
+        stream: 2,
+        instance: InstanceId::from_bytes([3; 16]),
+    };
+    (slots.clone(), Appender::new(slots, &header))
+}
+
+fn header(sequence: u64) -> FrameHeader {
+    FrameHeader {
+        kind: FrameKind::Message,
+        flags: FLAG_WHOLE,
+        publisher: 4,
+        topic: TopicHash(5),
+        sequence,
+    }
+}
+
+fn append(appender: &mut Appender, sequence: u64) -> bool {
+    let FrameHeader { kind, publisher, topic, .. } = header(sequence);
+    let payload = [sequence.to_le_bytes()[0]; BODY];
+    let entry = Entry { kind, publisher, topic, sequence, prefix: b"", payload: &payload };
+    appender.append(&entry).is_ok()
+}
+
+/// What there is to read; the commit word is not among the bytes that loom knows.
+fn read(reader: &mut Reader) -> Vec<u64> {
+    let mut sequences = Vec::new();
+    for _ in 0..POLLS {
+        let polled = reader.poll(8, |frame| {
+            let (sequence, body) = (&frame[16..24], &frame[24..]);
+            assert_eq!(body, [sequence[0]; BODY]);
+            sequences.push(u64::from(sequence[0]));
+        });
+        assert!(polled.is_ok());
+        thread::yield_now();
+    }
+    sequences
+}
+
+fn are_the_first(sequences: &[u64]) -> bool {
+    sequences.iter().copied().eq(1..=sequences.len() as u64)
+}
+
+#[test]
+fn frames_are_read_whole_and_in_order_while_they_are_written() {
+    model(|| {
+        let (slots, mut appender) = ring();
+        let reading = thread::spawn(move || read(&mut Reader::new(slots, 0)));
+        for sequence in 1..=3 {
+            assert!(append(&mut appender, sequence), "two packets are free");
+        }
+        assert!(are_the_first(&reading.join().unwrap()));
+    });
+}
+
+#[test]
+fn a_claim_is_read_when_it_is_committed() {
+    model(|| {
+        let (slots, mut appender) = ring();
+        let reading = thread::spawn(move || read(&mut Reader::new(slots, 0)));
+        let mut claim = appender.claim(&header(1), BODY).unwrap();
+        assert!(append(&mut appender, 2));
+        claim.body_mut().fill(1);
+        appender.commit_claim(claim, 1);
+        assert!(are_the_first(&reading.join().unwrap()));
+    });
+}
+
+/// A slot is used again for the packet of the next lap once the reader has let go of it.
+#[test]
+fn nothing_of_an_earlier_lap_is_read() {
+    model(|| {
+        let (slots, mut appender) = ring();
+        for sequence in 1..=4 {
+            assert!(append(&mut appender, sequence), "the first lap");
+        }
+        let done = Arc::new(AtomicU64::new(0));
+        let position = Arc::clone(&done);
+        let reading = thread::spawn(move || {
+            let mut reader = Reader::new(slots, 0);
+            let mut sequences = Vec::new();
+            for _ in 0..2 {
+                sequences.extend(read(&mut reader));
+                // As `ReaderEntry::publish` does.
+                position.store(reader.packet(), Ordering::Release);
+            }
+            sequences
+        });
+        // As `position_of` does.
+        appender.set_limit(done.load(Ordering::Acquire) + LAYOUT.slots as u64);
+        let is_written = append(&mut appender, 5);
+        let sequences = reading.join().unwrap();
+        assert!(are_the_first(&sequences) && sequences.len() >= 4, "{sequences:?}");
+        assert!(is_written || sequences.len() == 4);
+    });
+}
+
+/// A reader that joins while the writer runs is where the writer does not overwrite it.
+#[test]
+fn who_joins_is_seen_or_safe() {
+    model(|| {
+        let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let shared = Arc::clone(&words);
+        let joining = thread::spawn(move || {
+            let [edge, state, position] = &*shared;
+            join(edge, state, position)
+        });
+        let [edge, state, position] = &*words;
+        let slots = LAYOUT.slots as u64;
+        let mut limit = slots;
+        for _ in 0..3 {
+            // The writer has filled the ring up to its limit: as in `SharedRing::limit`.
+            let open = limit - 1;
+            let slowest = look(edge, open, || position_of(state, position));
+            limit = slowest.map_or(open, |slowest| slowest.min(open)) + slots;
+        }
+        let start = joining.join().unwrap();
+        assert!(limit <= start + slots, "packet {start} is overwritten below {limit}");
+    });
+}
