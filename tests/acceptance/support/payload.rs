@@ -21,7 +21,6 @@ pub(crate) fn mixed_bytes(number: u64) -> usize {
     const DOUBLINGS: u32 = 12;
     let random = mixed(number);
     let smallest = SMALLEST << random.trailing_zeros().min(DOUBLINGS);
-    #[expect(clippy::cast_possible_truncation, reason = "the remainder is less than a usize")]
     let more = ((random >> 32) % smallest as u64) as usize;
     (smallest + more).min(SMALLEST << DOUBLINGS)
 }
