@@ -264,8 +264,7 @@ impl Publication {
     /// left.
     pub(crate) fn flush(&self) -> bool {
         let mut state = self.state.lock();
-        self.take_feedback(&mut state);
-        self.transmit(&mut state);
+        self.make_room(&mut state);
         !has_waiting(&state)
     }
 
@@ -291,10 +290,7 @@ impl Publication {
         if transmits {
             self.transmit(&mut state);
         }
-        if is_blocked(&state) {
-            state.send.handle_blocked(now);
-        }
-        self.tell(&mut state, now);
+        self.wait_for_receivers(&mut state, now);
         Self::let_go(&mut state);
         // Stored under the lock, like every raise, so that none is lost.
         self.urgency.store(urgency_of(&state) as u8, Ordering::Release);
@@ -341,7 +337,6 @@ impl Publication {
         while offset < entry.body_bytes() {
             self.make_room(&mut state);
             let now = self.parts.clock.now();
-            self.tell(&mut state, now);
             let next = self.append_fragments(&mut state, entry, offset);
             if next > offset {
                 (offset, progress) = (next, now);
@@ -391,11 +386,22 @@ impl Publication {
         }
     }
 
+    /// Does all that can make room. A caller that tries again and again keeps everybody else from
+    /// looking after the publication, so it does that, too.
     #[cold]
     fn make_room(&self, state: &mut State) {
         self.parts.socket.read_feedback();
         self.take_feedback(state);
         self.transmit(state);
+        self.wait_for_receivers(state, self.parts.clock.now());
+    }
+
+    /// Repairs, heartbeats, and who holds back whom.
+    fn wait_for_receivers(&self, state: &mut State, now: Timestamp) {
+        if is_blocked(state) {
+            state.send.handle_blocked(now);
+        }
+        self.tell(state, now);
     }
 
     #[cold]
@@ -603,3 +609,6 @@ impl Drop for Publication {
         self.parts.socket.unregister(self.session);
     }
 }
+
+#[cfg(test)]
+mod tests;
