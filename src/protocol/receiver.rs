@@ -439,6 +439,9 @@ impl ReceiveSession {
     }
 }
 
+#[cfg(feature = "sim")]
+mod inspect;
+
 #[cfg(test)]
 #[path = "receiver/tests.rs"]
 mod tests;

@@ -289,6 +289,9 @@ impl SendSession {
     }
 }
 
+#[cfg(feature = "sim")]
+mod inspect;
+
 #[cfg(test)]
 #[path = "sender/tests.rs"]
 mod tests;
