@@ -70,6 +70,8 @@ pub(crate) struct ReceiveSession {
     session: SessionId,
     receiver: ReceiverId,
     settings: ReceiveSettings,
+    /// First packet that is delivered or counted as lost.
+    begin: u64,
     /// Next packet to deliver; `None` until anything is heard.
     expected: Option<u64>,
     /// All packets before this one have been sent.
@@ -97,6 +99,7 @@ impl ReceiveSession {
             session,
             receiver,
             settings,
+            begin: 0,
             expected: None,
             announced: 0,
             membership: Membership::Member,
@@ -175,6 +178,7 @@ impl ReceiveSession {
     /// The next packet to deliver. The first thing heard opens the session.
     fn open(&mut self, now: Timestamp, sequence: u64) -> u64 {
         *self.expected.get_or_insert_with(|| {
+            self.begin = sequence;
             self.status_due = true;
             if sequence > 0 {
                 let pause = retry_delay(Duration::ZERO);
@@ -208,13 +212,14 @@ impl ReceiveSession {
         if welcome.receiver != self.receiver || self.membership == Membership::Member {
             return;
         }
-        let expected = self.open(now, welcome.start);
+        self.open(now, welcome.start);
         if std::mem::replace(&mut self.membership, Membership::Member) == Membership::Guest {
-            // Where it began for a guest it has gone by.
-            self.counters.packets_lost += expected.saturating_sub(welcome.start);
+            // A guest does not go back: what was before the first packet that it took is lost.
+            self.counters.packets_lost += self.begin.saturating_sub(welcome.start);
         } else {
             self.begin_at(welcome.start, sink);
         }
+        self.begin = self.begin.min(welcome.start);
         self.status_due = true;
         self.watch_gaps(now);
     }

@@ -191,6 +191,20 @@ fn a_guest_takes_what_comes_and_becomes_a_member_when_welcomed() {
 }
 
 #[test]
+fn what_a_guest_was_given_is_not_counted_as_lost() {
+    let (mut session, mut log) = (session(), Log::default());
+    feed(&mut session, &mut log, [10, 11, 12]);
+    session.handle_timeout(START + JOIN_TIMEOUT, &mut log);
+    assert_eq!(log.delivered, [11, 12, 13]);
+    let welcome = Welcome { receiver: me(), start: 8 };
+    session.handle_welcome(START, &welcome, &mut log);
+    assert_eq!(session.counters().packets_lost, 2, "only what it never got");
+    session.handle_goodbye(START, &mut log);
+    session.handle_welcome(START, &welcome, &mut log);
+    assert_eq!(session.counters().packets_lost, 2, "counted once");
+}
+
+#[test]
 fn the_welcome_of_somebody_else_changes_nothing() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [5]);
