@@ -45,6 +45,8 @@ pub(super) struct Account {
     open_time: Duration,
     checked_at: Timestamp,
     lost: u64,
+    /// Next packet that was missing after the step before.
+    expected: u64,
     /// It had to do without the sender's word about where the session begins.
     pub(super) was_guest: bool,
     /// The sender has said goodbye: what is missing does not come any more.
@@ -66,6 +68,7 @@ impl Account {
             open_time: Duration::ZERO,
             checked_at: now,
             lost: 0,
+            expected: 0,
             was_guest: false,
             is_orphan: false,
         }
@@ -132,13 +135,13 @@ impl Account {
         self.naks += 1;
     }
 
-    /// Checks the session after a step. `may_lack` when its sender owes it nothing at the moment,
-    /// or has left it out.
+    /// Checks the session after a step. What was sent before `owed_from` is not owed to it;
+    /// `may_lack` when its sender has left it out.
     pub(super) fn check(
         &mut self,
         now: Timestamp,
         session: &ReceiveSession,
-        may_lack: bool,
+        (owed_from, may_lack): (u64, bool),
         patience: Duration,
     ) -> Result<(), String> {
         let state = session.state();
@@ -156,7 +159,10 @@ impl Account {
         }
         if counters.packets_lost > self.lost {
             self.lost = counters.packets_lost;
-            let may_lack = may_lack || self.was_guest || self.is_orphan;
+            let may_lack = may_lack
+                || self.expected < owed_from
+                || self.was_guest
+                || self.is_orphan;
             // The announcements of what had been delivered before are forgotten: the first one left
             // is that of the oldest packet that was missing.
             let missed_since = self.announced.front().map_or(now, |(at, _)| *at);
@@ -164,6 +170,7 @@ impl Account {
                 return Err(format!("packet before {} given up too early", state.expected));
             }
         }
+        self.expected = state.expected;
         self.forget_before(state.expected);
         self.check_naks(now, state.has_gaps)?;
         session.check_bounds()

@@ -671,7 +671,8 @@ impl World {
             || known.is_none_or(|known| known.was_dropped);
         let patience = self.hosts[host].settings.repair_timeout;
         let Some(heard) = self.hosts[host].heard.get_mut(&session) else { return Ok(()) };
-        let checked = heard.account.check(now, &heard.session, may_lack, patience);
+        let owed_from = known.map_or(u64::MAX, |known| known.start);
+        let checked = heard.account.check(now, &heard.session, (owed_from, may_lack), patience);
         checked.map_err(|wrong| self.at_host(host, &wrong))
     }
 
