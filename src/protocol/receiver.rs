@@ -373,8 +373,9 @@ impl ReceiveSession {
     fn begin_at(&mut self, start: u64, sink: &mut impl Sink) {
         let Some(first) = self.expected else { return };
         let missed = first.saturating_sub(start);
-        if missed < u64::from(self.settings.window_packets) {
-            #[expect(clippy::cast_possible_truncation, reason = "less than the window, a u32")]
+        // A whole window of them when only a heartbeat has been heard.
+        if missed <= u64::from(self.settings.window_packets) {
+            #[expect(clippy::cast_possible_truncation, reason = "at most the window, a u32")]
             self.window.retreat(missed as usize);
             self.expected = Some(first - missed);
         } else {

@@ -191,6 +191,15 @@ fn a_guest_takes_what_comes_and_becomes_a_member_when_welcomed() {
 }
 
 #[test]
+fn a_whole_window_before_the_first_heartbeat_is_asked_for() {
+    let (mut session, mut log) = (session(), Log::default());
+    session.handle_heartbeat(START, &heartbeat(100 + u64::from(SETTINGS.window_packets)));
+    session.handle_welcome(START, &Welcome { receiver: me(), start: 100 }, &mut log);
+    assert_eq!(asked(&mut session, START), [(100, SETTINGS.window_packets)]);
+    assert_eq!(session.counters().packets_lost, 0);
+}
+
+#[test]
 fn what_a_guest_was_given_is_not_counted_as_lost() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [10, 11, 12]);
