@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::station::{Sent, digest};
 use crate::protocol::delivery::{Arrival, Loss};
-use crate::protocol::receiver::ReceiveSession;
+use crate::protocol::receiver::{ReceiveSession, ReceiveSettings};
 use crate::protocol::timing::{JOIN_TIMEOUT, retry_delay};
 use crate::time::Timestamp;
 
@@ -37,13 +37,17 @@ pub(super) struct Account {
     /// When it was first heard that all packets before which one had been sent.
     announced: VecDeque<(Timestamp, u64)>,
     known: u64,
-    /// Times that a packet beyond the known ones was announced.
+    /// Packets before this one could be asked for, if they were missing.
+    sight: u64,
+    /// Times that `sight` has grown.
     news: u64,
     naks: u64,
     fastest_retry: Duration,
     /// Time with something missing.
     open_time: Duration,
     checked_at: Timestamp,
+    /// Something was missing after the step before.
+    was_open: bool,
     lost: u64,
     /// Next packet that was missing after the step before.
     expected: u64,
@@ -62,11 +66,13 @@ impl Account {
             opened_at: now,
             announced: VecDeque::new(),
             known: 0,
+            sight: 0,
             news: 0,
             naks: 0,
             fastest_retry: retry_delay(Duration::ZERO),
             open_time: Duration::ZERO,
             checked_at: now,
+            was_open: false,
             lost: 0,
             expected: 0,
             was_guest: false,
@@ -119,12 +125,13 @@ impl Account {
         if next > self.known {
             self.known = next;
             self.announced.push_back((now, next));
-            self.news += 1;
         }
     }
 
     pub(super) fn note_welcome(&mut self, start: u64) {
         self.begin = Some(self.begin.map_or(start, |begin| begin.min(start)));
+        // What lies before the first packet heard is a gap, too.
+        self.news += 1;
     }
 
     pub(super) fn note_rtt(&mut self, rtt: Duration) {
@@ -142,9 +149,10 @@ impl Account {
         now: Timestamp,
         session: &ReceiveSession,
         (owed_from, may_lack): (u64, bool),
-        patience: Duration,
+        settings: &ReceiveSettings,
     ) -> Result<(), String> {
         let state = session.state();
+        let (patience, window) = (settings.repair_timeout, u64::from(settings.window_packets));
         let Some(begin) = self.begin else { return Ok(()) };
         let counters = session.counters();
         self.was_guest |= state.is_guest && !self.is_orphan;
@@ -171,6 +179,12 @@ impl Account {
             }
         }
         self.expected = state.expected;
+        // A NAK looks no further than a window: what comes into its sight is asked for.
+        let sight = self.known.min(state.expected + window);
+        if sight > self.sight {
+            self.sight = sight;
+            self.news += 1;
+        }
         self.forget_before(state.expected);
         self.check_naks(now, state.has_gaps)?;
         session.check_bounds()
@@ -184,9 +198,10 @@ impl Account {
 
     /// A gap is asked for once when it is seen, and then no faster than round trips allow.
     fn check_naks(&mut self, now: Timestamp, is_open: bool) -> Result<(), String> {
-        if is_open {
+        if self.was_open {
             self.open_time += now.since(self.checked_at);
         }
+        self.was_open = is_open;
         self.checked_at = now;
         let retries = self.open_time.as_nanos() / self.fastest_retry.as_nanos() + 1;
         if u128::from(self.naks) > u128::from(self.news) + retries {

@@ -20,6 +20,7 @@ mod queue;
 mod report;
 mod scenario;
 mod station;
+mod table;
 mod verdict;
 mod world;
 
@@ -28,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use thiserror::Error;
 
 pub use report::Report;
+pub use table::{Row, Table, table};
 
 use scenario::Scenario;
 use world::World;

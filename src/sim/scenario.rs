@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::dice::Dice;
+use super::dice::{Dice, MILLION};
 use super::network::{Burst, Conditions};
 use crate::protocol::flow_control::Strategy;
 
@@ -182,6 +182,28 @@ impl Scenario {
             request_timeout: Duration::from_secs(20),
             faults: Vec::new(),
             heals_at: Duration::from_millis(300),
+        }
+    }
+
+    /// One publisher and three receivers of a group, that lose packets until the end.
+    pub(super) fn measured(loss: u32, delay: Duration, window: usize, messages: u64) -> Self {
+        let calm = Self::calm(Kind::Lossy, &mut Dice::new(0));
+        Self {
+            publishers: 1,
+            receivers: 3,
+            indices: 1,
+            is_group: true,
+            packet_bytes: 1408,
+            window_bytes: 1408 * window,
+            batch: 44,
+            messages,
+            sizes: (400, 400),
+            gap: Duration::from_micros(1),
+            eager: MILLION,
+            poll_interval: Duration::from_micros(10),
+            conditions: Conditions { delay, loss, ..Conditions::default() },
+            heals_at: Duration::from_secs(60),
+            ..calm
         }
     }
 

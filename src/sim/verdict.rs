@@ -64,7 +64,8 @@ impl World {
             let is_short = lost == 0 && !may_lack && (stream.first > owed || stream.reported > 0);
             let is_silent_loss = is_over && lost == 0 && stream.first > owed;
             if is_late || is_short || is_silent_loss {
-                return Err(self.at_host(known.host, &format!("is owed {what}")));
+                let state = heard.map(|heard| heard.session.state());
+                return Err(self.at_host(known.host, &format!("is owed {what}: {known:?}, {state:?}")));
             }
         }
         Ok(())

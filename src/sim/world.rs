@@ -669,10 +669,10 @@ impl World {
         let may_lack = station.is_dead
             || station.parts.flow.strategy != Strategy::Min
             || known.is_none_or(|known| known.was_dropped);
-        let patience = self.hosts[host].settings.repair_timeout;
+        let settings = self.hosts[host].settings;
         let Some(heard) = self.hosts[host].heard.get_mut(&session) else { return Ok(()) };
         let owed_from = known.map_or(u64::MAX, |known| known.start);
-        let checked = heard.account.check(now, &heard.session, (owed_from, may_lack), patience);
+        let checked = heard.account.check(now, &heard.session, (owed_from, may_lack), &settings);
         checked.map_err(|wrong| self.at_host(host, &wrong))
     }
 
