@@ -373,14 +373,12 @@ impl ReceiveSession {
     fn begin_at(&mut self, start: u64, sink: &mut impl Sink) {
         let Some(first) = self.expected else { return };
         let missed = first.saturating_sub(start);
-        // A whole window of them when only a heartbeat has been heard.
-        if missed <= u64::from(self.settings.window_packets) {
-            #[expect(clippy::cast_possible_truncation, reason = "at most the window, a u32")]
-            self.window.retreat(missed as usize);
-            self.expected = Some(first - missed);
-        } else {
-            self.counters.packets_lost += missed;
-        }
+        // No more than a window can still come, all of it when only a heartbeat has been heard.
+        let hoped_for = missed.min(u64::from(self.settings.window_packets));
+        #[expect(clippy::cast_possible_truncation, reason = "at most the window, a u32")]
+        self.window.retreat(hoped_for as usize);
+        self.expected = Some(first - hoped_for);
+        self.counters.packets_lost += missed - hoped_for;
         self.reported = self.expected;
         self.deliver_held(sink);
     }

@@ -200,6 +200,15 @@ fn a_whole_window_before_the_first_heartbeat_is_asked_for() {
 }
 
 #[test]
+fn of_what_lies_more_than_a_window_back_only_the_rest_is_lost() {
+    let (mut session, mut log) = (session(), Log::default());
+    session.handle_heartbeat(START, &heartbeat(100));
+    session.handle_welcome(START, &Welcome { receiver: me(), start: 10 }, &mut log);
+    assert_eq!(session.counters().packets_lost, 90 - 16);
+    assert_eq!(asked(&mut session, START), [(84, 16)]);
+}
+
+#[test]
 fn what_a_guest_was_given_is_not_counted_as_lost() {
     let (mut session, mut log) = (session(), Log::default());
     feed(&mut session, &mut log, [10, 11, 12]);
