@@ -19,6 +19,9 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (24, "a full ring that was closed took its oldest packet for overwritten, and panicked"),
     (667, "a first window of which only the heartbeat arrived was given up at once"),
     (2661, "the same, by disorder alone"),
+    (2668, "of a session that began more than a window back, the last window was given up, too"),
+    (1008, "who was left out while its answers were lost was not asked again, and lost in silence"),
+    (3057, "the same on a group"),
 ];
 
 #[test]

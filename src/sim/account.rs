@@ -167,10 +167,8 @@ impl Account {
         }
         if counters.packets_lost > self.lost {
             self.lost = counters.packets_lost;
-            let may_lack = may_lack
-                || self.expected < owed_from
-                || self.was_guest
-                || self.is_orphan;
+            let may_lack =
+                may_lack || self.expected < owed_from || self.was_guest || self.is_orphan;
             // The announcements of what had been delivered before are forgotten: the first one left
             // is that of the oldest packet that was missing.
             let missed_since = self.announced.front().map_or(now, |(at, _)| *at);

@@ -176,7 +176,8 @@ impl Host {
                 heard.session.handle_heartbeat(now, &heartbeat);
             }
             PacketKind::Welcome => {
-                let welcome = Welcome::decode(&header, packet).map_err(|error| error.to_string())?;
+                let welcome =
+                    Welcome::decode(&header, packet).map_err(|error| error.to_string())?;
                 let is_news = heard.session.state().is_joining || heard.session.state().is_guest;
                 if welcome.receiver == receiver && (is_news || ears.account.begin.is_none()) {
                     ears.account.note_welcome(welcome.start);

@@ -46,7 +46,12 @@ impl Report {
         let delivered_at = world.hosts.iter().map(|host| host.delivered_at).max();
         Self {
             kind: format!("{:?}", world.scenario.kind),
-            messages: world.stations.iter().flat_map(|it| &it.books).map(|it| it.len() as u64).sum(),
+            messages: world
+                .stations
+                .iter()
+                .flat_map(|it| &it.books)
+                .map(|it| it.len() as u64)
+                .sum(),
             delivered: accounts().map(|account| account.delays.len() as u64).sum(),
             packets: world.stations.iter().map(sent).sum(),
             injected_losses: injected.lost + injected.truncated,

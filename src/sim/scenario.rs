@@ -64,11 +64,22 @@ const KINDS: &[(Kind, u64)] = &[
 /// Something that happens to hosts at a time. Times count from the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    Cut { from: usize, to: usize, is_cut: bool },
-    Pause { host: usize, lasts: Duration },
+    Cut {
+        from: usize,
+        to: usize,
+        is_cut: bool,
+    },
+    Pause {
+        host: usize,
+        lasts: Duration,
+    },
     /// A publisher's process dies and comes back.
-    RestartPublisher { host: usize },
-    RestartReceiver { host: usize },
+    RestartPublisher {
+        host: usize,
+    },
+    RestartReceiver {
+        host: usize,
+    },
 }
 
 /// Everything that a seed decides before the first packet.

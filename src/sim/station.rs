@@ -271,7 +271,9 @@ impl Station {
         let header = self.parts.header;
         for _ in 0..MAX_OUTPUTS {
             let oldest = self.ring.oldest_packet();
-            let Some(output) = self.send.poll_transmit(now, oldest, self.parts.batch) else { break };
+            let Some(output) = self.send.poll_transmit(now, oldest, self.parts.batch) else {
+                break;
+            };
             match output {
                 Output::Heartbeat(heartbeat) => self.announce(&heartbeat.encode(header)),
                 Output::Gone { oldest } => self.announce(&encode_gone(header, oldest)),
@@ -297,7 +299,8 @@ impl Station {
     fn announce(&mut self, packet: &[u8]) {
         let all: Vec<_> = self.destinations().collect();
         let packet: Packet = packet.into();
-        self.outbox.extend(all.into_iter().map(|to| Outgoing { to, run: vec![Rc::clone(&packet)] }));
+        self.outbox
+            .extend(all.into_iter().map(|to| Outgoing { to, run: vec![Rc::clone(&packet)] }));
     }
 
     fn repair(&mut self, repair: Repair) {

@@ -80,7 +80,8 @@ fn measure(scenario: Scenario) -> Result<(Vec<Duration>, Duration), String> {
     world.check_silent()?;
     let accounts = world.hosts.iter().flat_map(|host| host.heard.values());
     let delays: Vec<_> = accounts.flat_map(|heard| heard.account.delays.iter().copied()).collect();
-    let first = world.stations.iter().flat_map(|it| it.books.iter().flatten()).map(|it| it.at).min();
+    let first =
+        world.stations.iter().flat_map(|it| it.books.iter().flatten()).map(|it| it.at).min();
     let last = world.hosts.iter().map(|host| host.delivered_at).max();
     match (first, last) {
         (Some(first), Some(last)) if !delays.is_empty() => Ok((delays, last.since(first))),

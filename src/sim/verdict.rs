@@ -65,7 +65,9 @@ impl World {
             let is_silent_loss = is_over && lost == 0 && stream.first > owed;
             if is_late || is_short || is_silent_loss {
                 let state = heard.map(|heard| heard.session.state());
-                return Err(self.at_host(known.host, &format!("is owed {what}: {known:?}, {state:?}")));
+                return Err(
+                    self.at_host(known.host, &format!("is owed {what}: {known:?}, {state:?}"))
+                );
             }
         }
         Ok(())

@@ -36,19 +36,52 @@ const MAX_EVENTS: u64 = 20_000_000;
 /// What happens at a time.
 #[derive(Debug)]
 pub(super) enum Event {
-    Arrive { from: usize, to: usize, lane: Lane, run: Vec<Packet> },
-    Read { host: usize, lane: Lane },
-    Timer { host: usize },
-    Tend { station: usize },
-    Publish { station: usize },
-    Start { host: usize },
+    Arrive {
+        from: usize,
+        to: usize,
+        lane: Lane,
+        run: Vec<Packet>,
+    },
+    Read {
+        host: usize,
+        lane: Lane,
+    },
+    Timer {
+        host: usize,
+    },
+    Tend {
+        station: usize,
+    },
+    Publish {
+        station: usize,
+    },
+    Start {
+        host: usize,
+    },
     /// Discovery tells a station's host of a receiver, or that it is gone.
-    Discover { station: usize, host: usize, id: ReceiverId },
-    Forget { station: usize, id: ReceiverId },
+    Discover {
+        station: usize,
+        host: usize,
+        id: ReceiverId,
+    },
+    Forget {
+        station: usize,
+        id: ReceiverId,
+    },
     /// Discovery tells a host that the sender of a session is gone.
-    Orphan { host: usize, session: SessionId },
-    Respond { host: usize, responder: InstanceId, requester: InstanceId, request: RequestId },
-    Expire { host: usize },
+    Orphan {
+        host: usize,
+        session: SessionId,
+    },
+    Respond {
+        host: usize,
+        responder: InstanceId,
+        requester: InstanceId,
+        request: RequestId,
+    },
+    Expire {
+        host: usize,
+    },
     Fault(Fault),
     Heal,
 }

@@ -80,8 +80,17 @@ fn table(common: &Common) -> anyhow::Result<ExitCode> {
 
 fn rows<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Table {
     let header = [
-        "scenario", "runs", "messages", "packets", "dropped", "lost", "naks", "repairs",
-        "requests", "slowest ms", "recovery ms",
+        "scenario",
+        "runs",
+        "messages",
+        "packets",
+        "dropped",
+        "lost",
+        "naks",
+        "repairs",
+        "requests",
+        "slowest ms",
+        "recovery ms",
     ];
     let mut table = Table::new(&header).right(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     for it in summaries {
