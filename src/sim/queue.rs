@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn events_come_by_time_and_then_in_order() {
         let mut queue = Queue::new();
-        let at = |nanos| Timestamp::from_nanos(2_000_000_000 + nanos);
+        let at = |nanos: u64| Timestamp::from_nanos(2_000_000_000 + nanos);
         for (time, event) in [(5, 'c'), (3, 'a'), (5, 'd'), (4, 'b')] {
             queue.push(at(time), event);
         }

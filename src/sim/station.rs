@@ -180,7 +180,7 @@ impl Station {
         }
         let (mut offset, mut packet) = (0, None);
         while let Ok(part) = self.ring.append_fragment(entry, offset) {
-            packet.get_or_insert(self.ring.open_packet());
+            packet.get_or_insert_with(|| self.ring.open_packet());
             offset += part;
             if self.ring.open_packet() - self.send.next() >= self.parts.batch {
                 self.transmit(dice);

@@ -154,7 +154,7 @@ impl World {
             repair_timeout,
             is_group,
             // Half of the receivers set the pace where not all do.
-            tag: if place % 2 == 0 { TAG } else { 0 },
+            tag: if place.is_multiple_of(2) { TAG } else { 0 },
         }
     }
 
