@@ -35,7 +35,8 @@
 //!
 //! # Features
 //!
-//! `cli` (default) is what the `vega` program needs; applications turn it off.
+//! `cli` (default) is what the `vega` program needs; applications turn it off. It includes `sim`, a
+//! deterministic simulator of the protocol.
 //!
 //! The documents beside the source go further: configuration, operations, the wire protocol, and the
 //! architecture with its reasons.
@@ -57,6 +58,8 @@ mod protocol;
 mod random;
 mod request;
 mod ring;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 mod transport;
 mod wire;

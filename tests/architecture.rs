@@ -18,7 +18,7 @@ use toml::de::DeTable;
 /// lines; modules on one line do not see each other.
 const LAYERS: &[&[&str]] = &[
     &["instance"],
-    &["engine"],
+    &["engine", "sim"],
     &["listener"],
     &["protocol", "discovery", "request"],
     &["ring"],

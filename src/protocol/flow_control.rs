@@ -202,6 +202,11 @@ impl FlowControl {
         self.active().all(|receiver| receiver.joined && receiver.consumed >= sent)
     }
 
+    /// The same, of those that are left out, too.
+    pub(super) fn have_all_caught_up(&self, sent: u64) -> bool {
+        self.receivers.iter().all(|receiver| receiver.joined && receiver.consumed >= sent)
+    }
+
     /// Whether everything before `until` has reached a receiver, or will not.
     pub(super) fn has_consumed(&self, id: ReceiverId, until: u64) -> bool {
         let receiver = self.receivers.iter().find(|receiver| receiver.id == id);

@@ -121,6 +121,12 @@ impl Gaps {
         }
     }
 
+    /// Whether no more ages of gaps are told apart than are of use.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_bounded(&self) -> bool {
+        self.marks.len() <= AGES as usize + 2
+    }
+
     pub(super) fn next_deadline(&self, patience: Duration) -> Timestamp {
         let give_up = self.marks.front().map_or(Timestamp::NEVER, |(_, at)| *at + patience);
         give_up.min(self.ask_at).min(self.retry_at)

@@ -394,13 +394,12 @@ impl ReceiveSession {
         let Some(first) = self.expected else { return };
         let missed = first.saturating_sub(start);
         self.began = self.began.min(start);
-        if missed < u64::from(self.settings.window_packets) {
-            #[expect(clippy::cast_possible_truncation, reason = "less than the window, a u32")]
-            self.window.retreat(missed as usize);
-            self.expected = Some(first - missed);
-        } else {
-            self.counters.packets_lost += missed;
-        }
+        // No more than a window can still come, all of it when only a heartbeat has been heard.
+        let hoped_for = missed.min(u64::from(self.settings.window_packets));
+        #[expect(clippy::cast_possible_truncation, reason = "at most the window, a u32")]
+        self.window.retreat(hoped_for as usize);
+        self.expected = Some(first - hoped_for);
+        self.counters.packets_lost += missed - hoped_for;
         self.reported = self.expected;
         self.deliver_held(sink);
     }
@@ -464,6 +463,9 @@ impl ReceiveSession {
         }
     }
 }
+
+#[cfg(feature = "sim")]
+mod inspect;
 
 #[cfg(test)]
 #[path = "receiver/tests.rs"]

@@ -64,6 +64,14 @@ impl Retransmit {
         !self.waiting.is_empty()
     }
 
+    /// Whether what receivers have asked for takes no more memory than it may.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_bounded(&self) -> bool {
+        // What the socket did not take comes on top.
+        self.waiting.len() <= MAX_WAITING + 1
+            && self.marks.len() <= self.window_packets.next_power_of_two() as usize
+    }
+
     /// A receiver asks for packets that have been sent. Returns how many it will get.
     pub(super) fn request(
         &mut self,

@@ -272,7 +272,8 @@ impl SendSession {
         let rtt = self.flow.rtt().smoothed();
         Some(Heartbeat {
             next: self.next,
-            status_wanted: !self.flow.is_complete(self.next),
+            // Who was left out comes back with its answer, or learns what it has missed.
+            status_wanted: !self.flow.have_all_caught_up(self.next),
             rtt_ns: u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX),
             receivers: u32::try_from(self.flow.count()).unwrap_or(u32::MAX),
             probe: self.probe,
@@ -295,6 +296,9 @@ impl SendSession {
         self.is_complete()
     }
 }
+
+#[cfg(feature = "sim")]
+mod inspect;
 
 #[cfg(test)]
 #[path = "sender/tests.rs"]

@@ -85,6 +85,12 @@ impl Window {
         self.held = 0;
     }
 
+    /// Places in memory, for packets that are held or missing.
+    #[cfg(feature = "sim")]
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Takes a buffer back for reuse.
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
         if self.spare.len() < SPARE_BUFFERS {

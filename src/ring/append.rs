@@ -124,7 +124,9 @@ impl Appender {
 
     /// The oldest packet whose slot has not been used again.
     pub(crate) const fn oldest_packet(&self) -> u64 {
-        (self.open + 1).saturating_sub(self.layout().slots as u64)
+        // A slot that is not opened yet still holds its packet of the lap before.
+        let used = self.open + if self.offset > 0 { 1 } else { 0 };
+        used.saturating_sub(self.layout().slots as u64)
     }
 
     /// Whether the open slot has frames that are not closed yet.

@@ -183,3 +183,19 @@ proptest! {
         prop_assert_eq!(assembled, sent);
     }
 }
+
+#[test]
+fn a_ring_that_is_closed_when_it_is_full_still_holds_all_its_packets() {
+    let (_slots, mut appender) = ring();
+    let payload = [7; 400];
+    let mut sequence = 0;
+    while appender.append(&entry(sequence, &payload)).is_ok() {
+        sequence += 1;
+    }
+    appender.close();
+    assert_eq!((sequence, appender.oldest_packet()), (8, 0));
+    assert_eq!(received(&appender, 0).len(), 8);
+    appender.set_limit(LAYOUT.slots as u64 + 1);
+    appender.append(&entry(sequence, &payload)).unwrap();
+    assert_eq!(appender.oldest_packet(), 1);
+}

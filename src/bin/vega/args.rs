@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use vega::{Config, Instance};
 
-use crate::{bench, config, demo, pubsub, request, topics};
+use crate::{bench, config, demo, pubsub, request, sim, topics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +91,8 @@ enum Command {
     Respond(request::RespondArgs),
     /// Measures latency and throughput between two processes
     Bench(bench::Args),
+    /// Simulates sessions on bad networks, as many as asked for, each repeatable by its seed
+    Sim(sim::Args),
     /// Shows where topics travel: template, address, port, stream
     Topics(topics::Args),
     /// Checks a configuration file, or prints the default one
@@ -107,6 +109,7 @@ impl Cli {
             Command::Request(args) => request::request(common, args),
             Command::Respond(args) => request::respond(common, args),
             Command::Bench(args) => bench::run(common, args),
+            Command::Sim(args) => sim::run(common, &args),
             Command::Topics(args) => topics::run(common, &args),
             Command::Config(args) => config::run(common, args),
         }

@@ -14,6 +14,7 @@ mod output;
 mod pubsub;
 mod request;
 mod signals;
+mod sim;
 mod stage;
 mod subscribers;
 mod topics;

@@ -199,8 +199,30 @@ fn what_a_guest_has_taken_is_not_lost_when_it_is_welcomed() {
     session.handle_welcome(START, &Welcome { receiver: me(), start: 105 }, &mut log);
     assert_eq!(session.counters().packets_lost, 0);
     session.handle_goodbye(START, &mut log);
-    session.handle_welcome(START, &Welcome { receiver: me(), start: 98 }, &mut log);
+    let earlier = Welcome { receiver: me(), start: 98 };
+    session.handle_welcome(START, &earlier, &mut log);
     assert_eq!(session.counters().packets_lost, 2, "98 and 99");
+    session.handle_goodbye(START, &mut log);
+    session.handle_welcome(START, &earlier, &mut log);
+    assert_eq!(session.counters().packets_lost, 2, "counted once");
+}
+
+#[test]
+fn a_whole_window_before_the_first_heartbeat_is_asked_for() {
+    let (mut session, mut log) = (session(), Log::default());
+    session.handle_heartbeat(START, &heartbeat(100 + u64::from(SETTINGS.window_packets)));
+    session.handle_welcome(START, &Welcome { receiver: me(), start: 100 }, &mut log);
+    assert_eq!(asked(&mut session, START), [(100, SETTINGS.window_packets)]);
+    assert_eq!(session.counters().packets_lost, 0);
+}
+
+#[test]
+fn of_what_lies_more_than_a_window_back_only_the_rest_is_lost() {
+    let (mut session, mut log) = (session(), Log::default());
+    session.handle_heartbeat(START, &heartbeat(100));
+    session.handle_welcome(START, &Welcome { receiver: me(), start: 10 }, &mut log);
+    assert_eq!(session.counters().packets_lost, 90 - 16);
+    assert_eq!(asked(&mut session, START), [(84, 16)]);
 }
 
 #[test]

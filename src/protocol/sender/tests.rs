@@ -208,3 +208,18 @@ fn a_receiver_is_told_where_it_begins_as_often_as_it_asks() {
     }
     assert_eq!(session.confirmed(), 4);
 }
+
+#[test]
+fn a_receiver_that_was_left_out_is_still_asked_how_far_it_is() {
+    let mut session = session();
+    session.add_receiver(id(), None, START);
+    session.handle_sent(3);
+    session.handle_timeout(START + SETTINGS.timeout);
+    assert_eq!(session.counters().receivers_dropped, 1);
+    let later = START + SETTINGS.timeout + MS * 200;
+    session.handle_timeout(later);
+    let beats = heartbeats(&mut session, later, later + MS);
+    assert!(!beats.is_empty() && beats.iter().all(|beat| beat.status_wanted), "{beats:?}");
+    hear(&mut session, later, status(3));
+    assert!(session.is_complete());
+}

@@ -1,0 +1,62 @@
+//! Simulated sessions: seeds by the thousand, those that once failed, and the table in
+//! `docs/simulation.md`. Tests.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use vega::sim;
+
+const SEEDS: u64 = 2_400;
+/// Seeds are shared out to so many threads.
+const THREADS: u64 = 2;
+
+/// Seeds that once failed, and what they found.
+const REGRESSIONS: &[(u64, &str)] = &[
+    (23, "what a guest was given was counted as lost when it was welcomed"),
+    (24, "a full ring that was closed took its oldest packet for overwritten, and panicked"),
+    (667, "a first window of which only the heartbeat arrived was given up at once"),
+    (2661, "the same, by disorder alone"),
+    (2668, "of a session that began more than a window back, the last window was given up, too"),
+    (1008, "who was left out while its answers were lost was not asked again, and lost in silence"),
+    (3057, "the same on a group"),
+];
+
+#[test]
+fn thousands_of_scenarios_hold() {
+    let run = |first: u64| {
+        let seeds = (first..SEEDS).step_by(THREADS.try_into().unwrap());
+        seeds.filter_map(|seed| sim::run(seed).err()).collect::<Vec<_>>()
+    };
+    let failures: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|first| scope.spawn(move || run(first))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let shown: Vec<_> = failures.iter().take(10).map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), shown.join("\n"));
+}
+
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    for (seed, found) in REGRESSIONS {
+        if let Err(failure) = sim::run(*seed) {
+            panic!("once, {found}\n{failure}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_repeats_everything() {
+    for seed in [1, 77] {
+        let [one, two] = [sim::run(seed), sim::run(seed)].map(Result::unwrap);
+        assert_eq!(format!("{one:?}"), format!("{two:?}"));
+    }
+}
+
+#[test]
+fn the_table_in_the_documents_is_what_the_simulator_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/simulation.md");
+    let document = fs::read_to_string(path).unwrap();
+    let table = sim::table().unwrap().to_string();
+    assert!(document.contains(&table), "`vega sim --table` says now:\n{table}");
+}
