@@ -39,9 +39,13 @@ const DIRECT_SOCKETS: usize = 3;
 /// A socket that has been empty for a while is asked only in every so many cycles, so that it does
 /// not slow down the others.
 const COLD_EVERY: u32 = 8;
-/// A poller that spins looks after the sending side in every so many cycles: often enough for repairs
-/// within tens of microseconds.
+/// A poller that spins and finds nothing for this many cycles, some ten microseconds, looks after the
+/// sending side: what was expected may have been lost. Sooner would slow down who is not waiting.
+const QUIET: u32 = 16;
+/// It does so again in every so many cycles: often enough for repairs within tens of microseconds.
 const ATTEND_EVERY: u32 = 8;
+/// The same for a poller that is busy.
+const ATTEND_BUSY_EVERY: u32 = 64;
 /// The same when nothing is being sent: about a millisecond.
 const ATTEND_ALL_EVERY: u32 = 1024;
 /// How often rings are looked at in one cycle that finds nothing.
@@ -224,6 +228,7 @@ pub(crate) fn start(
         buffer: ReceiveBuffer::new(),
         idle: Idle::new(config.idle),
         spins: config.idle.spins(),
+        quiet: 0,
         has_gaps: false,
         cycle: 0,
         is_stopping: false,
@@ -256,6 +261,8 @@ struct Poller {
     buffer: ReceiveBuffer,
     idle: Idle,
     spins: bool,
+    /// Cycles in a row that found nothing.
+    quiet: u32,
     has_gaps: bool,
     cycle: u32,
     is_stopping: bool,
@@ -275,16 +282,26 @@ impl Poller {
             if self.has_gaps {
                 self.handle_timeouts();
             }
-            if self.spins && self.cycle.is_multiple_of(ATTEND_EVERY) {
-                let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY);
-                self.parts.tending.attend(&self.parts.clock, thorough);
+            if self.spins {
+                self.attend();
             }
             worked |= self.take_deferred();
+            self.quiet = if worked { 0 } else { self.quiet.saturating_add(1) };
             if worked {
                 self.idle.reset();
             } else if self.idle.idle() == Pause::Block {
                 self.wait();
             }
+        }
+    }
+
+    /// Looks after the sending side, when it is time to.
+    #[inline]
+    fn attend(&mut self) {
+        let every = if self.quiet < QUIET { ATTEND_BUSY_EVERY } else { ATTEND_EVERY };
+        if self.cycle.is_multiple_of(every) {
+            let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY);
+            self.parts.tending.attend(&self.parts.clock, thorough);
         }
     }
 
