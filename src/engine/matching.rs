@@ -30,6 +30,8 @@ use crate::transport::shm::Directory;
 use crate::wire::advert::AdvertKind;
 use crate::wire::locator::Locator;
 
+/// A poller that has no room for commands is in a long callback: it is asked again after a while.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 /// How often to look who reads a local ring while somebody is about to, or about to stop.
 const READERS_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -138,6 +140,8 @@ pub(super) struct Matching {
     /// The rings that subscriptions read.
     rings: Rings,
     backlog: Backlog,
+    /// When to try again what is in there.
+    backlog_due: Timestamp,
     /// When to look who reads the local rings.
     readers_due: Timestamp,
     /// How many publishers of this instance are rings.
@@ -152,6 +156,7 @@ impl Matching {
             topics: HashMap::new(),
             rings: Rings::new(parts),
             backlog: Backlog::default(),
+            backlog_due: Timestamp::default(),
             readers_due: Timestamp::NEVER,
             local_rings: 0,
         }
@@ -244,6 +249,8 @@ impl Matching {
     /// Retries what could not be done, and looks whether writers and readers of rings are alive.
     pub(super) fn service(&mut self, now: Timestamp) {
         self.backlog.retry();
+        let is_done = self.backlog.is_empty();
+        self.backlog_due = if is_done { Timestamp::NEVER } else { now + BACKLOG_PAUSE };
         if self.readers_due <= now {
             self.readers_due = Timestamp::NEVER;
             self.match_readers(now);
@@ -270,10 +277,8 @@ impl Matching {
     }
 
     pub(super) fn next_deadline(&self) -> Timestamp {
-        if !self.backlog.is_empty() {
-            return Timestamp::default();
-        }
-        self.rings.next_deadline().min(self.readers_due)
+        let backlog_due = if self.backlog.is_empty() { Timestamp::NEVER } else { self.backlog_due };
+        self.rings.next_deadline().min(self.readers_due).min(backlog_due)
     }
 
     /// A subscriber at `instance` meets the local publisher of its topic, if there is one.

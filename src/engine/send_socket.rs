@@ -1,5 +1,5 @@
-//! The socket that the publications of one template share: data goes out, feedback comes back to
-//! the same address. Layer: engine. Any thread sends; whoever reads feedback puts it into the
+//! The socket that the publications of one interface and TTL share: data goes out, feedback comes back
+//! to the same address. Layer: engine. Any thread sends; whoever reads feedback puts it into the
 //! mailbox of the publication that it is for.
 
 use std::collections::HashMap;

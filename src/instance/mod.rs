@@ -49,8 +49,8 @@ use crate::listener::{ChannelListener, Listener, Peer, TopicReceiver};
 ///
 /// All methods may be called from any thread, callbacks included, [`Instance::close`] excepted.
 ///
-/// Dropping an instance says goodbye and stops it without waiting for callbacks in flight; its
-/// publishers then refuse to send.
+/// Dropping an instance does what [`Instance::close`] does, without waiting for callbacks in flight;
+/// its publishers then refuse to send.
 pub struct Instance {
     engine: Arc<Engine>,
 }
@@ -148,9 +148,9 @@ impl Instance {
         self.engine.counters.snapshot()
     }
 
-    /// Sends what publishers still hold as far as receivers take it, says goodbye, and stops.
-    /// Returns after the callbacks in flight. Open requests end without callbacks. Calling it again
-    /// does nothing.
+    /// Waits until subscribers have confirmed what publishers sent, half a second at most, says
+    /// goodbye, and stops. Returns after the callbacks in flight. Open requests end without
+    /// callbacks. Calling it again does nothing.
     ///
     /// # Errors
     ///

@@ -74,7 +74,7 @@ impl Publisher {
 
     /// The instances that are known to listen.
     #[must_use]
-    pub fn subscriber_ids(&self) -> Vec<InstanceId> {
+    pub fn subscriber_instances(&self) -> Vec<InstanceId> {
         self.published.matches.instances()
     }
 

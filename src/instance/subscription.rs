@@ -59,7 +59,7 @@ impl Subscription {
 
     /// The instances that are known to publish the topic.
     #[must_use]
-    pub fn publisher_ids(&self) -> Vec<InstanceId> {
+    pub fn publisher_instances(&self) -> Vec<InstanceId> {
         self.subscribed.matches.instances()
     }
 

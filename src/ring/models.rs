@@ -79,6 +79,7 @@ fn read(reader: &mut Reader) -> Vec<u64> {
             let (sequence, body) = (&frame[16..24], &frame[24..]);
             assert_eq!(body, [sequence[0]; BODY]);
             sequences.push(u64::from(sequence[0]));
+            true
         });
         assert!(polled.is_ok());
         thread::yield_now();

@@ -36,7 +36,7 @@ fn messages_and_requests_arrive_on_every_transport() {
         let (answer_topic, same, answer) = next(&answered, &topic);
         assert_eq!((answer_topic.as_str(), same), (topic.as_str(), true));
         assert_eq!(answer.payload().as_ref(), b"host/0");
-        assert_eq!(publisher.subscriber_ids(), [answer.responder()]);
+        assert_eq!(publisher.subscriber_instances(), [answer.responder()]);
         assert_eq!(request.number_of_responses(), 1);
         assert!(request.close());
     }
@@ -246,7 +246,7 @@ fn a_message_tells_who_sent_it() {
         assert!(subscription.wait_for_publishers(1, WAIT));
         let identity = sender.id();
         assert_eq!(
-            subscription.publisher_ids().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            subscription.publisher_instances().iter().map(ToString::to_string).collect::<Vec<_>>(),
             std::slice::from_ref(&identity)
         );
         sender.send(&topic, 2, 0);

@@ -90,6 +90,33 @@ fn unicast_subscribers_of_one_topic_have_a_port_each() {
     let _subscription = late.subscribe("unicast.topic", Journal::new("unicast.topic")).unwrap();
 }
 
+/// One stream for all topics at the publisher, a socket for each at the subscriber: the ranges of two
+/// processes may differ.
+#[test]
+fn topics_that_share_a_session_and_not_a_socket_all_arrive() {
+    const TOPICS: [&str; 4] = ["unicast.a", "unicast.b", "unicast.c", "unicast.d"];
+    let one = Settings { unicast_ports: "20050", streams: "1", ..Settings::default() };
+    let mut place = Place::with(one);
+    let mut publisher = Host::start(&place, "publisher");
+    place.settings.unicast_ports = "20060-20099";
+    let mut subscriber = Host::start(&place, "subscriber");
+    for topic in TOPICS {
+        subscriber.subscribe(topic, Behaviour::Collect);
+        publisher.publish(topic);
+    }
+    for topic in TOPICS {
+        publisher.wait_for_subscribers(topic, 1);
+        publisher.send(topic, 100, 50);
+    }
+    for topic in TOPICS {
+        assert_eq!(subscriber.expect(topic, 100).received, 100, "{topic}");
+    }
+    subscriber.unsubscribe(TOPICS[0]);
+    publisher.send(TOPICS[1], 100, 50);
+    assert_eq!(subscriber.expect(TOPICS[1], 200).received, 200);
+    assert_eq!(subscriber.counter(Counter::MessagesLost), 0);
+}
+
 /// In a process that starts no others: between fork and exec, a child has the sockets of its
 /// parent, and so a port seems to be taken that is not.
 #[test]
