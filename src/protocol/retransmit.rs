@@ -89,7 +89,7 @@ impl Retransmit {
             if self.waiting.len() >= MAX_WAITING {
                 break;
             }
-            let mark = self.mark(packet);
+            let mark = place(&mut self.marks, packet);
             let is_under_way = mark.is_some_and(|mark| {
                 mark.packet == packet
                     && mark.receiver == whose
@@ -112,17 +112,11 @@ impl Retransmit {
         (!self.is_group).then_some(receiver)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "masked by a length")]
-    fn mark(&mut self, packet: u64) -> &mut Option<Mark> {
-        let mask = self.marks.len() as u64 - 1;
-        &mut self.marks[(packet & mask) as usize]
-    }
-
     /// Packets are repeated at the given time, or wait again.
     fn note(&mut self, repair: Repair, at: Option<Timestamp>) {
         let receiver = self.whose(repair.receiver);
         for packet in repair.first..repair.first + repair.packets {
-            let mark = self.mark(packet);
+            let mark = place(&mut self.marks, packet);
             // A later packet may have taken the place.
             if mark.is_none_or(|mark| mark.packet <= packet) {
                 *mark = Some(Mark { packet, at, receiver });
@@ -153,8 +147,13 @@ impl Retransmit {
         has: impl Fn(ReceiverId, u64) -> bool,
     ) -> u64 {
         let mut wanted = 0;
-        self.waiting.retain_mut(|repair| {
+        let Self { waiting, marks, .. } = self;
+        waiting.retain_mut(|repair| {
             let gone = oldest.saturating_sub(repair.first).min(repair.packets);
+            for packet in repair.first..repair.first + gone {
+                // Does not wait any more: who asks again is to be told again.
+                place(marks, packet).take_if(|mark| mark.packet == packet);
+            }
             repair.first += gone;
             repair.packets -= gone;
             if gone > 0 && !has(repair.receiver, repair.first) {
@@ -208,6 +207,13 @@ impl Retransmit {
             self.refilled_at = now;
         }
     }
+}
+
+/// The place of a packet in a table whose length is a power of two.
+#[expect(clippy::cast_possible_truncation, reason = "masked by a length")]
+fn place(marks: &mut [Option<Mark>], packet: u64) -> &mut Option<Mark> {
+    let mask = marks.len() as u64 - 1;
+    &mut marks[(packet & mask) as usize]
 }
 
 #[cfg(test)]
@@ -298,6 +304,15 @@ mod tests {
         }
         assert_eq!(retransmit.forget_before(35, |_, _| false), 25);
         assert_eq!((all(&mut retransmit, START), retransmit.budget), (vec![(35, 5)], 59));
+    }
+
+    #[test]
+    fn who_asks_again_for_what_is_gone_is_heard_again() {
+        let mut retransmit = Retransmit::new(true, 64);
+        for _ in 0..2 {
+            assert_eq!(retransmit.request(START, id(1), range(0, 10), LINGER), 10);
+            assert_eq!(retransmit.forget_before(10, |_, _| false), 10);
+        }
     }
 
     #[test]
