@@ -4,30 +4,31 @@
 //! active: tails nobody follows up, heartbeats, silent receivers. It never runs user callbacks and
 //! never waits for a poller.
 
+mod link;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll};
 
+use self::link::{CONTROL, GROUP};
+pub(crate) use self::link::{Command, ConductorLink, Mailroom};
 use super::dispatch::Ticket;
-use super::matching::{LocalPublisher, LocalSubscriber, Matching, MatchingParts};
-use super::poller::{PollerHandle, Reports};
-use super::publication::{Attention, Urgency};
+use super::matching::{LocalSubscriber, Matching, MatchingParts};
+use super::poller::PollerHandle;
+use super::publication::Urgency;
 use super::request_processor::RequestProcessor;
 use super::responses::Responses;
 use super::tending::Tending;
-use crate::config::Config;
 use crate::counters::{Counter, Counters};
 use crate::discovery::event::{self, PeerInfo};
 use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
-use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::id::{InstanceId, TopicHash};
 use crate::listener::{DownReason, Event, Peer};
-use crate::protocol::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
 use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
@@ -42,8 +43,6 @@ const HEARTBEAT_TICK: Duration = Duration::from_millis(4);
 const RECLAIM_INTERVAL: Duration = Duration::from_millis(100);
 /// The conductor looks around at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Commands that may wait.
-const MAX_COMMANDS: usize = 16 * 1024;
 /// Datagrams read from one socket, or sent, before the rest of the cycle gets its turn.
 const BURST: usize = 256;
 /// An instance that closes waits this long for receivers to confirm what it has sent: dozens of
@@ -52,104 +51,12 @@ const CLOSE_LINGER: Duration = Duration::from_millis(500);
 /// A goodbye is not repeated later, so it is said more than once.
 const GOODBYES: usize = 2;
 
-const WAKE: Token = Token(0);
-const CONTROL: Token = Token(1);
-const GROUP: Token = Token(2);
-const FEEDBACK: Token = Token(3);
-
-/// What the conductor is told to do.
-pub(crate) enum Command {
-    Publish {
-        advert: Advert,
-        publisher: LocalPublisher,
-        reply: Sender<Result<(), AdvertiseError>>,
-    },
-    Unpublish(TopicHash),
-    Subscribe {
-        advert: Advert,
-        subscriber: LocalSubscriber,
-        ticket: Ticket,
-        reply: Sender<Result<(), AdvertiseError>>,
-    },
-    /// The poller delivers what arrives: now others may know of the subscription.
-    Listening(TopicHash, Ticket),
-    Unsubscribe(TopicHash),
-    RingLost(SessionId, Delivery),
-    Peers(Sender<Vec<Peer>>),
-    Stop,
-}
-
-/// How others talk to the conductor. A channel of the standard library, which discards what waits
-/// when its receiver is dropped: whoever waits for a reply to a command that came too late notices.
-pub(crate) struct ConductorLink {
-    commands: SyncSender<Command>,
-    waker: Waker,
-}
-
-impl ConductorLink {
-    /// Gives a command. A conductor that is gone has nothing left to do.
-    pub(crate) fn submit(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
-            self.wake();
-        }
-    }
-}
-
-impl Attention for ConductorLink {
-    fn wake(&self) {
-        // Fails only when the conductor is gone.
-        let _ = self.waker.wake();
-    }
-}
-
-impl Reports for ConductorLink {
-    fn listening(&self, hash: TopicHash, ticket: Ticket) {
-        self.submit(Command::Listening(hash, ticket));
-    }
-
-    fn ring_lost(&self, session: SessionId, delivery: Delivery) {
-        self.submit(Command::RingLost(session, delivery));
-    }
-}
-
 /// The sockets of discovery.
 pub(crate) struct DiscoverySockets {
     /// Everything is sent from here, to the group as well.
     pub(crate) control: UdpSocket,
     pub(crate) group: UdpSocket,
     pub(crate) group_address: Destination,
-}
-
-/// A link and the queue behind it, made before the threads that use them.
-pub(crate) struct Mailroom {
-    pub(crate) link: Arc<ConductorLink>,
-    queue: Receiver<Command>,
-    poll: Poll,
-}
-
-impl Mailroom {
-    /// # Errors
-    ///
-    /// What the operating system says when it gives no epoll instance.
-    pub(crate) fn open() -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKE)?;
-        let (commands, queue) = sync_channel(MAX_COMMANDS);
-        Ok(Self { link: Arc::new(ConductorLink { commands, waker }), queue, poll })
-    }
-
-    /// How sockets wake the conductor when feedback arrives. A poller that spins anyway finds it
-    /// sooner, and waking a thread costs it time.
-    ///
-    /// # Errors
-    ///
-    /// What the operating system says when it gives no further handle.
-    pub(crate) fn feedback_wakes(&self, config: &Config) -> io::Result<Option<(Registry, Token)>> {
-        if config.pollers.iter().any(|poller| poller.idle.spins()) {
-            return Ok(None);
-        }
-        Ok(Some((self.poll.registry().try_clone()?, FEEDBACK)))
-    }
 }
 
 /// What the conductor needs from its instance.

@@ -4,19 +4,22 @@
 //! [`PollerHandle`] only. With few sockets it asks each of them directly, with many it asks the
 //! kernel which have something.
 
-use std::cell::RefCell;
+mod handle;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{self, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+#[cfg(test)]
+pub(super) use self::handle::stalled;
+pub(crate) use self::handle::{Command, PollerHandle, Reports};
+use self::handle::{MAX_COMMANDS, WAKE};
 use super::callback::{self, CallbackThread};
-use super::dispatch::{Dispatch, Ticket, TopicSubscription};
+use super::dispatch::Dispatch;
 use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
@@ -24,15 +27,12 @@ use super::ring_endpoint::{RingEndpoint, RingState};
 use super::tending::Tending;
 use crate::config::PollerConfig;
 use crate::counters::Counters;
-use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::id::InstanceId;
 use crate::listener::Respond;
-use crate::protocol::delivery::Delivery;
 use crate::time::{Clock, Timestamp};
 use crate::transport::barrier_in_all_processes;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
 
-/// Commands that may wait for a poller. One that is in a long callback drains none meanwhile.
-const MAX_COMMANDS: usize = 16 * 1024;
 /// Up to this many sockets are asked directly, one system call each; beyond, one call asks the
 /// kernel which of them are ready.
 const DIRECT_SOCKETS: usize = 3;
@@ -57,115 +57,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// How long a blocked poller waits when writers of rings cannot be relied upon to wake it.
 const UNRELIABLE_WAIT: Duration = Duration::from_millis(1);
 
-const WAKE: Token = Token(usize::MAX);
 const RING_WAKE: Token = Token(usize::MAX - 1);
-
-/// What a poller is told to do.
-pub(crate) enum Command {
-    AddSocket(Box<SocketEndpoint>),
-    RemoveSocket(EndpointId),
-    Subscribe(Box<TopicSubscription>),
-    Unsubscribe {
-        hash: TopicHash,
-        done: Option<Sender<()>>,
-    },
-    AttachRing(Box<RingEndpoint>),
-    /// After what the writer has left in it is read.
-    DetachRing(SessionId),
-    /// At once: nobody listens any more.
-    DropRing(SessionId),
-    ForgetInstance(InstanceId),
-    Stop,
-}
-
-/// What a poller reports to the conductor.
-pub(crate) trait Reports: Send + Sync {
-    /// What arrives for the topic is delivered from now on.
-    fn listening(&self, hash: TopicHash, ticket: Ticket);
-    /// The ring is to be attached anew.
-    /// `delivery` knows what has been delivered of the session, so that the loss can be told.
-    fn ring_lost(&self, session: SessionId, delivery: Delivery);
-}
-
-thread_local! {
-    /// Commands that callbacks on this poller's own thread give to it: carried out right after the
-    /// callback, without a queue that could be full.
-    static DEFERRED: RefCell<Vec<Command>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How others talk to a poller. A channel of the standard library, which discards what waits when
-/// its receiver is dropped: whoever waits for the end of a subscription notices.
-#[derive(Clone)]
-pub(crate) struct PollerHandle {
-    instance: InstanceId,
-    index: usize,
-    commands: SyncSender<Command>,
-    waker: Arc<Waker>,
-}
-
-impl PollerHandle {
-    /// Gives a command. From the poller's own callbacks it is carried out after the callback; from
-    /// elsewhere this waits when [`MAX_COMMANDS`] are waiting already.
-    pub(crate) fn submit(&self, command: Command) {
-        if self.is_current_thread() {
-            DEFERRED.with_borrow_mut(|deferred| deferred.push(command));
-            return;
-        }
-        // A poller that is gone has nothing left to do.
-        if self.commands.send(command).is_ok() {
-            self.wake();
-        }
-    }
-
-    /// Gives a command unless too many are waiting.
-    pub(crate) fn try_submit(&self, command: Command) -> Result<(), Command> {
-        match self.commands.try_send(command) {
-            Ok(()) => {
-                self.wake();
-                Ok(())
-            }
-            Err(TrySendError::Full(command)) => Err(command),
-            Err(TrySendError::Disconnected(_)) => Ok(()),
-        }
-    }
-
-    /// Stops delivery of a topic. What is returned disconnects once the callback in flight is over;
-    /// threads that run callbacks get nothing to wait for, because waiting for each other could
-    /// deadlock.
-    pub(crate) fn unsubscribe(&self, hash: TopicHash, closed: &AtomicBool) -> Option<Receiver<()>> {
-        closed.store(true, Ordering::SeqCst);
-        if callback::current_thread(self.instance).is_some() {
-            self.submit(Command::Unsubscribe { hash, done: None });
-            return None;
-        }
-        let (done, finished) = crossbeam_channel::bounded(1);
-        self.submit(Command::Unsubscribe { hash, done: Some(done) });
-        Some(finished)
-    }
-
-    /// Whether both lead to the same poller of one instance.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.index == other.index
-    }
-
-    fn is_current_thread(&self) -> bool {
-        callback::current_thread(self.instance) == Some(CallbackThread::Poller(self.index))
-    }
-
-    fn wake(&self) {
-        // Fails only when the poller is gone.
-        let _ = self.waker.wake();
-    }
-}
-
-/// A handle whose poller takes nothing by itself, and the queue with room for `room` commands.
-#[cfg(test)]
-pub(super) fn stalled(index: usize, room: usize) -> (PollerHandle, mpsc::Receiver<Command>) {
-    let poll = Poll::new().expect("an epoll instance");
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE).expect("a waker"));
-    let (commands, queue) = sync_channel(room);
-    (PollerHandle { instance: InstanceId::random(), index, commands, waker }, queue)
-}
 
 /// What a poller needs from its instance.
 pub(crate) struct PollerParts {
@@ -213,7 +105,7 @@ pub(crate) fn start(
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
     let (commands, queue) = sync_channel(MAX_COMMANDS);
-    let handle = PollerHandle { instance: parts.instance, index, commands, waker };
+    let handle = PollerHandle::new(parts.instance, index, commands, waker);
     let core = config.core;
     let poller = Poller {
         dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
@@ -314,10 +206,8 @@ impl Poller {
     }
 
     fn take_deferred(&mut self) -> bool {
-        if DEFERRED.with_borrow(Vec::is_empty) {
-            return false;
-        }
-        for command in DEFERRED.with_borrow_mut(std::mem::take) {
+        let Some(commands) = handle::take_deferred() else { return false };
+        for command in commands {
             self.execute(command);
         }
         true
