@@ -21,6 +21,8 @@
 pub(crate) mod append;
 #[cfg(all(test, loom))]
 mod checked;
+#[cfg(test)]
+mod fixture;
 mod joining;
 #[cfg(all(test, loom))]
 mod models;

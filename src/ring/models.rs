@@ -12,12 +12,12 @@ use loom::thread;
 
 use super::Layout;
 use super::append::{Appender, Entry};
+use super::fixture::empty_ring;
 use super::joining::{Word, join, look, position_of};
 use super::read::Reader;
 use super::storage::Slots;
-use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::id::TopicHash;
 use crate::wire::frame::{FLAG_WHOLE, FrameHeader, FrameKind};
-use crate::wire::packet::PacketHeader;
 
 /// Two messages of [`BODY`] bytes fit into a packet, with room for what ends it.
 const LAYOUT: Layout = Layout { packet_bytes: 128, slots: 2 };
@@ -44,14 +44,7 @@ fn model(body: impl Fn() + Send + Sync + 'static) {
 }
 
 fn ring() -> (Slots, Appender) {
-    let slots = Slots::heap(LAYOUT);
-    let header = PacketHeader {
-        session: SessionId(1),
-        sequence: 0,
-        stream: 2,
-        instance: InstanceId::from_bytes([3; 16]),
-    };
-    (slots.clone(), Appender::new(slots, &header))
+    empty_ring(LAYOUT)
 }
 
 fn header(sequence: u64) -> FrameHeader {

@@ -4,23 +4,17 @@ use proptest::prelude::*;
 
 use super::Layout;
 use super::append::{Appender, Entry, Full};
+use super::fixture::empty_ring;
 use super::read::Reader;
 use super::storage::Slots;
-use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::id::TopicHash;
 use crate::wire::frame::{FLAG_WHOLE, Frame, FrameHeader, FrameKind, Frames};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
 
 const LAYOUT: Layout = Layout { packet_bytes: 512, slots: 8 };
 
 fn ring() -> (Slots, Appender) {
-    let slots = Slots::heap(LAYOUT);
-    let header = PacketHeader {
-        session: SessionId(1),
-        sequence: 0,
-        stream: 2,
-        instance: InstanceId::from_bytes([3; 16]),
-    };
-    (slots.clone(), Appender::new(slots, &header))
+    empty_ring(LAYOUT)
 }
 
 fn entry<'a>(sequence: u64, payload: &'a [u8]) -> Entry<'a> {

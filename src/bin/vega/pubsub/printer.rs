@@ -112,21 +112,12 @@ impl Printer {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
-    Message {
-        #[serde(flatten)]
-        origin: Origin<'a>,
-        sequence: u64,
-        #[serde(flatten)]
-        payload: PayloadJson<'a>,
-    },
+    Message(Numbered<'a>),
     Request {
-        #[serde(flatten)]
-        origin: Origin<'a>,
-        sequence: u64,
         request: String,
         timeout_ms: f64,
         #[serde(flatten)]
-        payload: PayloadJson<'a>,
+        arrived: Numbered<'a>,
     },
     Lost {
         #[serde(flatten)]
@@ -145,6 +136,16 @@ struct Origin<'a> {
     publisher: String,
 }
 
+/// What messages and requests have in common.
+#[derive(Debug, Serialize)]
+struct Numbered<'a> {
+    #[serde(flatten)]
+    origin: Origin<'a>,
+    sequence: u64,
+    #[serde(flatten)]
+    payload: PayloadJson<'a>,
+}
+
 impl<'a> Line<'a> {
     fn new(arrival: &'a Arrival, format: Format) -> Self {
         let origin = Origin {
@@ -152,20 +153,22 @@ impl<'a> Line<'a> {
             sender: arrival.sender.to_string(),
             publisher: arrival.publisher.to_string(),
         };
-        let payload_json = |payload: &'a [u8]| match format {
-            Format::Hex => PayloadJson::in_hex(payload),
-            Format::Text | Format::Raw => PayloadJson::new(payload),
+        let numbered = |origin, sequence: &u64, payload: &'a [u8]| Numbered {
+            origin,
+            sequence: *sequence,
+            payload: match format {
+                Format::Hex => PayloadJson::in_hex(payload),
+                Format::Text | Format::Raw => PayloadJson::new(payload),
+            },
         };
         match &arrival.event {
             Event::Message { sequence, payload } => {
-                Self::Message { origin, sequence: *sequence, payload: payload_json(payload) }
+                Self::Message(numbered(origin, sequence, payload))
             }
             Event::Request { sequence, payload, request, timeout } => Self::Request {
-                origin,
-                sequence: *sequence,
                 request: request.to_string(),
                 timeout_ms: milliseconds(*timeout),
-                payload: payload_json(payload),
+                arrived: numbered(origin, sequence, payload),
             },
             Event::Lost { messages } => Self::Lost { origin, messages: *messages },
         }
