@@ -58,8 +58,8 @@
 //!     - `callbacks::callbacks_may_publish_request_reset_and_close`
 //!     - `callbacks::messages_bounce_between_callbacks_of_two_processes`
 //!
-//! Beyond the points: `pressure` (slow receivers, claims, overflow) and `lifecycle` (what starting
-//! and stopping leaves behind).
+//! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
+//! publisher) and `lifecycle` (what starting and stopping leaves behind).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -74,6 +74,7 @@ mod pressure;
 mod requests;
 mod scale;
 mod sockets;
+mod strategies;
 #[allow(dead_code, unused_imports, reason = "shared with `tests/network`")]
 mod support;
 mod topics;

@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use vega::{Counter, Delivery, Listener, Message, MessageLoss, Publisher, SendError, SendStatus};
+use vega::{
+    Counter, Delivery, Instance, Listener, Message, MessageLoss, Publisher, SendError, SendStatus,
+    Subscription,
+};
 
 use crate::support::{
-    Behaviour, Host, Journal, Place, Report, Settings, TRANSPORTS, WAIT, eventually, next, payload,
+    Behaviour, Host, Journal, Place, Report, Settings, TRANSPORTS, WAIT, accounted_for, eventually,
+    next, payload,
 };
 
 /// A listener that stays in its first callback until the gate is opened.
@@ -22,6 +26,13 @@ impl Gated {
         let (open, gate) = bounded(0);
         (Self { journal: journal.clone(), gate }, open)
     }
+}
+
+/// A subscription of the topic that stays in its first callback until the gate is opened.
+fn subscribe_gated(instance: &Instance, topic: &str) -> (Subscription, Journal, Sender<()>) {
+    let journal = Journal::new(topic);
+    let (listener, gate) = Gated::new(&journal);
+    (instance.subscribe(topic, listener).unwrap(), journal, gate)
 }
 
 impl Listener for Gated {
@@ -59,9 +70,7 @@ fn a_slow_subscriber_holds_back_the_publisher_and_loses_nothing() {
     let mut quick = Host::start(&place, "quick");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.stream");
-        let journal = Journal::new(&topic);
-        let (listener, gate) = Gated::new(&journal);
-        let _subscription = receiver.subscribe(&topic, listener).unwrap();
+        let (_subscription, journal, gate) = subscribe_gated(&receiver, &topic);
         quick.subscribe(&topic, Behaviour::Collect);
         let mut publisher = sender.publisher(&topic).unwrap();
         assert!(publisher.wait_for_subscribers(2, WAIT));
@@ -114,9 +123,7 @@ fn a_slow_subscriber_is_left_out_where_that_is_wanted() {
     let mut quick = Host::start(&place, "quick");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.stream");
-        let journal = Journal::new(&topic);
-        let (listener, gate) = Gated::new(&journal);
-        let _subscription = receiver.subscribe(&topic, listener).unwrap();
+        let (_subscription, journal, gate) = subscribe_gated(&receiver, &topic);
         quick.subscribe(&topic, Behaviour::Collect);
         publisher.publish(&topic);
         publisher.wait_for_subscribers(&topic, 2);
@@ -130,16 +137,7 @@ fn a_slow_subscriber_is_left_out_where_that_is_wanted() {
         assert_eq!(left_out(&mut publisher) - before, 1, "{topic}: the gated one, and only it");
         assert_eq!(quick.expect(&topic, MESSAGES), Report::complete(MESSAGES), "{topic}");
         drop(gate);
-        let mut sent = MESSAGES;
-        eventually("the slow one is told of the rest", || {
-            publisher.send(&topic, 1, 1000);
-            sent += 1;
-            let report = journal.report();
-            report.lost > 0 && report.received + report.lost == sent
-        });
-        let report = journal.report();
-        assert_eq!((report.damaged, report.disordered), (0, 0), "{topic}: {report:?}");
-        assert_eq!(report.missing, report.lost, "{topic}");
+        accounted_for(&topic, MESSAGES, || publisher.send(&topic, 1, 1000), || journal.report());
     }
 }
 
@@ -158,25 +156,14 @@ fn a_subscriber_that_sleeps_too_long_is_told_what_it_missed() {
     let mut sender = Host::start(&place, "sender");
     for transport in TRANSPORTS {
         let topic = format!("{transport}.stream");
-        let journal = Journal::new(&topic);
-        let (listener, gate) = Gated::new(&journal);
-        let _subscription = receiver.subscribe(&topic, listener).unwrap();
+        let (_subscription, journal, gate) = subscribe_gated(&receiver, &topic);
         sender.publish(&topic);
         sender.wait_for_subscribers(&topic, 1);
         // Returns when all is accepted: the sleeper is passed over.
         sender.send(&topic, MESSAGES, 500);
         drop(gate);
         // Awake, it gets what is sent from now on, and with it the report.
-        let mut sent = MESSAGES;
-        eventually("all is accounted for", || {
-            sender.send(&topic, 1, 500);
-            sent += 1;
-            let report = journal.report();
-            report.lost > 0 && report.received + report.lost == sent
-        });
-        let report = journal.report();
-        assert_eq!((report.damaged, report.disordered), (0, 0), "{topic}: {report:?}");
-        assert_eq!(report.missing, report.lost, "{topic}");
+        accounted_for(&topic, MESSAGES, || sender.send(&topic, 1, 500), || journal.report());
     }
 }
 

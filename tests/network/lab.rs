@@ -2,8 +2,8 @@
 //! with multicast between them. Tests. Owned by the test that made it; all of it goes with the
 //! owner, and what a killed test run has left is removed by the next one.
 //!
-//! Addresses are of 10.77.0.0/24 and exist inside the namespaces only: every lab uses the same ones
-//! and none hears of another.
+//! Addresses are of 10.77.0.0/24, and of 10.78.0.0/24 where there is a second network. They exist inside
+//! the namespaces only: every lab uses the same ones and none hears of another.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +19,8 @@ use crate::support::{Host, Ports, Settings};
 /// Names of namespaces: this, the process that made them, the number of the lab, the host.
 const PREFIX: &str = "vega-lab";
 const SUBNET: &str = "10.77.0.0/24";
+/// Of the second network, if there is one.
+pub(crate) const SECOND_SUBNET: &str = "10.78.0.0/24";
 const PORTS: Ports = Ports { discovery: 35000, multicast: 35006 };
 /// Of drops: `nft` draws from so many numbers, so that a tenth of a percent can be asked for.
 const PER_MILLE: u32 = 1000;
@@ -67,26 +69,42 @@ impl Lab {
     }
 
     fn build(&self, runs: Runs) {
-        let switch = self.switch();
-        run(&["ip", "netns", "add", &switch]);
-        run(&["ip", "-n", &switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
-        run(&["ip", "-n", &switch, "link", "set", "br0", "up"]);
+        run(&["ip", "netns", "add", &self.switch()]);
         for host in 1..=self.hosts {
-            let (space, port) = (self.space(host), port_of(host));
+            let space = self.space(host);
             run(&["ip", "netns", "add", &space]);
-            let mut cable = vec!["ip", "link", "add", &port, "netns", &switch, "type", "veth"];
-            cable.extend(["peer", "name", "eth0", "netns", &space]);
-            run(&cable);
-            run(&["ip", "-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-            let address = format!("10.77.0.{host}/24");
-            run(&["ip", "-n", &space, "address", "add", &address, "dev", "eth0"]);
+            run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
+        }
+        self.connect("br0", "eth0", 77, port_of);
+        for host in 1..=self.hosts {
+            let space = self.space(host);
             if runs == Runs::Split {
                 // A device that takes one segment at a time has the kernel split runs before it.
                 run(&["ip", "-n", &space, "link", "set", "eth0", "gso_max_segs", "1"]);
             }
-            run(&["ip", "-n", &space, "link", "set", "eth0", "up"]);
-            run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
             run(&["ip", "-n", &space, "route", "add", "224.0.0.0/4", "dev", "eth0"]);
+        }
+    }
+
+    /// Joins the hosts by a second network, [`SECOND_SUBNET`], beside the first.
+    pub(crate) fn add_network(&self) {
+        self.connect("br1", "eth1", 78, |host| format!("second{host}"));
+    }
+
+    /// A bridge, and a cable from a device of each host to a port of it.
+    fn connect(&self, bridge: &str, device: &str, network: u8, port_of: impl Fn(usize) -> String) {
+        let switch = self.switch();
+        run(&["ip", "-n", &switch, "link", "add", bridge, "type", "bridge", "mcast_snooping", "0"]);
+        run(&["ip", "-n", &switch, "link", "set", bridge, "up"]);
+        for host in 1..=self.hosts {
+            let (space, port) = (self.space(host), port_of(host));
+            let mut cable = vec!["ip", "link", "add", &port, "netns", &switch, "type", "veth"];
+            cable.extend(["peer", "name", device, "netns", &space]);
+            run(&cable);
+            run(&["ip", "-n", &switch, "link", "set", &port, "master", bridge, "up"]);
+            let address = format!("10.{network}.0.{host}/24");
+            run(&["ip", "-n", &space, "address", "add", &address, "dev", device]);
+            run(&["ip", "-n", &space, "link", "set", device, "up"]);
         }
     }
 
@@ -112,11 +130,19 @@ impl Lab {
     /// Drops so many of a thousand datagrams that reach a host, at random.
     pub(crate) fn lose(&self, host: usize, per_mille: u32) {
         assert!(per_mille <= PER_MILLE);
+        self.drop_where(host, &format!("numgen random mod {PER_MILLE} < {per_mille}"));
+    }
+
+    /// Drops datagrams that reach a host through the second network and come from elsewhere.
+    pub(crate) fn drop_misdirected(&self, host: usize) {
+        self.drop_where(host, &format!("iifname eth1 ip saddr != {SECOND_SUBNET}"));
+    }
+
+    fn drop_where(&self, host: usize, condition: &str) {
         let rules = format!(
             "add table inet loss; \
              add chain inet loss in {{ type filter hook input priority 0; }}; \
-             add rule inet loss in meta l4proto udp numgen random mod {PER_MILLE} < {per_mille} \
-             counter drop"
+             add rule inet loss in meta l4proto udp {condition} counter drop"
         );
         run(&["ip", "netns", "exec", &self.space(host), "nft", &rules]);
     }
@@ -128,7 +154,7 @@ impl Lab {
         }
     }
 
-    /// How many datagrams the kernel has dropped on a host because of [`Lab::lose`].
+    /// How many datagrams the kernel has dropped on a host because of these.
     pub(crate) fn dropped(&self, host: usize) -> u64 {
         let space = self.space(host);
         let rules = run(&["ip", "netns", "exec", &space, "nft", "list", "table", "inet", "loss"]);
@@ -159,21 +185,6 @@ impl Drop for Lab {
 /// The switch's end of a host's cable.
 fn port_of(host: usize) -> String {
     format!("port{host}")
-}
-
-/// Stops a process, as a debugger or an overloaded machine does.
-pub(crate) fn stop(host: &Host) {
-    signal("STOP", host);
-}
-
-/// Lets it go on.
-pub(crate) fn go_on(host: &Host) {
-    signal("CONT", host);
-}
-
-fn signal(signal: &str, host: &Host) {
-    // The shell's own `kill` is there on every system; a program of that name is not.
-    run(&["sh", "-c", &format!("kill -{signal} {}", host.process())]);
 }
 
 /// Runs a command that has to succeed, and returns what it printed.

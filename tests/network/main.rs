@@ -7,6 +7,7 @@
 //! | `pauses` | stopped processes and pulled cables, shorter and longer than the timeouts |
 //! | `requests` | requests and responses under loss, and many responders at once |
 //! | `departures` | each role is killed; the others go on |
+//! | `interfaces` | hosts with more than one |
 //! | `lab` | how the network is made, broken and removed |
 
 #![cfg(target_os = "linux")]
@@ -14,6 +15,7 @@
 
 mod delivery;
 mod departures;
+mod interfaces;
 mod lab;
 mod pauses;
 mod requests;

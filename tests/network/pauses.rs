@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use vega::Counter;
 
-use crate::lab::{Lab, go_on, stop};
-use crate::support::{Behaviour, Host, Report, Settings, eventually};
+use crate::lab::Lab;
+use crate::support::{Behaviour, Host, Report, Settings, accounted_for, eventually};
 
 const TRANSPORTS: [&str; 2] = ["unicast", "multicast"];
 /// Before the pause.
@@ -41,13 +41,53 @@ fn a_subscriber_that_is_stopped_holds_back_the_publisher_and_loses_nothing() {
         let Some(lab) = Lab::new(2, Settings::default()) else { return };
         let topic = format!("{transport}.stream");
         let (mut sender, mut receiver) = pair(&lab, &topic);
-        stop(&receiver);
+        receiver.stop();
         sender.begin_sending(&topic, MANY);
         std::thread::sleep(PAUSE);
-        go_on(&receiver);
+        receiver.go_on();
         sender.finish_sending();
         expect_all(&mut sender, &mut receiver, &topic);
     }
+}
+
+/// With `slow_consumer = "drop"` the publisher and the others go on meanwhile, and who was stopped is
+/// told to the last message what it missed.
+#[test]
+fn a_subscriber_that_is_stopped_is_left_out_where_that_is_wanted() {
+    const PAUSE: Duration = Duration::from_secs(2);
+    let settings = Settings { slow_consumer: "drop", ..Settings::default() };
+    for transport in TRANSPORTS {
+        let Some(lab) = Lab::new(3, settings) else { return };
+        let topic = format!("{transport}.stream");
+        let (mut sender, mut stopped) = pair(&lab, &topic);
+        let mut quick = lab.start(3, "quick");
+        quick.subscribe(&topic, Behaviour::Collect);
+        sender.wait_for_subscribers(&topic, 2);
+        stopped.stop();
+        sender.begin_sending(&topic, MANY);
+        std::thread::sleep(PAUSE);
+        // All of it while the other one still takes nothing.
+        sender.finish_sending();
+        assert_eq!(quick.expect(&topic, MANY), Report::complete(MANY), "{topic}");
+        assert_eq!(sender.counter(Counter::ReceiversDropped), 1, "{topic}");
+        stopped.go_on();
+        let sent = expect_exact_loss(&mut sender, &mut stopped, &topic, SOME + MANY);
+        let all = sent - SOME;
+        assert_eq!(quick.expect(&topic, all), Report::complete(all), "{topic}");
+    }
+}
+
+/// What of `sent` messages has not arrived is reported, to the last one, and counted. Returns how
+/// many were sent by then.
+fn expect_exact_loss(sender: &mut Host, receiver: &mut Host, topic: &str, sent: u64) -> u64 {
+    let send_one = || sender.send(topic, 1, 500);
+    let (report, sent) = accounted_for(topic, sent, send_one, || receiver.report(topic));
+    eventually("the counters say the same", || {
+        receiver.counter(Counter::MessagesLost) == report.lost
+            && receiver.counter(Counter::MessagesReceived) == report.received
+            && receiver.counter(Counter::PacketsLost) > 0
+    });
+    sent
 }
 
 #[test]
@@ -58,9 +98,9 @@ fn a_publisher_that_is_stopped_goes_on_where_it_was() {
         let topic = format!("{transport}.stream");
         let (mut sender, mut receiver) = pair(&lab, &topic);
         sender.begin_sending(&topic, MANY);
-        stop(&sender);
+        sender.stop();
         std::thread::sleep(PAUSE);
-        go_on(&sender);
+        sender.go_on();
         sender.finish_sending();
         let all = SOME + MANY;
         assert_eq!(receiver.expect(&topic, all), Report::complete(all), "{topic}");
@@ -100,23 +140,33 @@ fn a_link_that_is_down_for_too_long_costs_exactly_what_is_reported() {
         assert_eq!(sender.counter(Counter::ReceiversDropped), 1, "{topic}");
         lab.plug(2);
         // What is sent from now on arrives, and with it the report.
-        let mut sent = SOME + MANY;
-        eventually("all is accounted for", || {
-            sender.send(&topic, 1, 500);
-            sent += 1;
-            let report = receiver.report(&topic);
-            report.lost > 0 && report.received + report.lost == sent
-        });
+        expect_exact_loss(&mut sender, &mut receiver, &topic, SOME + MANY);
         let report = receiver.report(&topic);
-        assert_eq!((report.damaged, report.disordered), (0, 0), "{topic}: {report:?}");
-        assert_eq!(report.missing, report.lost, "{topic}");
-        eventually("the counters say the same", || {
-            receiver.counter(Counter::MessagesLost) == report.lost
-                && receiver.counter(Counter::PacketsLost) > 0
-        });
         // And it is a receiver like any other again.
         sender.send_mixed(&topic, MANY);
         let again = receiver.expect(&topic, report.received + MANY);
         assert_eq!(again.lost, report.lost, "{topic}");
+    }
+}
+
+/// Cut off for longer than discovery waits, the two take each other for gone: what is under way then is
+/// lost, and nobody is held back. Afterwards they meet anew, at the live edge, as strangers do.
+#[test]
+fn peers_that_have_lost_each_other_meet_again() {
+    let settings = Settings { timeout: "1s", ..Settings::default() };
+    for (transport, unplugged) in [("unicast", 2), ("multicast", 1)] {
+        let Some(lab) = Lab::new(2, settings) else { return };
+        let topic = format!("{transport}.stream");
+        let (mut sender, mut receiver) = pair(&lab, &topic);
+        lab.unplug(unplugged);
+        sender.send_mixed(&topic, MANY);
+        assert!(sender.counter(Counter::BackPressured) > 0, "{topic}: it was held back at first");
+        eventually("they forget each other", || sender.peers() + receiver.peers() == 0);
+        lab.plug(unplugged);
+        sender.wait_for_subscribers(&topic, 1);
+        sender.send_mixed(&topic, SOME);
+        let met_again = Report { missing: MANY, ..Report::complete(2 * SOME) };
+        assert_eq!(receiver.expect(&topic, 2 * SOME), met_again, "{topic}");
+        assert_eq!(receiver.counter(Counter::MessagesLost), 0, "{topic}");
     }
 }

@@ -52,6 +52,14 @@ impl Host {
         Self::try_start(place, name).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// As [`Host::start`]; the instance carries a receiver tag.
+    pub(crate) fn start_tagged(place: &Place, name: &str, tag: u32) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(role::RECEIVER_TAG, tag.to_string());
+        Self::try_start_by(command, name, &place.config_text())
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
     /// As [`Host::start`]; the error is what the instance's builder said.
     pub(crate) fn try_start(place: &Place, name: &str) -> Result<Self, String> {
         let command = Command::new(std::env::current_exe().unwrap());
@@ -238,6 +246,23 @@ impl Host {
     /// The process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Stops the process, as a debugger or an overloaded machine does.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        // The shell's own `kill` is there on every system; a program of that name is not.
+        let kill = format!("kill -{signal} {}", self.process());
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success(), "{kill}: {status}");
     }
 
     /// Closes the instance; the process goes on.

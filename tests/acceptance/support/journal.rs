@@ -151,6 +151,27 @@ impl Listener for Journal {
     }
 }
 
+/// Sends one message more, and one more, until a subscriber that has lost some of `sent` messages has
+/// been told so: a loss is reported before the next message. Whatever did not arrive is reported
+/// then, and nothing else. Returns the last report and the number of messages sent by then.
+pub(crate) fn accounted_for(
+    what: &str,
+    mut sent: u64,
+    mut send_one: impl FnMut(),
+    mut report: impl FnMut() -> Report,
+) -> (Report, u64) {
+    let mut last = Report::default();
+    eventually(&format!("{what}: all is accounted for"), || {
+        send_one();
+        sent += 1;
+        last = report();
+        last.lost > 0 && last.received + last.lost == sent
+    });
+    assert_eq!((last.damaged, last.disordered), (0, 0), "{what}: {last:?}");
+    assert_eq!(last.missing, last.lost, "{what}: {last:?}");
+    (last, sent)
+}
+
 /// Asks again until `done` says yes, for what offers no way to wait for it.
 #[expect(clippy::disallowed_methods, reason = "bounds waiting; decides nothing else")]
 pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {

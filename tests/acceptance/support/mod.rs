@@ -20,7 +20,7 @@ mod watch;
 use std::time::Duration;
 
 pub(crate) use host::{Behaviour, Host};
-pub(crate) use journal::{Journal, Report, eventually};
+pub(crate) use journal::{Journal, Report, accounted_for, eventually};
 pub(crate) use listeners::description;
 pub(crate) use moments::{MOMENTS, STAGED, at_every_moment};
 pub(crate) use place::{Place, Ports, Settings, TRANSPORTS, socket_at};

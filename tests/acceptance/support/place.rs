@@ -26,6 +26,10 @@ pub(crate) struct Settings {
     pub(crate) receiver_timeout: &'static str,
     pub(crate) repair_timeout: &'static str,
     pub(crate) slow_consumer: &'static str,
+    /// Of topics by UDP.
+    pub(crate) flow_control: &'static str,
+    /// The interface of topics by UDP, if it is another one than that of all the rest.
+    pub(crate) topic_interface: Option<&'static str>,
     pub(crate) reader_timeout: &'static str,
     pub(crate) response_ports: &'static str,
     /// The poller of responses; topics have the poller `default`.
@@ -45,6 +49,8 @@ impl Default for Settings {
             receiver_timeout: "30s",
             repair_timeout: "30s",
             slow_consumer: "hold",
+            flow_control: "min",
+            topic_interface: None,
             reader_timeout: "30s",
             response_ports: "35004-35099",
             response_poller: "default",
@@ -180,10 +186,14 @@ impl Settings {
     /// The keys that only some of the transports have.
     fn own_keys(&self, transport: &str, port: u16) -> String {
         let Self { unicast_ports, streams, groups, receiver_timeout, repair_timeout, .. } = self;
-        let udp = format!(
+        let flow_control = self.flow_control;
+        let mut udp = format!(
             "streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
-             repair_timeout = '{repair_timeout}'\n"
+             repair_timeout = '{repair_timeout}'\nflow_control = '{flow_control}'\n"
         );
+        if let Some(interface) = self.topic_interface {
+            writeln!(udp, "interface = '{interface}'").unwrap();
+        }
         match transport {
             "multicast" => format!("ports = '{port}'\naddresses = '{groups}'\n{udp}"),
             "unicast" => format!("ports = '{unicast_ports}'\n{udp}"),

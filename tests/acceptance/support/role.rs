@@ -19,6 +19,8 @@ pub(crate) const TEST: &str = "role";
 pub(crate) const NAME: &str = "VEGA_ACCEPTANCE_NAME";
 /// The configuration, as text.
 pub(crate) const CONFIG: &str = "VEGA_ACCEPTANCE_CONFIG";
+/// The receiver tag of the instance; without it, it has none.
+pub(crate) const RECEIVER_TAG: &str = "VEGA_ACCEPTANCE_TAG";
 /// What replies begin with.
 pub(crate) const OK: &str = "@ok";
 pub(crate) const ERROR: &str = "@error";
@@ -31,7 +33,9 @@ const MOST_OPEN: usize = 64;
 /// Carries out commands until standard input ends.
 pub(crate) fn play(name: &str, config: &str) {
     let config = Config::parse(config).unwrap();
-    let instance = match Instance::builder().name(name).config(config).start() {
+    let tag = std::env::var(RECEIVER_TAG).map_or(0, |tag| tag.parse().unwrap());
+    let builder = Instance::builder().name(name).config(config).receiver_tag(tag);
+    let instance = match builder.start() {
         Ok(instance) => instance,
         Err(error) => return reply(Err(error.to_string())),
     };
