@@ -129,8 +129,13 @@ impl Lab {
 
     /// Drops so many of a thousand datagrams that reach a host, at random.
     pub(crate) fn lose(&self, host: usize, per_mille: u32) {
-        assert!(per_mille <= PER_MILLE);
+        assert!(per_mille < PER_MILLE);
         self.drop_where(host, &format!("numgen random mod {PER_MILLE} < {per_mille}"));
+    }
+
+    /// Drops every datagram that reaches a host.
+    pub(crate) fn deafen(&self, host: usize) {
+        self.drop_where(host, "");
     }
 
     /// Drops datagrams that reach a host through the second network and come from elsewhere.
@@ -152,6 +157,11 @@ impl Lab {
         for host in 1..=self.hosts {
             self.lose(host, per_mille);
         }
+    }
+
+    /// Drops nothing on a host any more.
+    pub(crate) fn lose_no_more(&self, host: usize) {
+        run(&["ip", "netns", "exec", &self.space(host), "nft", "delete", "table", "inet", "loss"]);
     }
 
     /// How many datagrams the kernel has dropped on a host because of these.

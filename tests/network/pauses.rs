@@ -55,6 +55,7 @@ fn a_subscriber_that_is_stopped_holds_back_the_publisher_and_loses_nothing() {
 #[test]
 fn a_subscriber_that_is_stopped_is_left_out_where_that_is_wanted() {
     const PAUSE: Duration = Duration::from_secs(2);
+    const ROUNDS: u32 = 100;
     let settings = Settings { slow_consumer: "drop", ..Settings::default() };
     for transport in TRANSPORTS {
         let Some(lab) = Lab::new(3, settings) else { return };
@@ -64,11 +65,15 @@ fn a_subscriber_that_is_stopped_is_left_out_where_that_is_wanted() {
         quick.subscribe(&topic, Behaviour::Collect);
         sender.wait_for_subscribers(&topic, 2);
         stopped.stop();
-        sender.begin_sending(&topic, MANY);
-        std::thread::sleep(PAUSE);
-        // All of it while the other one still takes nothing.
-        sender.finish_sending();
-        assert_eq!(quick.expect(&topic, MANY), Report::complete(MANY), "{topic}");
+        // Round by round: without pauses the publisher is faster than any subscriber, and the quick
+        // one would keep its window full, too.
+        for round in 1..=u64::from(ROUNDS) {
+            const EACH: u64 = MANY / ROUNDS as u64;
+            sender.send_mixed(&topic, EACH);
+            let all = round * EACH;
+            assert_eq!(quick.expect(&topic, all), Report::complete(all), "{topic}");
+            std::thread::sleep(PAUSE / ROUNDS);
+        }
         assert_eq!(sender.counter(Counter::ReceiversDropped), 1, "{topic}");
         stopped.go_on();
         let sent = expect_exact_loss(&mut sender, &mut stopped, &topic, SOME + MANY);
@@ -146,6 +151,31 @@ fn a_link_that_is_down_for_too_long_costs_exactly_what_is_reported() {
         sender.send_mixed(&topic, MANY);
         let again = receiver.expect(&topic, report.received + MANY);
         assert_eq!(again.lost, report.lost, "{topic}");
+    }
+}
+
+/// Data gets through, with gaps, and feedback does not: what cannot be asked for is given up, and to the
+/// publisher the receiver is silent.
+#[test]
+fn feedback_that_is_lost_for_too_long_costs_exactly_what_is_reported() {
+    let settings =
+        Settings { receiver_timeout: "300ms", repair_timeout: "300ms", ..Settings::default() };
+    for transport in TRANSPORTS {
+        let Some(lab) = Lab::new(2, settings) else { return };
+        let topic = format!("{transport}.stream");
+        let (mut sender, mut receiver) = pair(&lab, &topic);
+        lab.lose(2, 50);
+        lab.deafen(1);
+        sender.send_mixed(&topic, MANY);
+        assert_eq!(sender.counter(Counter::ReceiversDropped), 1, "{topic}");
+        lab.lose_no_more(1);
+        let sent = expect_exact_loss(&mut sender, &mut receiver, &topic, SOME + MANY);
+        let before = receiver.report(&topic);
+        assert_eq!(before.received + before.lost, sent, "{topic}");
+        // From now on every loss is repaired, although some is lost still.
+        sender.send_mixed(&topic, MANY);
+        let after = receiver.expect(&topic, before.received + MANY);
+        assert_eq!(after.lost, before.lost, "{topic}");
     }
 }
 
