@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::changes::REMOVE_LENGTH;
 use super::*;
+use crate::id::{SessionId, TopicHash};
 
 const INSTANCE: InstanceId = InstanceId::from_bytes([0xa1; 16]);
 const TARGET: InstanceId = InstanceId::from_bytes([0xb2; 16]);
