@@ -183,14 +183,14 @@ fn feedback_that_is_lost_for_too_long_costs_exactly_what_is_reported() {
 /// lost, and nobody is held back. Afterwards they meet anew, at the live edge, as strangers do.
 #[test]
 fn peers_that_have_lost_each_other_meet_again() {
-    let settings = Settings { timeout: "1s", ..Settings::default() };
+    let settings = Settings { timeout: "2s", ..Settings::default() };
     for (transport, unplugged) in [("unicast", 2), ("multicast", 1)] {
         let Some(lab) = Lab::new(2, settings) else { return };
         let topic = format!("{transport}.stream");
         let (mut sender, mut receiver) = pair(&lab, &topic);
         lab.unplug(unplugged);
+        // Returns when all is accepted, the last of it when the receiver is forgotten.
         sender.send_mixed(&topic, MANY);
-        assert!(sender.counter(Counter::BackPressured) > 0, "{topic}: it was held back at first");
         eventually("they forget each other", || sender.peers() + receiver.peers() == 0);
         lab.plug(unplugged);
         sender.wait_for_subscribers(&topic, 1);
