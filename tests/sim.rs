@@ -20,6 +20,14 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (2668, "of a session that began more than a window back, the last window was given up, too"),
     (1008, "who was left out while its answers were lost was not asked again, and lost in silence"),
     (3057, "the same on a group"),
+    (
+        14725,
+        "who was left out did not hear of the last packets: the session fell silent without it",
+    ),
+    (
+        15272,
+        "who heard a session before discovery named it was not told what was gone, and stalled it",
+    ),
 ];
 
 #[test]

@@ -48,6 +48,9 @@ struct Receiver {
     source: Option<SocketAddr>,
     /// Everything before this packet is consumed, or was sent before it joined.
     consumed: u64,
+    /// What it has said itself. A receiver that heard the session before we knew it may want what
+    /// was not meant for it.
+    reported: u64,
     window_packets: u32,
     tag: u32,
     /// It knows where the session begins for it.
@@ -106,6 +109,7 @@ impl FlowControl {
             id,
             source,
             consumed: next,
+            reported: 0,
             window_packets: self.settings.window_packets,
             // Counts like the others until it says what it is.
             tag: match self.settings.strategy {
@@ -149,6 +153,7 @@ impl FlowControl {
         receiver.joined = true;
         receiver.window_packets = status.window_packets.clamp(1, window_packets);
         receiver.consumed = receiver.consumed.max(status.consumed);
+        receiver.reported = receiver.reported.max(status.consumed);
         // Who is further behind than the window would stop the others at once.
         if receiver.consumed + u64::from(receiver.window_packets) > sent {
             receiver.dropped = false;
@@ -170,6 +175,10 @@ impl FlowControl {
     pub(super) fn rtt(&self) -> Rtt {
         let known = self.active().map(|receiver| receiver.rtt);
         known.max_by_key(Rtt::smoothed).unwrap_or_default()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.receivers.is_empty()
     }
 
     /// Receivers that are not left out.
@@ -216,7 +225,7 @@ impl FlowControl {
     /// Whether a receiver has said that it wants nothing before `until` any more.
     pub(super) fn is_past(&self, id: ReceiverId, until: u64) -> bool {
         let mut receivers = self.receivers.iter();
-        receivers.any(|receiver| receiver.id == id && receiver.consumed >= until)
+        receivers.any(|receiver| receiver.id == id && receiver.reported >= until)
     }
 
     /// The sender has more to send than the limit allows.

@@ -182,6 +182,17 @@ fn what_the_receiver_has_got_since_it_asked_is_not_gone() {
     assert_eq!((session.counters().gone, session.counters().retransmits), (0, 0));
 }
 
+/// It heard the session before discovery named it, and does not know from where on it counts.
+#[test]
+fn a_receiver_that_wants_more_than_was_meant_for_it_is_told_what_is_gone() {
+    let mut session = session();
+    session.handle_sent(6);
+    session.add_receiver(id(), None, START);
+    outputs(&mut session, START, 6);
+    nak(&mut session, START, 2, 3);
+    assert_eq!(outputs(&mut session, START, 6), [Output::Gone { oldest: 6 }]);
+}
+
 #[test]
 fn strangers_get_nothing() {
     let mut session = joined();
@@ -222,4 +233,22 @@ fn a_receiver_that_was_left_out_is_still_asked_how_far_it_is() {
     assert!(!beats.is_empty() && beats.iter().all(|beat| beat.status_wanted), "{beats:?}");
     hear(&mut session, later, status(3));
     assert!(session.is_complete());
+    session.handle_timeout(later);
+    assert!(session.is_settled());
+}
+
+/// Nobody else waits for anything, and still it has to learn of the last packets.
+#[test]
+fn a_session_is_not_silent_while_a_receiver_that_was_left_out_lacks_something() {
+    let mut session = joined();
+    session.handle_sent(3);
+    session.handle_timeout(START + SETTINGS.timeout * 2);
+    assert_eq!(session.counters().receivers_dropped, 1);
+    let later = START + SETTINGS.timeout * 9;
+    let beats = heartbeats(&mut session, later, later + MS * 1000);
+    assert!((10..20).contains(&beats.len()), "about one in 100 ms: {}", beats.len());
+    assert!(!session.is_settled());
+    session.remove_receiver(id());
+    heartbeats(&mut session, later, later + MS * 1000);
+    assert!(session.is_settled());
 }
