@@ -60,13 +60,16 @@ pub(crate) struct Delivery {
     by_index: HashMap<u32, u32, BuildHasherDefault<IndexHasher>>,
     /// The publisher of the frame before: mostly the one of the next frame, too.
     last: usize,
+    /// Number of the first message of a publisher that was not heard before; zero when that is not
+    /// known.
+    first: u64,
     max_message_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Publisher {
     index: u32,
-    /// Number of the next message; zero until the first one is seen.
+    /// Number of the next message; zero when any may come.
     expected: u64,
     assembler: Assembler,
 }
@@ -74,7 +77,19 @@ struct Publisher {
 impl Delivery {
     /// Messages above `max_message_bytes` are refused.
     pub(crate) fn new(max_message_bytes: usize) -> Self {
-        Self { publishers: Vec::new(), by_index: HashMap::default(), last: 0, max_message_bytes }
+        Self {
+            publishers: Vec::new(),
+            by_index: HashMap::default(),
+            last: 0,
+            first: 0,
+            max_message_bytes,
+        }
+    }
+
+    /// Everything from the session's first packet on is meant for this receiver: publishers that it
+    /// has not heard yet begin with their message 1, and what is missing before is lost.
+    pub(crate) const fn expect_all(&mut self) {
+        self.first = 1;
     }
 
     /// Delivers the message that this frame completes, if it does, after reporting what is missing
@@ -135,18 +150,20 @@ impl Delivery {
             // Whoever is still there is met like a late joiner meets it: nothing false is reported.
             self.publishers.clear();
             self.by_index.clear();
+            self.first = 0;
         }
         let at = self.publishers.len();
         #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PUBLISHERS")]
         self.by_index.insert(index, at as u32);
-        self.publishers.push(Publisher { index, expected: 0, assembler: Assembler::default() });
+        let expected = self.first;
+        self.publishers.push(Publisher { index, expected, assembler: Assembler::default() });
         at
     }
 }
 
 impl Publisher {
-    /// Reports what lies between the last message and this one. The first message of a publisher
-    /// only sets the count: what came before a late joiner is not lost.
+    /// Reports what lies between the last message and this one. To a late joiner the first message
+    /// of a publisher only sets the count: nobody knows what came before the start.
     #[inline]
     fn advance(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
         let sequence = frame.header.sequence;
@@ -285,6 +302,17 @@ mod tests {
         assert_eq!(delivery.handle_frame(&tail, &mut log), Err(Refusal::Orphan));
         delivery.handle_frame(&frame(0, 8, None, b"x"), &mut log).unwrap();
         assert_eq!(log.0, ["0.8:x"]);
+    }
+
+    #[test]
+    fn who_is_owed_everything_is_told_what_is_missing_before_the_first_message() {
+        let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+        delivery.handle_frame(&frame(0, 3, None, b"c"), &mut log).unwrap();
+        delivery.expect_all();
+        for (publisher, sequence) in [(0, 4), (1, 1), (2, 4)] {
+            delivery.handle_frame(&frame(publisher, sequence, None, b"m"), &mut log).unwrap();
+        }
+        assert_eq!(log.0, ["0.3:c", "0.4:m", "1.1:m", "2 lost 3", "2.4:m"]);
     }
 
     #[test]

@@ -198,7 +198,9 @@ impl ReceiveSession {
         *self.expected.get_or_insert_with(|| {
             self.status_due = true;
             self.began = sequence;
-            if sequence > 0 {
+            if sequence == 0 {
+                self.delivery.expect_all();
+            } else {
                 let pause = retry_delay(Duration::ZERO);
                 let until = now + JOIN_TIMEOUT;
                 self.membership = Membership::Joining { until, ask_at: now + pause, pause };
@@ -234,7 +236,7 @@ impl ReceiveSession {
         if std::mem::replace(&mut self.membership, Membership::Member) == Membership::Guest {
             // What came before the guest did has gone by; the rest it has taken or counted.
             self.counters.packets_lost += self.began.saturating_sub(welcome.start);
-            self.began = self.began.min(welcome.start);
+            self.note_beginning(welcome.start);
         } else {
             self.begin_at(welcome.start, sink);
         }
@@ -389,11 +391,19 @@ impl ReceiveSession {
         }
     }
 
+    /// The session began with `start` for us, or with what came before.
+    fn note_beginning(&mut self, start: u64) {
+        self.began = self.began.min(start);
+        if self.began == 0 {
+            self.delivery.expect_all();
+        }
+    }
+
     /// Joining is over: the first packet to deliver is `start`, or the first one that came.
     fn begin_at(&mut self, start: u64, sink: &mut impl Sink) {
         let Some(first) = self.expected else { return };
         let missed = first.saturating_sub(start);
-        self.began = self.began.min(start);
+        self.note_beginning(start);
         // No more than a window can still come, all of it when only a heartbeat has been heard.
         let hoped_for = missed.min(u64::from(self.settings.window_packets));
         #[expect(clippy::cast_possible_truncation, reason = "at most the window, a u32")]

@@ -98,11 +98,14 @@ impl Account {
             return Err(format!("{name} has other bytes than were sent"));
         }
         let stream = self.streams.entry(publisher).or_default();
-        if stream.first == 0 {
-            stream.first = arrival.sequence;
-        } else if arrival.sequence != stream.last + 1 + stream.unsettled {
+        // Who was there from the first packet on knows that the first message is number 1.
+        let is_any_first = stream.first == 0 && self.begin != Some(0);
+        if !is_any_first && arrival.sequence != stream.last + 1 + stream.unsettled {
             let (last, lost) = (stream.last, stream.unsettled);
             return Err(format!("{name} after {last}, with {lost} reported as lost"));
+        }
+        if stream.first == 0 {
+            stream.first = arrival.sequence;
         }
         stream.last = arrival.sequence;
         stream.unsettled = 0;
@@ -111,9 +114,11 @@ impl Account {
     }
 
     pub(super) fn lose(&mut self, loss: Loss) -> Result<(), String> {
-        let Some(stream) = self.streams.get_mut(&(loss.publisher as usize)) else {
+        let publisher = loss.publisher as usize;
+        if self.begin != Some(0) && !self.streams.contains_key(&publisher) {
             return Err(format!("{loss:?} of a publisher that was not heard"));
-        };
+        }
+        let stream = self.streams.entry(publisher).or_default();
         stream.unsettled += loss.messages;
         stream.reported += loss.messages;
         Ok(())

@@ -109,6 +109,25 @@ fn a_gap_is_given_up_after_the_configured_time_and_counted_exactly() {
     assert_eq!(session.next_deadline(), Timestamp::NEVER);
 }
 
+/// Whoever was there from the first packet on knows how many messages came before.
+#[test]
+fn losses_before_the_first_message_are_reported_as_messages() {
+    for is_welcomed in [false, true] {
+        let (mut session, mut log) = (session(), Log::default());
+        if is_welcomed {
+            feed(&mut session, &mut log, [7]);
+            session.handle_welcome(START, &Welcome { receiver: me(), start: 0 }, &mut log);
+        } else {
+            session.handle_heartbeat(START, &heartbeat(0));
+            feed(&mut session, &mut log, [7]);
+        }
+        session.handle_gone(START, 5, &mut log);
+        feed(&mut session, &mut log, [5, 6]);
+        assert_eq!((log.delivered.as_slice(), log.lost), (&[6, 7, 8][..], 5));
+        assert_eq!(session.counters().packets_lost, 5);
+    }
+}
+
 #[test]
 fn what_the_sender_does_not_have_any_more_is_lost_at_once() {
     let (mut session, mut log) = (session(), Log::default());
