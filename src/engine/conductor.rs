@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll};
 
-use self::link::{CONTROL, GROUP};
+use self::link::{ALARM, CONTROL, GROUP};
 pub(crate) use self::link::{Command, ConductorLink, Mailroom};
 use super::dispatch::Ticket;
 use super::matching::{LocalSubscriber, Matching, MatchingParts};
@@ -30,6 +30,7 @@ use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCo
 use crate::id::{InstanceId, TopicHash};
 use crate::listener::{DownReason, Event, Peer};
 use crate::time::{Clock, Timestamp};
+use crate::transport::Alarm;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
 use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
 
@@ -82,9 +83,11 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
     let registry = mailroom.poll.registry();
     registry.register(&mut &parts.sockets.control, CONTROL, Interest::READABLE)?;
     registry.register(&mut &parts.sockets.group, GROUP, Interest::READABLE)?;
+    let alarm = Alarm::open(&mailroom.poll, ALARM)?;
     let conductor = Conductor {
         queue: mailroom.queue,
         poll: mailroom.poll,
+        alarm,
         events: Events::with_capacity(16),
         matching: Matching::new(parts.matching),
         instance: parts.instance,
@@ -112,6 +115,7 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
 struct Conductor {
     queue: Receiver<Command>,
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     instance: InstanceId,
     discovery: Discovery,
@@ -190,9 +194,7 @@ impl Conductor {
         if self.busy {
             timeout = Duration::ZERO;
         }
-        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
-            && error.kind() != io::ErrorKind::Interrupted
-        {
+        if let Err(error) = self.alarm.poll(&mut self.poll, &mut self.events, timeout) {
             tracing::error!(%error, "polling failed");
         }
     }

@@ -30,8 +30,8 @@ use crate::counters::Counters;
 use crate::id::InstanceId;
 use crate::listener::Respond;
 use crate::time::{Clock, Timestamp};
-use crate::transport::barrier_in_all_processes;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
+use crate::transport::{Alarm, barrier_in_all_processes};
 
 /// Up to this many sockets are asked directly, one system call each; beyond, one call asks the
 /// kernel which of them are ready.
@@ -58,6 +58,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const UNRELIABLE_WAIT: Duration = Duration::from_millis(1);
 
 const RING_WAKE: Token = Token(usize::MAX - 1);
+const ALARM: Token = Token(usize::MAX - 2);
 
 /// What a poller needs from its instance.
 pub(crate) struct PollerParts {
@@ -104,6 +105,7 @@ pub(crate) fn start(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
+    let alarm = Alarm::open(&poll, ALARM)?;
     let (commands, queue) = sync_channel(MAX_COMMANDS);
     let handle = PollerHandle::new(parts.instance, index, commands, waker);
     let core = config.core;
@@ -111,6 +113,7 @@ pub(crate) fn start(
         dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
         parts,
         poll,
+        alarm,
         events: Events::with_capacity(256),
         queue,
         sockets: Vec::new(),
@@ -141,6 +144,7 @@ pub(crate) fn start(
 struct Poller {
     parts: PollerParts,
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     queue: mpsc::Receiver<Command>,
     sockets: Vec<SocketEndpoint>,
@@ -298,7 +302,7 @@ impl Poller {
     }
 
     fn poll_ready_sockets(&mut self) -> bool {
-        self.collect_ready(Some(Duration::ZERO));
+        self.collect_ready(Duration::ZERO);
         let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.spare));
         let mut worked = false;
         let mut context = self.parts.context(&mut self.buffer, &mut self.dispatch);
@@ -319,16 +323,14 @@ impl Poller {
 
     /// Asks the kernel which sockets are readable. Readiness is edge-triggered: who was named stays
     /// in `ready` until it has been read empty.
-    fn collect_ready(&mut self, timeout: Option<Duration>) {
-        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                tracing::error!(%error, "polling failed");
-            }
+    fn collect_ready(&mut self, timeout: Duration) {
+        if let Err(error) = self.alarm.poll(&mut self.poll, &mut self.events, timeout) {
+            tracing::error!(%error, "polling failed");
             return;
         }
         for event in &self.events {
             match event.token() {
-                WAKE => {}
+                WAKE | ALARM => {}
                 RING_WAKE => {
                     while matches!(self.parts.ring_wake.recv(&mut self.buffer), Ok(Some(_))) {}
                 }
@@ -400,11 +402,6 @@ impl Poller {
             let now = self.parts.clock.now();
             let deadline = self.sockets.iter().map(SocketEndpoint::next_deadline).min();
             timeout = deadline.unwrap_or(Timestamp::NEVER).since(now).min(timeout);
-            if timeout < SHORTEST_WAIT {
-                // The kernel waits in whole milliseconds, and a repair takes less.
-                thread::yield_now();
-                return;
-            }
         }
         if !self.rings.is_empty() {
             let port = self.parts.ring_wake.local_address().port();
@@ -419,7 +416,7 @@ impl Poller {
                 timeout = Duration::ZERO;
             }
         }
-        self.collect_ready(Some(timeout));
+        self.collect_ready(timeout);
         for ring in &self.rings {
             ring.entry().unpark();
         }

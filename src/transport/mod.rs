@@ -18,9 +18,9 @@
 //!
 //! # Threads
 //!
-//! No thread is started here, and no lock is taken but around injected faults. A [`udp::UdpSocket`] is shared by the threads
-//! that send on it and the one thread that receives from it; every other value belongs to whoever
-//! holds it. No call blocks: sockets are non-blocking and file locks are tried, not awaited.
+//! No thread is started here, and no lock is taken but around injected faults. A [`udp::UdpSocket`]
+//! is shared by the threads that send on it and the one thread that receives from it; every other
+//! value belongs to whoever holds it. No call but `Alarm::poll` blocks: sockets are non-blocking and file locks are tried, not awaited.
 //!
 //! # Failures
 //!
@@ -36,4 +36,4 @@ pub(crate) mod shm;
 mod sys;
 pub(crate) mod udp;
 
-pub(crate) use sys::{accept_barriers, barrier_in_all_processes, cycles};
+pub(crate) use sys::{Alarm, accept_barriers, barrier_in_all_processes, cycles};

@@ -5,6 +5,7 @@
 //! this system has: `linux` there, `other` elsewhere, which falls back on `portable`. Both sides of
 //! that choice have the same functions. The facade holds what they share.
 
+mod alarm;
 mod barrier;
 mod cycles;
 mod files;
@@ -20,6 +21,7 @@ pub(super) use linux as native;
 #[cfg(not(target_os = "linux"))]
 pub(super) use other as native;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use barrier::{accept_barriers, barrier_in_all_processes};
 pub(crate) use cycles::cycles;
 pub(super) use files::{
