@@ -155,8 +155,9 @@ impl FlowControl {
         receiver.consumed = receiver.consumed.max(status.consumed);
         receiver.reported = receiver.reported.max(status.consumed);
         // Who is further behind than the window would stop the others at once.
-        if receiver.consumed + u64::from(receiver.window_packets) > sent {
+        if receiver.dropped && receiver.consumed + u64::from(receiver.window_packets) > sent {
             receiver.dropped = false;
+            receiver.holding_since = None;
         }
         if sent - receiver.consumed <= u64::from(receiver.window_packets / 2) {
             receiver.holding_since = None;

@@ -142,3 +142,23 @@ fn a_slow_receiver_is_left_out_only_when_that_is_wanted_and_it_does_not_catch_up
         assert_eq!(dropped, usize::from(drops_slow));
     }
 }
+
+#[test]
+fn who_comes_back_is_given_the_same_grace_again() {
+    let mut flow = FlowControl::new(FlowSettings {
+        strategy: Strategy::Min,
+        drops_slow: true,
+        window_packets: 10,
+        timeout: SECOND,
+    });
+    flow.add(id(1), None, 0, START);
+    hear(&mut flow, START, &status(1, 0), 10);
+    flow.handle_blocked(START);
+    let mut now = START + SLOW_GRACE;
+    assert_eq!(flow.handle_timeout(now, 10), 1);
+    hear(&mut flow, now, &status(1, 3), 10);
+    assert_eq!((flow.handle_timeout(now, 10), flow.limit()), (0, 13), "back, and not out again");
+    flow.handle_blocked(now);
+    now = now + SLOW_GRACE;
+    assert_eq!(flow.handle_timeout(now, 13), 1);
+}
