@@ -237,7 +237,7 @@ pub(crate) struct Template {
     pub(crate) poller: usize,
     /// Size of one packet, which is one slot of the ring.
     pub(crate) packet_bytes: usize,
-    /// Size of a publication's ring: what may be sent and not yet acknowledged.
+    /// What may be sent to a receiver and not yet acknowledged: half of a publication's ring or less.
     pub(crate) window_bytes: usize,
     pub(crate) slow_consumer: SlowConsumer,
     pub(crate) carrier: Carrier,
@@ -332,7 +332,7 @@ pub(crate) enum FlowControl {
     Tagged(u32),
 }
 
-/// What becomes of a receiver that keeps its sender's window full.
+/// What becomes of a receiver that holds back the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlowConsumer {
     /// Its sender waits for it.

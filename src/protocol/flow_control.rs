@@ -52,7 +52,8 @@ struct Receiver {
     /// was not meant for it.
     reported: u64,
     window_packets: u32,
-    tag: u32,
+    /// What it says it is. Until it does, it counts like the others.
+    tag: Option<u32>,
     /// It knows where the session begins for it.
     joined: bool,
     rtt: Rtt,
@@ -111,11 +112,7 @@ impl FlowControl {
             consumed: next,
             reported: 0,
             window_packets: self.settings.window_packets,
-            // Counts like the others until it says what it is.
-            tag: match self.settings.strategy {
-                Strategy::Tagged(tag) => tag,
-                _ => 0,
-            },
+            tag: None,
             joined: false,
             rtt: Rtt::default(),
             heard: now,
@@ -143,7 +140,7 @@ impl FlowControl {
             return Verdict::Refused;
         }
         receiver.source = Some(source);
-        receiver.tag = status.tag;
+        receiver.tag = Some(status.tag);
         receiver.heard = now;
         if status.is_joining {
             // Who had joined before begins anew, with what it has heard now.
@@ -189,8 +186,9 @@ impl FlowControl {
 
     /// First packet that may not be sent yet; `u64::MAX` when nobody sets a limit.
     pub(crate) fn limit(&self) -> u64 {
-        let limits = self.deciding().map(Receiver::limit);
-        match self.settings.strategy {
+        let strategy = self.settings.strategy;
+        let limits = self.deciding(strategy).map(Receiver::limit);
+        match strategy {
             Strategy::Max => limits.max(),
             _ => limits.min(),
         }
@@ -199,12 +197,16 @@ impl FlowControl {
 
     /// Packets before this one need not be kept; `sent` when nobody decides.
     pub(crate) fn confirmed(&self, sent: u64) -> u64 {
-        let consumed = self.deciding().map(|receiver| receiver.consumed);
-        match self.settings.strategy {
+        self.decided(self.settings.strategy).unwrap_or(sent)
+    }
+
+    /// What is confirmed by those that decide; `None` when nobody does.
+    pub(super) fn decided(&self, strategy: Strategy) -> Option<u64> {
+        let consumed = self.deciding(strategy).map(|receiver| receiver.consumed);
+        match strategy {
             Strategy::Max => consumed.max(),
             _ => consumed.min(),
         }
-        .unwrap_or(sent)
     }
 
     /// Everybody has joined, and has everything before `sent`.
@@ -262,10 +264,9 @@ impl FlowControl {
         self.receivers.iter().filter(|receiver| !receiver.dropped)
     }
 
-    fn deciding(&self) -> impl Iterator<Item = &Receiver> {
-        let strategy = self.settings.strategy;
+    fn deciding(&self, strategy: Strategy) -> impl Iterator<Item = &Receiver> {
         self.active().filter(move |receiver| match strategy {
-            Strategy::Tagged(tag) => receiver.tag == tag,
+            Strategy::Tagged(tag) => receiver.tag.is_none_or(|own| own == tag),
             _ => true,
         })
     }

@@ -23,7 +23,7 @@ const MAX_WAITING: usize = 1024;
 pub(crate) struct Repair {
     pub(crate) first: u64,
     pub(crate) packets: u64,
-    /// Who asked. On a group the repair is for everybody.
+    /// Who asked. All receivers of the session get the repair.
     pub(crate) receiver: ReceiverId,
 }
 
@@ -33,7 +33,6 @@ struct Mark {
     packet: u64,
     /// When it was last repeated; `None` while it waits to be.
     at: Option<Timestamp>,
-    receiver: Option<ReceiverId>,
 }
 
 /// The repairs of one session.
@@ -42,18 +41,16 @@ pub(super) struct Retransmit {
     waiting: VecDeque<Repair>,
     /// By the packet's place in a table as large as the window, made with the first request.
     marks: Vec<Option<Mark>>,
-    is_group: bool,
     window_packets: u32,
     budget: u64,
     refilled_at: Timestamp,
 }
 
 impl Retransmit {
-    pub(super) const fn new(is_group: bool, window_packets: u32) -> Self {
+    pub(super) const fn new(window_packets: u32) -> Self {
         Self {
             waiting: VecDeque::new(),
             marks: Vec::new(),
-            is_group,
             window_packets,
             budget: window_packets as u64,
             refilled_at: Timestamp::from_nanos(0),
@@ -83,7 +80,6 @@ impl Retransmit {
         if self.marks.is_empty() {
             self.marks.resize(self.window_packets.next_power_of_two() as usize, None);
         }
-        let whose = self.whose(receiver);
         let (mut granted, mut open) = (0, None);
         for packet in missing.first..missing.end().min(missing.first + self.marks.len() as u64) {
             if self.waiting.len() >= MAX_WAITING {
@@ -91,15 +87,13 @@ impl Retransmit {
             }
             let mark = place(&mut self.marks, packet);
             let is_under_way = mark.is_some_and(|mark| {
-                mark.packet == packet
-                    && mark.receiver == whose
-                    && mark.at.is_none_or(|at| now.since(at) < linger)
+                mark.packet == packet && mark.at.is_none_or(|at| now.since(at) < linger)
             });
             if is_under_way {
                 self.wait(open.take(), receiver);
                 continue;
             }
-            *mark = Some(Mark { packet, at: None, receiver: whose });
+            *mark = Some(Mark { packet, at: None });
             granted += 1;
             open = Some(open.map_or((packet, 1), |(first, count)| (first, count + 1)));
         }
@@ -107,19 +101,13 @@ impl Retransmit {
         granted
     }
 
-    /// On a group one repetition serves all; else each has its own.
-    fn whose(&self, receiver: ReceiverId) -> Option<ReceiverId> {
-        (!self.is_group).then_some(receiver)
-    }
-
     /// Packets are repeated at the given time, or wait again.
     fn note(&mut self, repair: Repair, at: Option<Timestamp>) {
-        let receiver = self.whose(repair.receiver);
         for packet in repair.first..repair.first + repair.packets {
             let mark = place(&mut self.marks, packet);
             // A later packet may have taken the place.
             if mark.is_none_or(|mark| mark.packet <= packet) {
-                *mark = Some(Mark { packet, at, receiver });
+                *mark = Some(Mark { packet, at });
             }
         }
     }
@@ -191,13 +179,6 @@ impl Retransmit {
         self.waiting.push_front(repair);
     }
 
-    /// Nobody needs what this receiver asked for any more.
-    pub(super) fn forget(&mut self, receiver: ReceiverId) {
-        if !self.is_group {
-            self.waiting.retain(|repair| repair.receiver != receiver);
-        }
-    }
-
     fn refill(&mut self, now: Timestamp) {
         let window = u64::from(self.window_packets);
         let elapsed = now.since(self.refilled_at).min(REFILL).as_nanos();
@@ -240,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_under_way_is_not_repeated() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         assert_eq!(retransmit.request(START, id(1), range(10, 3), LINGER), 3);
         assert_eq!(retransmit.request(START, id(2), range(11, 4), LINGER), 2);
         assert_eq!(all(&mut retransmit, START), [(10, 3), (13, 2)]);
@@ -250,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_its_turn_does_not_wait_twice() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         retransmit.request(START, id(1), range(0, 64), LINGER);
         retransmit.request(START, id(1), range(64, 64), LINGER);
         assert_eq!(all(&mut retransmit, START), [(0, 40), (40, 24)]);
@@ -264,18 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn receivers_of_their_own_get_repairs_of_their_own() {
-        let mut retransmit = Retransmit::new(false, 64);
-        assert_eq!(retransmit.request(START, id(1), range(10, 1), LINGER), 1);
-        assert_eq!(retransmit.request(START, id(2), range(10, 1), LINGER), 1);
-        assert_eq!(retransmit.request(START, id(2), range(10, 1), LINGER), 0);
-        retransmit.forget(id(1));
-        assert_eq!(all(&mut retransmit, START), [(10, 1)]);
-    }
-
-    #[test]
     fn no_more_than_a_window_is_repeated_in_an_interval() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         assert_eq!(retransmit.request(START, id(1), range(0, u32::MAX), LINGER), 64);
         assert_eq!(retransmit.request(START, id(1), range(64, 64), LINGER), 64);
         assert_eq!(all(&mut retransmit, START), [(0, 40), (40, 24)]);
@@ -286,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_for_the_first_time_pays_for_repairs() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         retransmit.request(START, id(1), range(0, 64), LINGER);
         retransmit.request(START, id(1), range(64, 64), LINGER);
         assert_eq!(all(&mut retransmit, START), [(0, 40), (40, 24)]);
@@ -298,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_costs_nothing() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         for first in [0, 10, 30] {
             retransmit.request(START, id(1), range(first, 10), LINGER);
         }
@@ -308,7 +279,7 @@ mod tests {
 
     #[test]
     fn who_asks_again_for_what_is_gone_is_heard_again() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         for _ in 0..2 {
             assert_eq!(retransmit.request(START, id(1), range(0, 10), LINGER), 10);
             assert_eq!(retransmit.forget_before(10, |_, _| false), 10);
@@ -317,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_the_socket_did_not_take_comes_first_again() {
-        let mut retransmit = Retransmit::new(true, 64);
+        let mut retransmit = Retransmit::new(64);
         retransmit.request(START, id(1), range(0, 2), LINGER);
         retransmit.request(START, id(1), range(5, 2), LINGER);
         let repair = retransmit.poll(START, 40).unwrap();
@@ -327,7 +298,7 @@ mod tests {
 
     #[test]
     fn waiting_ranges_are_bounded() {
-        let mut retransmit = Retransmit::new(true, 1 << 20);
+        let mut retransmit = Retransmit::new(1 << 20);
         for nth in 0..MAX_WAITING as u64 * 2 {
             retransmit.request(START, id(1), range(nth * 2, 1), LINGER);
         }

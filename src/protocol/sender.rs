@@ -1,5 +1,5 @@
 //! The sending side of a session: how far it may go, what it repeats, and what it says when it has
-//! nothing to send. Layer: protocol. Owned by one publication.
+//! nothing to send. Layer: protocol. Owned by one lane.
 //!
 //! Heartbeats tell receivers how far the session has come, so that a lost last packet is noticed.
 //! The first follows the last packet after about two round trips, the others ever more slowly, and
@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::flow_control::{FlowControl, FlowSettings, Verdict};
+use super::flow_control::{FlowControl, FlowSettings, Strategy, Verdict};
 use super::retransmit::{Repair, Retransmit};
 use super::timing::{LONGEST_PAUSE, PROBE_INTERVAL, linger, tail_delay};
 use crate::id::{ReceiverId, SessionId};
@@ -33,20 +33,33 @@ pub(crate) struct SendCounters {
     pub(crate) gone: u64,
 }
 
-/// What to send now, beside data.
+impl SendCounters {
+    /// Adds what another session has counted.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.heartbeats += other.heartbeats;
+        self.statuses += other.statuses;
+        self.statuses_refused += other.statuses_refused;
+        self.receivers_dropped += other.receivers_dropped;
+        self.naks += other.naks;
+        self.retransmits += other.retransmits;
+        self.gone += other.gone;
+    }
+}
+
+/// What to send now, beside data, to all receivers of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// To everybody.
     Heartbeat(Heartbeat),
-    /// To one receiver, or to its group.
     Welcome(Welcome),
-    /// To everybody: what was before `oldest` cannot be repeated.
-    Gone { oldest: u64 },
-    /// To who asked, or to its group. What is not sent goes to [`SendSession::put_back`].
+    /// What was before `oldest` cannot be repeated.
+    Gone {
+        oldest: u64,
+    },
+    /// What is not sent goes to [`SendSession::put_back`].
     Repair(Repair),
 }
 
-/// One incarnation of a publication.
+/// One incarnation of a publication, as a group or a single receiver hears it.
 #[derive(Debug)]
 pub(crate) struct SendSession {
     session: SessionId,
@@ -68,14 +81,14 @@ pub(crate) struct SendSession {
 }
 
 impl SendSession {
-    /// `is_group` when one transmission reaches all receivers.
-    pub(crate) fn new(session: SessionId, settings: FlowSettings, is_group: bool) -> Self {
+    /// `first` is the first packet to send.
+    pub(crate) fn new(session: SessionId, settings: FlowSettings, first: u64) -> Self {
         Self {
             session,
-            retransmit: Retransmit::new(is_group, settings.window_packets),
+            retransmit: Retransmit::new(settings.window_packets),
             flow: FlowControl::new(settings),
             welcomes: Vec::new(),
-            next: 0,
+            next: first,
             heartbeat_at: Timestamp::NEVER,
             pause: Duration::ZERO,
             repeated: 0,
@@ -108,6 +121,11 @@ impl SendSession {
         self.flow.confirmed(self.next)
     }
 
+    /// The same by the receivers that decide under `strategy`; `None` when nobody does.
+    pub(super) fn decided(&self, strategy: Strategy) -> Option<u64> {
+        self.flow.decided(strategy)
+    }
+
     /// Whether everything before `until` has reached a receiver, or will not.
     pub(crate) fn has_consumed(&self, receiver: ReceiverId, until: u64) -> bool {
         self.flow.has_consumed(receiver, until)
@@ -129,7 +147,6 @@ impl SendSession {
 
     pub(crate) fn remove_receiver(&mut self, id: ReceiverId) {
         self.flow.remove(id);
-        self.retransmit.forget(id);
         self.welcomes.retain(|welcome| welcome.receiver != id);
     }
 
@@ -141,6 +158,13 @@ impl SendSession {
         self.next = next;
         self.repeated = 0;
         self.heartbeat_at = Timestamp::NEVER;
+    }
+
+    /// Packets before `oldest` cannot be sent any more: they count as sent and lost. Receivers learn
+    /// from the next packet or heartbeat that they miss them, ask, and are told that they are gone.
+    #[inline]
+    pub(super) fn handle_overwritten(&mut self, oldest: u64) {
+        self.next = self.next.max(oldest);
     }
 
     /// There is more to send than receivers allow.

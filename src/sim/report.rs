@@ -14,7 +14,7 @@ pub struct Report {
     pub messages: u64,
     /// Messages that were delivered, at all receivers together.
     pub delivered: u64,
-    /// Packets that were sent, repairs not counted; one to a group is one.
+    /// Packets that were sent, repairs not counted; once each, whoever they went to.
     pub packets: u64,
     /// Packets that the network lost, or that were damaged on the way.
     pub injected_losses: u64,
@@ -39,7 +39,7 @@ impl Report {
         world.count_all();
         let heard = || world.hosts.iter().flat_map(|host| host.heard.values());
         let accounts = || heard().map(|heard| &heard.account);
-        let sent = |station: &super::station::Station| station.session().next();
+        let sent = |station: &super::station::Station| station.fan_out().sent();
         let injected = world.network.injected;
         let accepted = world.stations.iter().map(|station| station.accepted_at).max();
         let last = accepted.unwrap_or_default().max(world.heals_at);
@@ -58,7 +58,7 @@ impl Report {
             overflows: injected.overflowed,
             packets_lost: heard().map(|heard| heard.session.counters().packets_lost).sum(),
             naks: world.naks,
-            repairs: world.stations.iter().map(|it| it.session().counters().retransmits).sum(),
+            repairs: world.stations.iter().map(|it| it.fan_out().counters().retransmits).sum(),
             requests: world.asked,
             slowest: accounts().flat_map(|it| &it.delays).max().copied().unwrap_or_default(),
             recovery: delivered_at.unwrap_or_default().since(last),

@@ -12,6 +12,8 @@ use crate::protocol::flow_control::Strategy;
 pub(super) enum Kind {
     /// Nothing befalls anything.
     Calm,
+    /// One of several receivers by unicast stops, or is slow: the others do not notice.
+    Straggler,
     /// Packets are lost, each on its own.
     Lossy,
     /// Packets are lost in a row.
@@ -44,8 +46,9 @@ pub(super) enum Kind {
 
 /// Kinds and how often each is drawn.
 const KINDS: &[(Kind, u64)] = &[
-    (Kind::Calm, 4),
-    (Kind::Lossy, 14),
+    (Kind::Calm, 2),
+    (Kind::Straggler, 6),
+    (Kind::Lossy, 10),
     (Kind::Bursty, 10),
     (Kind::Disordered, 10),
     (Kind::Damaged, 6),
@@ -111,6 +114,8 @@ pub(super) struct Scenario {
     pub(super) buffer_bytes: usize,
     /// What a receiver needs for a packet.
     pub(super) packet_cost: Duration,
+    /// The receiver's host that alone is disturbed, and what it needs for a packet.
+    pub(super) straggler: Option<(usize, Duration)>,
     /// Longest time until discovery tells one host of another.
     pub(super) discovery: Duration,
     /// Receivers start at random within this.
@@ -187,6 +192,7 @@ impl Scenario {
             },
             buffer_bytes: 4 << 20,
             packet_cost: Duration::from_nanos(500),
+            straggler: None,
             discovery: Duration::from_millis(1),
             lateness: Duration::ZERO,
             requests: 0,
@@ -223,6 +229,7 @@ impl Scenario {
         let conditions = &mut self.conditions;
         match kind {
             Kind::Calm | Kind::Storm => {}
+            Kind::Straggler => self.add_straggler(dice),
             Kind::Lossy => conditions.loss = dice.pick(&[1_000, 10_000, 50_000, 200_000]),
             Kind::Bursty => {
                 let ends = dice.pick(&[20_000, 100_000, 300_000]);
@@ -286,6 +293,24 @@ impl Scenario {
             self.faults.push((begins, Fault::Cut { from, to, is_cut: true }));
             self.faults.push((ends, Fault::Cut { from, to, is_cut: false }));
             self.heals_at = self.heals_at.max(ends);
+        }
+    }
+
+    fn add_straggler(&mut self, dice: &mut Dice) {
+        self.is_group = false;
+        self.receivers = self.receivers.max(2);
+        self.drops_slow = dice.chance(300_000);
+        self.receiver_timeout = dice.pick(&[300, 5_000].map(Duration::from_millis));
+        let host = self.publishers + dice.index(self.receivers);
+        if dice.chance(500_000) {
+            let lasts = dice.pick(&[20_000, 400_000, 2_000_000]);
+            let (begins, lasts) = (dice.micros(0, 50_000), dice.micros(lasts / 2, lasts));
+            self.faults.push((begins, Fault::Pause { host, lasts }));
+            self.heals_at = self.heals_at.max(begins + lasts);
+            self.straggler = Some((host, self.packet_cost));
+        } else {
+            let cost = dice.pick(&[50, 200, 1_000].map(Duration::from_micros));
+            self.straggler = Some((host, cost));
         }
     }
 

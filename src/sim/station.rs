@@ -1,26 +1,24 @@
-//! The sending side of one publication: the ring and the send session of production, driven as
+//! The sending side of one publication: the ring and the lanes of production, driven as
 //! `engine::publication` drives them, with a virtual socket. Layer: sim. Owned by one world.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::dice::Dice;
 use super::network::Packet;
 use crate::id::{ReceiverId, TopicHash};
+use crate::protocol::fan_out::FanOut;
 use crate::protocol::flow_control::FlowSettings;
-use crate::protocol::retransmit::{REFILL, Repair};
-use crate::protocol::sender::{Output, SendSession};
+use crate::protocol::lane::Outlet;
+use crate::protocol::retransmit::REFILL;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Entry};
 use crate::ring::storage::Slots;
 use crate::time::Timestamp;
-use crate::wire::control::{Feedback, encode_gone};
+use crate::wire::control::Feedback;
 use crate::wire::frame::FrameKind;
 use crate::wire::packet::PacketHeader;
 
-/// What a session says in one go, as in production.
-const MAX_OUTPUTS: usize = 64;
 /// The conductor looks at an active publication this often when nothing else makes it.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -77,9 +75,10 @@ pub(super) struct Known {
 pub(super) struct Station {
     pub(super) parts: StationParts,
     ring: Appender,
-    send: SendSession,
+    fan_out: FanOut<Option<usize>>,
     pub(super) receivers: Vec<Known>,
-    served: usize,
+    /// Receivers that there are or were: each may have had a lane, with repairs of its own.
+    introduced: u64,
     /// What was sent, by publisher: message 1 is the first one.
     pub(super) books: Vec<Vec<Sent>>,
     pub(super) outbox: Vec<Outgoing>,
@@ -94,12 +93,17 @@ pub(super) struct Station {
 
 impl Station {
     pub(super) fn new(now: Timestamp, parts: StationParts, publishers: usize) -> Self {
+        let fan_out = if parts.is_group {
+            FanOut::to_group(parts.header, parts.flow, parts.batch, None)
+        } else {
+            FanOut::to_each(parts.header, parts.flow, parts.batch)
+        };
         Self {
             ring: Appender::new(Slots::heap(parts.layout), &parts.header),
-            send: SendSession::new(parts.header.session, parts.flow, parts.is_group),
+            fan_out,
             parts,
             receivers: Vec::new(),
-            served: 0,
+            introduced: 0,
             books: vec![Vec::new(); publishers],
             outbox: Vec::new(),
             is_dead: false,
@@ -110,20 +114,29 @@ impl Station {
         }
     }
 
-    pub(super) fn add_receiver(&mut self, now: Timestamp, id: ReceiverId, host: usize) {
+    pub(super) fn add_receiver(
+        &mut self,
+        now: Timestamp,
+        id: ReceiverId,
+        (host, address): (usize, SocketAddr),
+        dice: &mut Dice,
+    ) {
         if self.receivers.iter().any(|known| known.id == id) {
             return;
         }
-        let start = self.send.next();
+        // On a group what is meant for it begins with what has not left yet; a lane begins here.
+        let start =
+            if self.parts.is_group { self.fan_out.front() } else { self.ring.open_packet() };
         self.receivers.push(Known { id, host, start, was_dropped: false });
-        self.send.add_receiver(id, None, now);
-        self.tell(now);
+        self.introduced += 1;
+        let source = (!self.parts.is_group).then_some(address);
+        self.fan_out.add_receiver(id, (Some(host), source), &self.ring, now);
+        self.tell(now, dice);
     }
 
     pub(super) fn remove_receiver(&mut self, id: ReceiverId, dice: &mut Dice) {
         self.receivers.retain(|known| known.id != id);
-        self.send.remove_receiver(id);
-        self.served = 0;
+        self.fan_out.remove_receiver(id);
         self.transmit(dice);
     }
 
@@ -156,7 +169,7 @@ impl Station {
         let sent = Sent { packet, bytes: body.len(), digest: digest(&body), at: now };
         self.books[publisher].push(sent);
         self.accepted_at = now;
-        let full = self.ring.open_packet() - self.send.next();
+        let full = self.ring.open_packet() - self.fan_out.front();
         if full >= self.parts.batch || dice.chance(self.parts.eager) {
             self.transmit(dice);
         }
@@ -182,7 +195,7 @@ impl Station {
         while let Ok(part) = self.ring.append_fragment(entry, offset) {
             packet.get_or_insert_with(|| self.ring.open_packet());
             offset += part;
-            if self.ring.open_packet() - self.send.next() >= self.parts.batch {
+            if self.ring.open_packet() - self.fan_out.front() >= self.parts.batch {
                 self.transmit(dice);
             }
             if offset == bytes {
@@ -195,8 +208,8 @@ impl Station {
 
     /// What came back from a receiver.
     pub(super) fn handle_feedback(&mut self, now: Timestamp, source: SocketAddr, it: &Feedback) {
-        self.send.handle_feedback(now, source, it);
-        self.keep_what_is_needed();
+        self.fan_out.handle_feedback(now, source, it);
+        self.fan_out.keep_what_is_needed(&mut self.ring);
     }
 
     /// As `Publication::look_after`. Returns when to come back, `NEVER` when it is settled.
@@ -204,133 +217,37 @@ impl Station {
         if self.has_waiting() {
             self.transmit(dice);
         }
-        if self.is_blocked() {
-            self.send.handle_blocked(now);
-        }
-        self.tell(now);
+        self.tell(now, dice);
         for known in &mut self.receivers {
             // Nobody confirms what will never be sent: such a receiver is left out.
-            known.was_dropped |= self.send.has_consumed(known.id, u64::MAX);
+            known.was_dropped |= self.fan_out.has_consumed(known.id, u64::MAX);
         }
-        if !self.has_waiting() && self.send.is_settled() {
+        if self.is_settled() {
             return Timestamp::NEVER;
         }
-        self.send.next_deadline().max(now + self.parts.poll_interval).min(now + TICK)
+        self.fan_out.next_deadline().max(now + self.parts.poll_interval).min(now + TICK)
     }
 
     fn transmit(&mut self, dice: &mut Dice) {
-        let first = self.send.next();
-        let limit = self.send.limit();
-        if self.ring.has_open_frames() && self.ring.open_packet() < limit {
-            self.ring.close();
-        }
-        let end = limit.min(self.ring.open_packet());
-        let mut next = first;
-        while next < end {
-            let (run, count) = self.ring.closed_run(next, (end - next).min(self.parts.batch));
-            let run = packets(run, self.parts.layout.packet_bytes);
-            if !self.send_run(&run, dice) {
-                break;
-            }
-            next += count;
-        }
-        if next > first {
-            self.send.handle_sent(next);
-            self.keep_what_is_needed();
-        }
+        let Self { ring, fan_out, outbox, parts, .. } = self;
+        fan_out.transmit(ring, &mut VirtualOutlet { outbox, dice, parts });
     }
 
-    /// One run to every destination; who has got it does not get it again after a refusal.
-    fn send_run(&mut self, run: &[Packet], dice: &mut Dice) -> bool {
-        let destinations: Vec<Option<usize>> = self.destinations().skip(self.served).collect();
-        for to in destinations {
-            if dice.chance(self.parts.refuses) {
-                return false;
-            }
-            self.outbox.push(Outgoing { to, run: run.iter().map(Rc::clone).collect() });
-            self.served += 1;
-        }
-        self.served = 0;
-        true
-    }
-
-    fn destinations(&self) -> impl Iterator<Item = Option<usize>> + '_ {
-        let unicast = self.receivers.iter().filter(|_| !self.parts.is_group);
-        let group = self.parts.is_group.then_some(None);
-        group.into_iter().chain(unicast.map(|known| Some(known.host)))
-    }
-
-    fn keep_what_is_needed(&mut self) {
-        let needed = self.send.confirmed().min(self.send.next());
-        self.ring.set_limit(needed + self.parts.layout.slots as u64);
-    }
-
-    fn tell(&mut self, now: Timestamp) {
-        self.send.handle_timeout(now);
-        self.keep_what_is_needed();
-        let header = self.parts.header;
-        for _ in 0..MAX_OUTPUTS {
-            let oldest = self.ring.oldest_packet();
-            let Some(output) = self.send.poll_transmit(now, oldest, self.parts.batch) else {
-                break;
-            };
-            match output {
-                Output::Heartbeat(heartbeat) => self.announce(&heartbeat.encode(header)),
-                Output::Gone { oldest } => self.announce(&encode_gone(header, oldest)),
-                Output::Welcome(welcome) => {
-                    if let Some(to) = self.destination_of(welcome.receiver) {
-                        let run = vec![welcome.encode(header).as_slice().into()];
-                        self.outbox.push(Outgoing { to, run });
-                    }
-                }
-                Output::Repair(repair) => self.repair(repair),
-            }
-        }
-    }
-
-    fn destination_of(&self, receiver: ReceiverId) -> Option<Option<usize>> {
-        if self.parts.is_group {
-            return Some(None);
-        }
-        let found = self.receivers.iter().find(|known| known.id == receiver)?;
-        Some(Some(found.host))
-    }
-
-    fn announce(&mut self, packet: &[u8]) {
-        let all: Vec<_> = self.destinations().collect();
-        let packet: Packet = packet.into();
-        self.outbox
-            .extend(all.into_iter().map(|to| Outgoing { to, run: vec![Rc::clone(&packet)] }));
-    }
-
-    fn repair(&mut self, repair: Repair) {
-        let Repair { mut first, packets: mut left, receiver } = repair;
-        let to = self.destination_of(receiver);
-        while left > 0 {
-            let (run, count) = self.ring.closed_run(first, left);
-            if let Some(to) = to {
-                let run = packets(run, self.parts.layout.packet_bytes);
-                self.outbox.push(Outgoing { to, run });
-            }
-            (first, left) = (first + count, left - count);
-        }
-    }
-
-    fn is_blocked(&self) -> bool {
-        let next = self.send.next();
-        next < self.ring.open_packet() && next >= self.send.limit()
+    fn tell(&mut self, now: Timestamp, dice: &mut Dice) {
+        let Self { ring, fan_out, outbox, parts, .. } = self;
+        fan_out.tell(now, ring, &mut VirtualOutlet { outbox, dice, parts });
     }
 
     fn has_waiting(&self) -> bool {
-        self.ring.has_open_frames() || self.send.next() < self.ring.open_packet()
+        self.fan_out.has_waiting(&self.ring)
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        !self.has_waiting() && self.send.is_settled()
+        !self.has_waiting() && self.fan_out.is_settled()
     }
 
-    pub(super) const fn session(&self) -> &SendSession {
-        &self.send
+    pub(super) const fn fan_out(&self) -> &FanOut<Option<usize>> {
+        &self.fan_out
     }
 
     /// What receivers can trigger is bounded, in traffic and in memory.
@@ -338,12 +255,29 @@ impl Station {
         let window = u64::from(self.parts.flow.window_packets);
         let refills = now.since(self.started).as_nanos() / REFILL.as_nanos() + 2;
         let refills = u64::try_from(refills).unwrap_or(u64::MAX);
-        let copies = if self.parts.is_group { 1 } else { self.receivers.len().max(1) as u64 };
-        let (sent, repeated) = (self.send.next(), self.send.counters().retransmits);
-        if repeated > sent * copies + window.saturating_mul(refills) {
+        let lanes = if self.parts.is_group { 1 } else { self.introduced };
+        let (sent, repeated) = (self.fan_out.sent(), self.fan_out.counters().retransmits);
+        if repeated > lanes * (sent + window.saturating_mul(refills)) {
             return Err(format!("{repeated} repairs for {sent} packets of window {window}"));
         }
-        self.send.check_bounds()
+        self.fan_out.check_bounds()
+    }
+}
+
+/// A socket that now and then takes nothing.
+struct VirtualOutlet<'a> {
+    outbox: &'a mut Vec<Outgoing>,
+    dice: &'a mut Dice,
+    parts: &'a StationParts,
+}
+
+impl Outlet<Option<usize>> for VirtualOutlet<'_> {
+    fn send(&mut self, to: &Option<usize>, run: &[u8]) -> bool {
+        if self.dice.chance(self.parts.refuses) {
+            return false;
+        }
+        self.outbox.push(Outgoing { to: *to, run: packets(run, self.parts.layout.packet_bytes) });
+        true
     }
 }
 

@@ -1,8 +1,14 @@
 //! What has to be true once nothing happens any more. Layer: sim.
 
+use std::time::Duration;
+
 use super::station::{Known, Station};
 use super::world::World;
 use crate::protocol::flow_control::Strategy;
+
+/// Longest time from a message's acceptance to its delivery where nothing is in the way: many round
+/// trips of the slowest line, with the smallest window. The pauses of stragglers are longer.
+const PROMPT: Duration = Duration::from_millis(150);
 
 impl World {
     /// The network is well and silent: everything is settled, and whoever is owed a message has got
@@ -17,6 +23,7 @@ impl World {
             }
             for known in &station.receivers {
                 self.check_receiver(at, station, known, false)?;
+                self.check_prompt(station, known)?;
             }
         }
         self.hosts.iter().try_for_each(|host| host.asking.check_over())
@@ -69,6 +76,22 @@ impl World {
                     self.at_host(known.host, &format!("is owed {what}: {known:?}, {state:?}"))
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// One straggler does not hold up what the others are sent: a message waits to be accepted when
+    /// the ring is full, and no longer after that.
+    fn check_prompt(&self, station: &Station, known: &Known) -> Result<(), String> {
+        let Some((straggler, _)) = self.scenario.straggler else { return Ok(()) };
+        if known.host == straggler || known.was_dropped {
+            return Ok(());
+        }
+        let heard = self.hosts[known.host].heard.get(&station.parts.header.session);
+        let slowest = heard.and_then(|heard| heard.account.delays.iter().max().copied());
+        if slowest.is_some_and(|slowest| slowest > PROMPT) {
+            let what = format!("got a message after {slowest:?}, held up by host {straggler}");
+            return Err(self.at_host(known.host, &what));
         }
         Ok(())
     }

@@ -237,7 +237,8 @@ impl World {
             Event::Discover { station, host, id } => {
                 let is_there = self.hosts[host].is_up && self.hosts[host].receiver == id;
                 if is_there && !self.stations[station].is_dead {
-                    self.stations[station].add_receiver(now, id, host);
+                    let place = (host, self.hosts[host].address);
+                    self.stations[station].add_receiver(now, id, place, &mut self.dice);
                     return self.tend(station);
                 }
             }

@@ -88,6 +88,61 @@ fn a_slow_subscriber_holds_back_the_publisher_and_loses_nothing() {
     }
 }
 
+/// By unicast each subscriber has a window of its own. One that is stopped fills its own, then the
+/// publisher's ring; the others get meanwhile all that is sent.
+#[test]
+fn a_stopped_subscriber_by_unicast_holds_back_the_others_only_with_a_full_ring() {
+    const TOPIC: &str = "unicast.stream";
+    /// Each message fills a packet. A window has 46 packets, the ring 128.
+    const BYTES: usize = 1300;
+    const BEFORE: u64 = 500;
+    const MEANWHILE: u64 = 100;
+    let place = Place::with(Settings { window: "64KiB", ..Settings::default() });
+    let sender = place.start("sender");
+    let mut hosts = ["first", "stopped", "third"].map(|name| Host::start(&place, name));
+    for host in &mut hosts {
+        host.subscribe(TOPIC, Behaviour::Collect);
+    }
+    let mut publisher = sender.publisher(TOPIC).unwrap();
+    assert!(publisher.wait_for_subscribers(3, WAIT));
+    let mut send = |count: u64| {
+        for number in 0..count {
+            publisher.send_blocking(&payload::numbered(number, BYTES), WAIT).unwrap();
+        }
+    };
+    send(BEFORE);
+    let [first, stopped, third] = &mut hosts;
+    for host in [&mut *first, &mut *stopped, &mut *third] {
+        assert_eq!(host.expect(TOPIC, BEFORE), Report::complete(BEFORE));
+    }
+    stopped.stop();
+    // More than a window, in pieces that the others keep up with: nobody holds back the publisher.
+    let before = sender.counters().get(Counter::BackPressured);
+    let mut sent = BEFORE;
+    for _ in 0..MEANWHILE / 20 {
+        send(20);
+        sent += 20;
+        for host in [&mut *first, &mut *third] {
+            assert_eq!(host.expect(TOPIC, sent), Report::complete(sent));
+        }
+    }
+    assert_eq!(sender.counters().get(Counter::BackPressured), before);
+    // What the ring still takes reaches the others, too. Then all wait.
+    sent += fill(&mut publisher, BYTES);
+    for host in [&mut *first, &mut *third] {
+        assert_eq!(host.expect(TOPIC, sent), Report::complete(sent));
+    }
+    let refused = publisher.send(&payload::numbered(0, BYTES)).unwrap_err();
+    assert_eq!(refused, SendError::BackPressured, "all but one have everything");
+    stopped.go_on();
+    assert_eq!(stopped.expect(TOPIC, sent), Report::complete(sent));
+    eventually("the publisher goes on", || publisher.send(&payload::numbered(0, BYTES)).is_ok());
+    for host in [first, stopped, third] {
+        assert_eq!(host.expect(TOPIC, sent + 1), Report::complete(sent + 1));
+    }
+    assert_eq!(sender.counters().get(Counter::ReceiversDropped), 0);
+}
+
 #[test]
 fn the_slowest_of_several_processes_sets_the_pace() {
     const MESSAGES: u64 = 1000;

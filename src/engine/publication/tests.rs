@@ -6,6 +6,7 @@ use crate::id::TopicHash;
 use crate::protocol::flow_control::Strategy;
 use crate::transport::interface::resolve;
 use crate::transport::udp::{ReceiveBuffer, SocketOptions};
+use crate::wire::control::Status;
 use crate::wire::frame::FrameKind;
 use crate::wire::packet::{PacketKind, Prefix};
 
@@ -22,52 +23,187 @@ impl Attention for Nobody {
     fn wake(&self) {}
 }
 
-/// A caller that tries without a pause leaves nobody else a chance to look after the publication.
-#[test]
-fn a_caller_that_waits_for_room_asks_receivers_itself() {
+const TOPIC: TopicHash = TopicHash(1);
+const WINDOW: u32 = 16;
+
+fn open() -> UdpSocket {
     let loopback = resolve(&InterfaceSpec::Loopback).unwrap();
-    let open = || UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap();
-    let (receiver, counters, clock) = (open(), Arc::new(Counters::new()), Clock::start());
-    let layout = Layout::for_window(1408, 16 * 1408);
-    let publication = Publication::new(PublicationParts {
+    UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap()
+}
+
+fn publication() -> Publication {
+    let counters = Arc::new(Counters::new());
+    Publication::new(PublicationParts {
         socket: Arc::new(SendSocket::new(open(), Arc::clone(&counters))),
         instance: InstanceId::from_bytes([1; 16]),
         stream: 1,
-        layout,
+        layout: Layout::for_window(1408, 16 * 1408),
         flow: FlowSettings {
             strategy: Strategy::Min,
             drops_slow: false,
-            window_packets: 16,
+            window_packets: WINDOW,
             timeout: Duration::from_hours(1),
         },
         group: None,
         attention: Arc::new(Nobody),
         counters,
-        clock,
-    });
-    let topic = TopicHash(1);
-    let address = SocketAddr::from(receiver.local_address());
-    publication.add_receiver(InstanceId::from_bytes([2; 16]), topic, Some(address), clock.now());
-    let payload = vec![0; layout.whole_body_bytes()];
-    let entry = Entry {
-        kind: FrameKind::Message,
-        publisher: 0,
-        topic,
-        sequence: 1,
-        prefix: &[],
-        payload: &payload,
-    };
-    while publication.send(&entry).is_ok() {}
-    // One heartbeat came when the receiver was added, before the first packet.
-    let mut buffer = ReceiveBuffer::new();
-    let mut heartbeats = 0;
-    let begin = clock.now();
-    while heartbeats < 3 && clock.now().since(begin) < Duration::from_secs(20) {
-        assert_eq!(publication.send(&entry), Err(SendError::BackPressured));
-        while let Some(received) = receiver.recv(&mut buffer).unwrap() {
-            let kinds = received.segments().map(|packet| Prefix::decode(packet).unwrap().kind);
-            heartbeats += kinds.filter(|kind| *kind == PacketKind::Heartbeat).count();
+        clock: Clock::start(),
+    })
+}
+
+impl Publication {
+    /// Sends a message that fills a packet.
+    fn send_packet(&self) -> Result<(), SendError> {
+        self.send(&Entry {
+            kind: FrameKind::Message,
+            publisher: 0,
+            topic: TOPIC,
+            sequence: 1,
+            prefix: &[],
+            payload: &vec![0; self.layout().whole_body_bytes()],
+        })
+    }
+
+    fn counted(&self, counter: Counter) -> u64 {
+        self.parts.counters.get(counter)
+    }
+}
+
+/// A receiver that says what it has got when it is told to.
+struct Listener {
+    id: ReceiverId,
+    socket: UdpSocket,
+    buffer: ReceiveBuffer,
+    /// Packets before this one have come.
+    got: u64,
+    heartbeats: u64,
+}
+
+impl Listener {
+    fn new(byte: u8, publication: &Publication) -> Self {
+        let (socket, instance) = (open(), InstanceId::from_bytes([byte; 16]));
+        let address = SocketAddr::from(socket.local_address());
+        publication.add_receiver(instance, TOPIC, Some(address), publication.parts.clock.now());
+        let id = ReceiverId { instance, port: address.port() };
+        Self { id, socket, buffer: ReceiveBuffer::new(), got: 0, heartbeats: 0 }
+    }
+
+    fn read(&mut self) {
+        while let Some(received) = self.socket.recv(&mut self.buffer).unwrap() {
+            for packet in received.segments() {
+                let prefix = Prefix::decode(packet).unwrap();
+                let header = PacketHeader::decode(&packet[..prefix.length]).unwrap();
+                match prefix.kind {
+                    PacketKind::Data if header.sequence == self.got => self.got += 1,
+                    PacketKind::Heartbeat => self.heartbeats += 1,
+                    _ => {}
+                }
+            }
         }
     }
-    assert!(heartbeats >= 3, "{heartbeats}");
+
+    /// Reads until `packets` have come.
+    fn expect(&mut self, packets: u64) {
+        let (clock, begin) = (Clock::start(), Clock::start().now());
+        while self.got < packets && clock.now().since(begin) < Duration::from_secs(20) {
+            self.read();
+        }
+        assert_eq!(self.got, packets);
+    }
+
+    fn confirm(&self, publication: &Publication) {
+        let status = Status {
+            session: publication.session(),
+            consumed: self.got,
+            window_packets: WINDOW,
+            echo: 0,
+            receiver: self.id,
+            tag: 0,
+            is_joining: false,
+        };
+        let to = SocketAddr::from(publication.parts.socket.socket.local_address());
+        let (packet, to) = (status.encode(), Destination::from(to));
+        self.socket.send_run(Some(&to), &packet, packet.len()).unwrap();
+    }
+}
+
+/// A caller that tries without a pause leaves nobody else a chance to look after the publication.
+#[test]
+fn a_caller_that_waits_for_room_asks_receivers_itself() {
+    let publication = publication();
+    let mut listener = Listener::new(2, &publication);
+    while publication.send_packet().is_ok() {}
+    // One heartbeat came when the receiver was added, before the first packet.
+    let begin = publication.parts.clock.now();
+    while listener.heartbeats < 3
+        && publication.parts.clock.now().since(begin) < Duration::from_secs(20)
+    {
+        assert_eq!(publication.send_packet(), Err(SendError::BackPressured));
+        listener.read();
+    }
+    assert!(listener.heartbeats >= 3, "{}", listener.heartbeats);
+}
+
+#[test]
+fn a_receiver_that_says_nothing_holds_back_itself_and_then_the_publisher() {
+    let publication = publication();
+    let ring = publication.layout().slots as u64;
+    let mut listeners = [2, 3, 4].map(|byte| Listener::new(byte, &publication));
+    let [first, silent, third] = &mut listeners;
+    let mut sent = 0;
+    while sent < ring {
+        publication.send_packet().unwrap();
+        sent += 1;
+        assert!(publication.flush() || sent > u64::from(WINDOW));
+        for listener in [&mut *first, &mut *third] {
+            listener.expect(sent);
+            listener.confirm(&publication);
+        }
+    }
+    silent.read();
+    assert_eq!(silent.got, u64::from(WINDOW), "its own window, and no more");
+    assert_eq!(publication.send_packet(), Err(SendError::BackPressured));
+    assert!(publication.owes());
+    assert_eq!(publication.counted(Counter::PacketsSent), sent, "once each");
+    silent.confirm(&publication);
+    let begin = publication.parts.clock.now();
+    while publication.send_packet().is_err() {
+        let waited = publication.parts.clock.now().since(begin);
+        assert!(waited < Duration::from_secs(20), "there is room again");
+    }
+    silent.expect(2 * u64::from(WINDOW));
+    assert_eq!(publication.counted(Counter::ReceiversDropped), 0);
+    // Nobody waits for who has gone.
+    publication.forget_receiver(silent.id.instance);
+    assert!(publication.flush());
+    for listener in [first, third] {
+        listener.expect(sent + 1);
+        listener.confirm(&publication);
+    }
+    while publication.owes() {
+        let waited = publication.parts.clock.now().since(begin);
+        assert!(waited < Duration::from_secs(20), "all is confirmed");
+        publication.flush();
+    }
+}
+
+#[test]
+fn a_receiver_whose_topic_ends_is_let_go_when_it_has_everything() {
+    let publication = publication();
+    let mut listener = Listener::new(2, &publication);
+    publication.send_packet().unwrap();
+    publication.flush();
+    publication.release_receiver(listener.id.instance, TOPIC);
+    assert!(publication.owes());
+    listener.expect(1);
+    listener.confirm(&publication);
+    let begin = publication.parts.clock.now();
+    while publication.owes() {
+        let now = publication.parts.clock.now();
+        assert!(now.since(begin) < Duration::from_secs(20), "it is let go");
+        publication.parts.socket.read_feedback();
+        publication.service(now);
+    }
+    assert!(publication.state.lock().receivers.is_empty());
+    assert_eq!(publication.urgency(), Urgency::Settled);
 }

@@ -29,7 +29,7 @@ fn source() -> SocketAddr {
 }
 
 fn session() -> SendSession {
-    SendSession::new(SessionId(7), SETTINGS, false)
+    SendSession::new(SessionId(7), SETTINGS, 0)
 }
 
 fn status(consumed: u64) -> Status {

@@ -113,7 +113,8 @@ impl World {
                 let station = self.open_station(host, false, 1);
                 self.answering.insert((responder, requester), station);
                 let id = self.hosts[to].receiver;
-                self.stations[station].add_receiver(now, id, to);
+                let place = (to, self.hosts[to].address);
+                self.stations[station].add_receiver(now, id, place, &mut self.dice);
                 station
             }
         };

@@ -64,7 +64,11 @@ impl World {
 
     fn arm_read(&mut self, host: usize, lane: Lane) {
         if let Some(packets) = self.hosts[host].inboxes[lane as usize].next_packets() {
-            let cost = self.scenario.packet_cost * packets;
+            let each = match self.scenario.straggler {
+                Some((straggler, cost)) if straggler == host => cost,
+                _ => self.scenario.packet_cost,
+            };
+            let cost = each * packets;
             self.queue.push(self.queue.now() + cost, Event::Read { host, lane });
         }
     }

@@ -248,7 +248,8 @@ impl Host {
         self.child.id()
     }
 
-    /// Stops the process, as a debugger or an overloaded machine does.
+    /// Stops the process, as a debugger or an overloaded machine does: it obeys nothing until
+    /// [`Host::go_on`].
     pub(crate) fn stop(&self) {
         self.signal("STOP");
     }
@@ -260,9 +261,9 @@ impl Host {
 
     fn signal(&self, signal: &str) {
         // The shell's own `kill` is there on every system; a program of that name is not.
-        let kill = format!("kill -{signal} {}", self.process());
-        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(status.success(), "{kill}: {status}");
+        let command = format!("kill -{signal} {}", self.process());
+        let status = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(status.success(), "{}: {command}: {status}", self.name);
     }
 
     /// Closes the instance; the process goes on.
