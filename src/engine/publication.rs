@@ -24,6 +24,7 @@ use crate::listener::SendError;
 use crate::protocol::fan_out::FanOut;
 use crate::protocol::flow_control::FlowSettings;
 use crate::protocol::sender::SendCounters;
+use crate::protocol::timing::SHORTEST_TAIL;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Claimed, Entry};
 use crate::ring::storage::Slots;
@@ -244,8 +245,8 @@ impl Publication {
     }
 
     /// Looks after tails, repairs, heartbeats and silent receivers; called by the conductor while
-    /// the publication is active. Never waits: whoever holds the lock is sending, and looks after
-    /// it. Returns when to come back, should nothing else happen.
+    /// the publication is active. Never waits for whoever is sending. Returns when to come back,
+    /// should nothing else happen.
     pub(super) fn service(&self, now: Timestamp) -> Timestamp {
         self.look_after(now, |state| state.fan_out.has_waiting(&state.ring))
     }
@@ -260,7 +261,7 @@ impl Publication {
         if self.urgency() == Urgency::Settled && !self.mailbox.is_waiting() {
             return Timestamp::NEVER;
         }
-        let Some(mut state) = self.state.try_lock() else { return Timestamp::NEVER };
+        let Some(mut state) = self.state.try_lock() else { return now + SHORTEST_TAIL };
         let transmits = transmits(&state);
         self.take_feedback(&mut state);
         if transmits || state.fan_out.is_released() {
