@@ -259,8 +259,8 @@ impl Sink for Heard {
 
     fn lost(&mut self, loss: Loss) {
         assert!(loss.messages > 0);
-        let known = self.publishers.get_mut(&loss.publisher);
-        let Some((_, _, count)) = known else { panic!("nothing came before this loss") };
+        // Nothing came before: then number 1 is the first that is missing.
+        let (_, _, count) = self.publishers.entry(loss.publisher).or_insert((1, 0, 0));
         *count += u128::from(loss.messages);
     }
 }
