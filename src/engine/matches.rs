@@ -30,6 +30,11 @@ impl Matches {
         self.instances.lock().contains(&instance)
     }
 
+    /// An instance that is matched and not `among` these.
+    pub(super) fn other_than(&self, among: &[InstanceId]) -> Option<InstanceId> {
+        self.instances.lock().iter().find(|instance| !among.contains(instance)).copied()
+    }
+
     /// True when the instance was not matched before.
     pub(super) fn add(&self, instance: InstanceId) -> bool {
         let mut instances = self.instances.lock();

@@ -144,6 +144,8 @@ pub(super) struct Matching {
     backlog_due: Timestamp,
     /// When to look who reads the local rings.
     readers_due: Timestamp,
+    /// Room for who reads one of them.
+    readers: Vec<InstanceId>,
     /// How many publishers of this instance are rings.
     local_rings: usize,
 }
@@ -158,6 +160,7 @@ impl Matching {
             backlog: Backlog::default(),
             backlog_due: Timestamp::default(),
             readers_due: Timestamp::NEVER,
+            readers: Vec::new(),
             local_rings: 0,
         }
     }
@@ -340,16 +343,16 @@ impl Matching {
     /// Holds the matches of local rings to what their tables of readers say; looks again soon while
     /// that differs from what discovery says.
     fn match_readers(&mut self, now: Timestamp) {
+        let readers = &mut self.readers;
         for topic in self.topics.values() {
             let Some(publisher) = &topic.publisher else { continue };
             let PublisherPath::Ring(ring) = &publisher.path else { continue };
-            let readers = ring.reader_instances();
-            for instance in publisher.matches.instances() {
-                if !readers.contains(&instance) {
-                    publisher.unmatch(instance, &self.requests, Publication::remove_receiver);
-                }
+            readers.clear();
+            readers.extend(ring.reader_instances());
+            while let Some(gone) = publisher.matches.other_than(readers) {
+                publisher.unmatch(gone, &self.requests, Publication::remove_receiver);
             }
-            for instance in &readers {
+            for instance in &*readers {
                 publisher.match_with(*instance, &self.requests);
             }
             let expected = topic.remotes.iter().filter(|(instance, advert)| {

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::outlet::SocketOutlet;
 use self::receivers::Receivers;
 use super::pacing::Pacing;
-use super::send_socket::{Mailbox, SendSocket};
+use super::send_socket::{Letters, Mailbox, SendSocket};
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, ReceiverId, SessionId, TopicHash};
 use crate::listener::SendError;
@@ -31,7 +31,6 @@ use crate::ring::storage::Slots;
 use crate::time::{Clock, Timestamp};
 use crate::transport::cycles;
 use crate::transport::udp::{Destination, UdpSocket};
-use crate::wire::control::Feedback;
 use crate::wire::frame::FrameHeader;
 use crate::wire::packet::PacketHeader;
 
@@ -88,7 +87,7 @@ struct State {
     pacing: Pacing,
     /// Index of the next publisher.
     next_publisher: u32,
-    feedback: Vec<(SocketAddr, Feedback)>,
+    letters: Letters,
     counted: SendCounters,
 }
 
@@ -112,7 +111,7 @@ impl Publication {
                 receivers: Receivers::default(),
                 pacing: Pacing::default(),
                 next_publisher: 0,
-                feedback: Vec::new(),
+                letters: Letters::default(),
                 counted: SendCounters::default(),
             }),
             urgency: AtomicU8::new(Urgency::Settled as u8),
@@ -381,17 +380,13 @@ impl Publication {
 
     /// Hands over what lanes have got back.
     fn take_feedback(&self, state: &mut State) {
-        self.mailbox.take(&mut state.feedback);
-        if state.feedback.is_empty() {
+        self.mailbox.take(&mut state.letters);
+        if state.letters.is_empty() {
             return;
         }
         let now = self.parts.clock.now();
-        let feedback = std::mem::take(&mut state.feedback);
-        for (source, feedback) in &feedback {
-            state.fan_out.handle_feedback(now, *source, feedback);
-        }
-        state.feedback = feedback;
-        state.feedback.clear();
+        let State { letters, fan_out, .. } = state;
+        letters.read(|source, feedback| fan_out.handle_feedback(now, source, feedback));
         state.fan_out.keep_what_is_needed(&mut state.ring);
         self.count(state);
     }

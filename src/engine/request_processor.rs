@@ -16,7 +16,7 @@ use super::callback::{self, CallbackThread};
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, RequestId};
 use crate::listener::{
-    Event, InstanceListener, RequestControl, Response, ResponseListener, SentRequest,
+    Event, InstanceListener, RequestControl, Response, ResponseListener, SentRequest, SpareRequests,
 };
 use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::request::{RegisterError, RequestTable};
@@ -35,6 +35,7 @@ pub(crate) struct RequestProcessor {
     instance: InstanceId,
     state: Mutex<State>,
     changed: Condvar,
+    spare: SpareRequests,
     counters: Arc<Counters>,
     clock: Clock,
 }
@@ -63,6 +64,7 @@ impl RequestProcessor {
                 stopping: false,
             }),
             changed: Condvar::new(),
+            spare: SpareRequests::default(),
             counters,
             clock,
         }
@@ -198,6 +200,10 @@ impl RequestControl for RequestProcessor {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    fn spare(&self) -> &SpareRequests {
+        &self.spare
     }
 }
 

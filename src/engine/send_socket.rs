@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
-use crate::wire::control::Feedback;
+use crate::wire::control::{Feedback, Range, Status};
 use crate::wire::packet::{PacketKind, Prefix};
 
 /// Packets that wait for one publication; those that come later are refused.
@@ -20,20 +20,56 @@ const MAX_WAITING: usize = 256;
 /// Datagrams read in one go, so that a flood cannot hold up a sender.
 const FEEDBACK_BURST: usize = 64;
 
-/// Feedback for one publication, with the address that each came from.
+/// Feedback in the order in which it came. What is missing stands in one list for all of it, so that a
+/// NAK takes no memory of its own.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    /// Where each came from, and how many ranges it has.
+    statuses: Vec<(SocketAddr, Status, usize)>,
+    missing: Vec<Range>,
+}
+
+impl Letters {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.statuses.is_empty()
+    }
+
+    fn push(&mut self, source: SocketAddr, feedback: &Feedback<'_>) {
+        self.statuses.push((source, feedback.status, feedback.missing.len()));
+        self.missing.extend_from_slice(feedback.missing);
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        self.statuses.append(&mut other.statuses);
+        self.missing.append(&mut other.missing);
+    }
+
+    /// Hands over each with the address that it came from, and forgets all.
+    pub(super) fn read(&mut self, mut reader: impl FnMut(SocketAddr, &Feedback<'_>)) {
+        let mut rest = &self.missing[..];
+        for (source, status, ranges) in self.statuses.drain(..) {
+            let (missing, later) = rest.split_at(ranges);
+            rest = later;
+            reader(source, &Feedback { status, missing });
+        }
+        self.missing.clear();
+    }
+}
+
+/// Feedback for one publication.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     waiting: AtomicBool,
-    feedback: Mutex<Vec<(SocketAddr, Feedback)>>,
+    letters: Mutex<Letters>,
 }
 
 impl Mailbox {
     /// Takes what has come. Costs one load when nothing has.
     #[inline]
-    pub(super) fn take(&self, into: &mut Vec<(SocketAddr, Feedback)>) {
+    pub(super) fn take(&self, into: &mut Letters) {
         if self.waiting.load(Ordering::Acquire) {
             self.waiting.store(false, Ordering::Release);
-            into.append(&mut self.feedback.lock());
+            into.append(&mut self.letters.lock());
         }
     }
 
@@ -43,12 +79,12 @@ impl Mailbox {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn put(&self, source: SocketAddr, feedback: Feedback) -> bool {
-        let mut waiting = self.feedback.lock();
-        if waiting.len() >= MAX_WAITING {
+    fn put(&self, source: SocketAddr, feedback: &Feedback<'_>) -> bool {
+        let mut letters = self.letters.lock();
+        if letters.statuses.len() >= MAX_WAITING {
             return false;
         }
-        waiting.push((source, feedback));
+        letters.push(source, feedback);
         // Release: pairs with the Acquire in `take`.
         self.waiting.store(true, Ordering::Release);
         true
@@ -59,17 +95,24 @@ impl Mailbox {
 #[derive(Debug)]
 pub(crate) struct SendSocket {
     pub(super) socket: UdpSocket,
-    /// Locked by whoever reads feedback; others do not wait for it.
-    buffer: Mutex<ReceiveBuffer>,
+    /// Room to read feedback. Locked by whoever does; others do not wait for it.
+    desk: Mutex<Desk>,
     mailboxes: RwLock<HashMap<SessionId, Arc<Mailbox>>>,
     counters: Arc<Counters>,
+}
+
+/// What feedback is read into.
+#[derive(Debug)]
+struct Desk {
+    buffer: ReceiveBuffer,
+    missing: Vec<Range>,
 }
 
 impl SendSocket {
     pub(crate) fn new(socket: UdpSocket, counters: Arc<Counters>) -> Self {
         Self {
             socket,
-            buffer: Mutex::new(ReceiveBuffer::new()),
+            desk: Mutex::new(Desk { buffer: ReceiveBuffer::new(), missing: Vec::new() }),
             mailboxes: RwLock::default(),
             counters,
         }
@@ -87,9 +130,10 @@ impl SendSocket {
 
     /// Reads what receivers have sent back, unless another thread is doing that.
     pub(super) fn read_feedback(&self) {
-        let Some(mut buffer) = self.buffer.try_lock() else { return };
+        let Some(mut desk) = self.desk.try_lock() else { return };
+        let Desk { buffer, missing } = &mut *desk;
         for _ in 0..FEEDBACK_BURST {
-            let received = match self.socket.recv(&mut buffer) {
+            let received = match self.socket.recv(buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => return,
                 Err(error) => {
@@ -102,15 +146,15 @@ impl SendSocket {
             }
             let source = received.source();
             for packet in received.segments() {
-                self.sort(source, packet);
+                self.sort(source, packet, missing);
             }
         }
     }
 
-    fn sort(&self, source: SocketAddr, packet: &[u8]) {
+    fn sort(&self, source: SocketAddr, packet: &[u8], missing: &mut Vec<Range>) {
         let feedback = match Prefix::decode(packet) {
             Ok(prefix) if matches!(prefix.kind, PacketKind::Status | PacketKind::Nak) => {
-                Feedback::decode(&prefix, &packet[..prefix.length])
+                Feedback::decode(&prefix, &packet[..prefix.length], missing)
             }
             Ok(_) => return self.counters.add(Counter::Foreign, 1),
             Err(error) => Err(error),
@@ -118,7 +162,7 @@ impl SendSocket {
         let Ok(feedback) = feedback else { return self.counters.add(Counter::Malformed, 1) };
         let mailboxes = self.mailboxes.read();
         let mailbox = mailboxes.get(&feedback.status.session);
-        if !mailbox.is_some_and(|mailbox| mailbox.put(source, feedback)) {
+        if !mailbox.is_some_and(|mailbox| mailbox.put(source, &feedback)) {
             self.counters.add(Counter::StatusesRefused, 1);
         }
     }

@@ -47,16 +47,18 @@ pub fn packet(bytes: &[u8]) {
 }
 
 fn feedback(prefix: &Prefix, packet: &[u8]) {
-    let Ok(feedback) = Feedback::decode(prefix, packet) else { return };
+    let (mut missing, mut missing_again) = (Vec::new(), Vec::new());
+    let Ok(feedback) = Feedback::decode(prefix, packet, &mut missing) else { return };
     let mut again = Vec::new();
     if prefix.kind == PacketKind::Nak {
-        feedback.status.encode_nak(&feedback.missing, &mut again);
+        feedback.status.encode_nak(feedback.missing, &mut again);
         assert!(feedback.missing.iter().all(|range| range.first >= feedback.status.consumed));
         assert!(again.len() <= packet.len(), "no longer than what was read");
     } else {
         again.extend_from_slice(&feedback.status.encode());
     }
-    let read = Prefix::decode(&again).and_then(|prefix| Feedback::decode(&prefix, &again));
+    let read = Prefix::decode(&again)
+        .and_then(|prefix| Feedback::decode(&prefix, &again, &mut missing_again));
     assert_eq!(read, Ok(feedback));
 }
 

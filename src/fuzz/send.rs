@@ -124,7 +124,8 @@ impl Run {
     }
 
     fn hear(&mut self, program: &mut Program<'_>) {
-        let feedback = feedback(program, self.session.next());
+        let (status, missing) = feedback(program, self.session.next());
+        let feedback = Feedback { status, missing: &missing };
         let source = SocketAddr::from(([127, 0, 0, 1], u16::from(program.byte() % 2) + 1));
         let Status { session, receiver, .. } = feedback.status;
         let is_stranger = session != SESSION || !self.known.contains(&receiver);
@@ -227,7 +228,7 @@ fn receiver(number: u8) -> ReceiverId {
 }
 
 /// Feedback as the decoder lets it through.
-fn feedback(program: &mut Program<'_>, next: u64) -> Feedback {
+fn feedback(program: &mut Program<'_>, next: u64) -> (Status, Vec<Range>) {
     let flags = program.byte();
     let consumed = program.sequence(next);
     let status = Status {
@@ -247,5 +248,5 @@ fn feedback(program: &mut Program<'_>, next: u64) -> Feedback {
             packets: (program.u32() >> (program.byte() % 32)).max(1),
         }
     });
-    Feedback { status, missing: missing.collect() }
+    (status, missing.collect())
 }

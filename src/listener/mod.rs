@@ -23,4 +23,4 @@ pub use sent_request::SentRequest;
 pub(crate) use channel::ChannelListener;
 pub(crate) use events::Event;
 pub(crate) use request::{Reply, Respond};
-pub(crate) use sent_request::RequestControl;
+pub(crate) use sent_request::{RequestControl, SpareRequests};

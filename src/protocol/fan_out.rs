@@ -127,7 +127,7 @@ impl<D> FanOut<D> {
         &mut self,
         now: Timestamp,
         source: SocketAddr,
-        feedback: &Feedback,
+        feedback: &Feedback<'_>,
     ) {
         let (front, settings) = (self.front, self.settings);
         match self.lane_of(feedback.status.receiver) {

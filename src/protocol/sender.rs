@@ -178,7 +178,7 @@ impl SendSession {
         &mut self,
         now: Timestamp,
         source: SocketAddr,
-        feedback: &Feedback,
+        feedback: &Feedback<'_>,
     ) {
         let Feedback { status, missing } = feedback;
         let verdict = if status.session == self.session {

@@ -8,12 +8,10 @@ use std::collections::VecDeque;
 pub(super) struct Window {
     slots: VecDeque<Option<Vec<u8>>>,
     held: usize,
-    /// Buffers to use again.
+    /// Buffers to use again: no more than were ever held at once, and so no more than a window. Who
+    /// loses packets all the time, as networks do, takes them from here and not from the allocator.
     spare: Vec<Vec<u8>>,
 }
-
-/// Buffers kept for reuse; more are given back to the allocator.
-const SPARE_BUFFERS: usize = 64;
 
 impl Window {
     pub(super) const fn is_empty(&self) -> bool {
@@ -93,10 +91,8 @@ impl Window {
 
     /// Takes a buffer back for reuse.
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
+        buffer.clear();
+        self.spare.push(buffer);
     }
 }
 

@@ -213,7 +213,7 @@ impl SharedRing {
     }
 
     /// The instances that read this ring.
-    pub(crate) fn reader_instances(&self) -> Vec<InstanceId> {
+    pub(crate) fn reader_instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
         (0..MAX_READERS)
             .filter(|index| self.reader(*index).0.load(Ordering::Acquire) == ACTIVE)
             .map(|index| {
@@ -224,7 +224,6 @@ impl SharedRing {
                 }
                 InstanceId::from_bytes(id)
             })
-            .collect()
     }
 
     /// Frees the entries of readers whose process is gone, and says how many there were.

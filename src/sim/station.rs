@@ -207,7 +207,12 @@ impl Station {
     }
 
     /// What came back from a receiver.
-    pub(super) fn handle_feedback(&mut self, now: Timestamp, source: SocketAddr, it: &Feedback) {
+    pub(super) fn handle_feedback(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        it: &Feedback<'_>,
+    ) {
         self.fan_out.handle_feedback(now, source, it);
         self.fan_out.keep_what_is_needed(&mut self.ring);
     }

@@ -20,7 +20,8 @@
 //!
 //! No thread is started here, and no lock is taken but around injected faults. A [`udp::UdpSocket`]
 //! is shared by the threads that send on it and the one thread that receives from it; every other
-//! value belongs to whoever holds it. No call but `Alarm::poll` blocks: sockets are non-blocking and file locks are tried, not awaited.
+//! value belongs to whoever holds it. No call but `Alarm::poll` blocks: sockets are non-blocking and
+//! file locks are tried, not awaited.
 //!
 //! # Failures
 //!

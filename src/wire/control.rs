@@ -68,11 +68,11 @@ impl Range {
 }
 
 /// What comes back to a sender: a status, and what is missing if it was a NAK.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Feedback {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Feedback<'a> {
     pub(crate) status: Status,
-    /// Empty for a status, which therefore takes no memory.
-    pub(crate) missing: Vec<Range>,
+    /// Empty for a status; else at most [`MAX_RANGES`].
+    pub(crate) missing: &'a [Range],
 }
 
 impl Status {
@@ -110,14 +110,20 @@ impl Status {
     }
 }
 
-impl Feedback {
-    /// Reads a packet whose prefix said `Status` or `Nak`; `packet` has the length that it said.
+impl<'a> Feedback<'a> {
+    /// Reads a packet whose prefix said `Status` or `Nak`; `packet` has the length that it said. What
+    /// is missing goes into `missing`, whatever was there before.
     ///
     /// # Errors
     ///
     /// `Truncated` when the packet is too short, `Malformed` when its numbers are beyond what a
     /// session can reach or its ranges are none, too many, or empty.
-    pub(crate) fn decode(prefix: &Prefix, packet: &[u8]) -> Result<Self, WireError> {
+    pub(crate) fn decode(
+        prefix: &Prefix,
+        packet: &[u8],
+        missing: &'a mut Vec<Range>,
+    ) -> Result<Self, WireError> {
+        missing.clear();
         let bytes: &[u8; STATUS_LENGTH] =
             packet.first_chunk().ok_or(WireError::Truncated { what: "status" })?;
         let status = Status {
@@ -133,7 +139,7 @@ impl Feedback {
             return Err(WireError::Malformed { what: "packet sequence" });
         }
         if prefix.kind == PacketKind::Status {
-            return Ok(Self { status, missing: Vec::new() });
+            return Ok(Self { status, missing });
         }
         let (ranges, rest) = packet[STATUS_LENGTH..].as_chunks::<RANGE_LENGTH>();
         if ranges.is_empty() || ranges.len() > MAX_RANGES || !rest.is_empty() {
@@ -143,7 +149,7 @@ impl Feedback {
             first: status.consumed + u64::from(u32_at(bytes, 0)),
             packets: u32_at(bytes, 4),
         };
-        let missing: Vec<_> = ranges.iter().map(range).collect();
+        missing.extend(ranges.iter().map(range));
         if missing.iter().any(|range| range.packets == 0) {
             return Err(WireError::Malformed { what: "range" });
         }
@@ -274,8 +280,11 @@ mod tests {
         }
     }
 
-    fn decode(packet: &[u8]) -> Result<Feedback, WireError> {
-        Feedback::decode(&Prefix::decode(packet)?, packet)
+    fn decode(packet: &[u8]) -> Result<(Status, Vec<Range>), WireError> {
+        // What was read before does not count.
+        let mut missing = vec![Range { first: 1, packets: 1 }];
+        let status = Feedback::decode(&Prefix::decode(packet)?, packet, &mut missing)?.status;
+        Ok((status, missing))
     }
 
     /// `docs/wire-protocol.md`, "Status".
@@ -287,7 +296,7 @@ mod tests {
         expected.extend_from_slice(b"0123456789abcdef");
         expected.extend_from_slice(&[5, 0, 0, 0, 6, 0, 0, 0]);
         assert_eq!(status().encode().to_vec(), expected);
-        assert_eq!(decode(&expected), Ok(Feedback { status: status(), missing: Vec::new() }));
+        assert_eq!(decode(&expected), Ok((status(), Vec::new())));
         assert!(decode(&expected[..55]).is_err());
     }
 
@@ -301,7 +310,7 @@ mod tests {
         expected[3..5].copy_from_slice(&[4, 72]);
         expected.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 10, 0, 0, 0, 2, 1, 0, 0]);
         assert_eq!(packet, expected);
-        assert_eq!(decode(&packet), Ok(Feedback { status: status(), missing }));
+        assert_eq!(decode(&packet), Ok((status(), missing)));
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Stage {
 
     fn hear(&mut self, status: Status) {
         let byte = status.receiver.instance.to_bytes()[0];
-        let feedback = Feedback { status, missing: Vec::new() };
+        let feedback = Feedback { status, missing: &[] };
         self.fan_out.handle_feedback(self.now, source(byte), &feedback);
         self.fan_out.keep_what_is_needed(&mut self.ring);
     }
@@ -211,7 +211,7 @@ fn who_is_left_out_gets_heartbeats_and_no_data_until_it_answers() {
     assert!((9..=20).contains(&beats), "one per 100 ms in the end: {beats}");
     assert_eq!(stage.taken(1), [0; 0]);
     // Packets 0 to 9 have been overwritten; it asks for those that it has been told of.
-    let missing = vec![Range { first: 4, packets: 4 }];
+    let missing = &[Range { first: 4, packets: 4 }];
     let feedback = Feedback { status: status(1, 4), missing };
     stage.fan_out.handle_feedback(stage.now, source(1), &feedback);
     stage.tell();
@@ -286,7 +286,7 @@ fn feedback_goes_to_the_lane_of_its_receiver() {
     stage.publish(4);
     stage.hear(status(1, 2));
     stage.hear(status(9, 2));
-    let impostor = Feedback { status: status(2, 4), missing: Vec::new() };
+    let impostor = Feedback { status: status(2, 4), missing: &[] };
     stage.fan_out.handle_feedback(stage.now, source(3), &impostor);
     assert_eq!(
         (stage.fan_out.has_consumed(id(1), 2), stage.fan_out.has_consumed(id(2), 1)),
@@ -307,7 +307,7 @@ fn receivers_of_their_own_get_repairs_of_their_own() {
     stage.publish(3);
     stage.outlet.sent.clear();
     for receiver in [1, 2] {
-        let missing = vec![Range { first: 1, packets: 1 }];
+        let missing = &[Range { first: 1, packets: 1 }];
         let feedback = Feedback { status: status(receiver, 1), missing };
         stage.fan_out.handle_feedback(stage.now, source(receiver), &feedback);
     }

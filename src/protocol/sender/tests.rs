@@ -45,11 +45,11 @@ fn status(consumed: u64) -> Status {
 }
 
 fn hear(session: &mut SendSession, now: Timestamp, status: Status) {
-    session.handle_feedback(now, source(), &Feedback { status, missing: Vec::new() });
+    session.handle_feedback(now, source(), &Feedback { status, missing: &[] });
 }
 
 fn nak(session: &mut SendSession, now: Timestamp, first: u64, packets: u32) {
-    let missing = vec![Range { first, packets }];
+    let missing = &[Range { first, packets }];
     session.handle_feedback(now, source(), &Feedback { status: status(first), missing });
 }
 
@@ -198,7 +198,7 @@ fn strangers_get_nothing() {
     let mut session = joined();
     session.handle_sent(9);
     let status = Status { receiver: receiver(9), ..status(0) };
-    let missing = vec![Range { first: 0, packets: 5 }];
+    let missing = &[Range { first: 0, packets: 5 }];
     session.handle_feedback(START, source(), &Feedback { status, missing });
     hear(&mut session, START, Status { is_joining: true, ..status });
     assert!(outputs(&mut session, START, 0).is_empty());

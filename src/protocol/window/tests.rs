@@ -52,18 +52,18 @@ enum Step {
     Take,
     Advance,
     Retreat(usize),
-    Recycle(Vec<u8>),
+    Recycle,
     Clear,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let bytes = proptest::collection::vec(any::<u8>(), 0..4);
     prop_oneof![
-        8 => (0..40_usize, bytes.clone()).prop_map(|(at, bytes)| Step::Hold(at, bytes)),
+        8 => (0..40_usize, bytes).prop_map(|(at, bytes)| Step::Hold(at, bytes)),
         4 => Just(Step::Take),
         4 => Just(Step::Advance),
         1 => (0..8_usize).prop_map(Step::Retreat),
-        1 => bytes.prop_map(Step::Recycle),
+        4 => Just(Step::Recycle),
         1 => Just(Step::Clear),
     ]
 }
@@ -88,6 +88,8 @@ proptest! {
         (from, until) in (0..50_usize, 0..50_usize),
     ) {
         let (mut window, mut map) = (Window::default(), BTreeMap::new());
+        // Buffers that the owner has, and most that were ever in use.
+        let (mut taken, mut most) = (Vec::new(), 0);
         for step in steps {
             match step {
                 Step::Hold(at, bytes) => {
@@ -95,7 +97,11 @@ proptest! {
                     prop_assert_eq!(window.hold(at, &bytes), is_new);
                     map.entry(at).or_insert(bytes);
                 }
-                Step::Take => prop_assert_eq!(window.take(), map.remove(&0)),
+                Step::Take => {
+                    let packet = window.take();
+                    prop_assert_eq!(&packet, &map.remove(&0));
+                    taken.extend(packet);
+                }
                 Step::Advance => {
                     window.advance();
                     map = map.into_iter().filter_map(|(at, b)| Some((at.checked_sub(1)?, b))).collect();
@@ -104,7 +110,7 @@ proptest! {
                     window.retreat(by);
                     map = map.into_iter().map(|(at, bytes)| (at + by, bytes)).collect();
                 }
-                Step::Recycle(buffer) => window.recycle(buffer),
+                Step::Recycle => taken.pop().into_iter().for_each(|buffer| window.recycle(buffer)),
                 Step::Clear => {
                     window.clear();
                     map.clear();
@@ -112,7 +118,8 @@ proptest! {
             }
             prop_assert_eq!((window.len(), window.is_empty()), (map.len(), map.is_empty()));
             prop_assert_eq!(window.missing(from, until).collect::<Vec<_>>(), runs(&map, from, until));
-            prop_assert!(window.spare.len() <= SPARE_BUFFERS);
+            most = most.max(window.len() + taken.len());
+            prop_assert!(window.spare.len() + window.len() + taken.len() <= most);
         }
     }
 }

@@ -110,9 +110,10 @@ impl World {
 
     fn read_feedback(&mut self, host: usize, from: usize, packet: &[u8]) -> Step {
         let now = self.queue.now();
+        let mut missing = Vec::new();
         let decoded = Prefix::decode(packet).and_then(|prefix| {
             debug_assert!(matches!(prefix.kind, PacketKind::Status | PacketKind::Nak));
-            Feedback::decode(&prefix, &packet[..prefix.length])
+            Feedback::decode(&prefix, &packet[..prefix.length], &mut missing)
         });
         let Ok(feedback) = decoded else {
             self.hosts[host].refused += 1;

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) streams: &'static str,
     pub(crate) groups: &'static str,
     pub(crate) max_message: &'static str,
+    /// What pollers do when there is nothing to do.
+    pub(crate) idle: &'static str,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             streams: "1-10",
             groups: "239.255.0.9-239.255.0.20",
             max_message: "16MiB",
+            idle: "block",
         }
     }
 }
@@ -153,7 +156,7 @@ impl Settings {
     ) -> String {
         let Self { refresh, timeout, window, streams, response_ports, .. } = self;
         let Self { receiver_timeout, repair_timeout, reader_timeout, max_message, .. } = self;
-        let response_poller = self.response_poller;
+        let Self { response_poller, idle, .. } = self;
         let mut text = format!(
             "interface = '{interface}'\n\
              [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
@@ -165,9 +168,9 @@ impl Settings {
             port = ports.discovery,
             rings = rings.display(),
         );
-        text.push_str("[[poller]]\nname = 'default'\n");
-        if response_poller != "default" {
-            write!(text, "[[poller]]\nname = '{response_poller}'\n").unwrap();
+        write!(text, "[[poller]]\nname = 'default'\nidle = '{idle}'\n").unwrap();
+        if *response_poller != "default" {
+            write!(text, "[[poller]]\nname = '{response_poller}'\nidle = '{idle}'\n").unwrap();
         }
         for transport in TRANSPORTS {
             write!(
