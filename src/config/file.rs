@@ -17,15 +17,17 @@ use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, pa
 use super::settings::{
     CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY,
     FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS,
-    MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, PACKET_BYTES,
-    PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig,
-    SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES,
+    MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, Offload,
+    PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT,
+    ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings,
+    WINDOW_BYTES,
 };
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number};
 
 pub(super) const ROOT_KEYS: &[&str] = &[
     "interface",
+    "offload",
     "poller",
     "responses",
     "control",
@@ -83,6 +85,8 @@ const BUILT_IN_TOPICS: [(&str, Transport); 3] = [
 const SLOW_CONSUMERS: [(&str, SlowConsumer); 2] =
     [("hold", SlowConsumer::Hold), ("drop", SlowConsumer::Drop)];
 const FLOW_CONTROL_ALLOWED: &str = "\"min\", \"max\", or \"tagged:N\" with N from 1 to 4294967295";
+
+const OFFLOADS: [(&str, Offload); 2] = [("auto", Offload::Auto), ("off", Offload::Off)];
 
 const IDLE_CHOICES: [(&str, IdleKind); 5] = [
     ("busy_spin", IdleKind::BusySpin),
@@ -148,7 +152,11 @@ fn read_root(root: &Section<'_>) -> Config {
             (templates.to_vec(), Names::built_in("template", names, root, &list))
         }
     };
+    let offload = root.read("offload", Offload::default(), choice_names(&OFFLOADS), |value| {
+        choice(value, &OFFLOADS)
+    });
     Config {
+        offload,
         pollers,
         responses: read_responses(root, ResponsesConfig::on(&interface), &poller_names),
         control: read_control(root, ControlConfig::on(&interface)),

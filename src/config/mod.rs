@@ -32,8 +32,8 @@ pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
     Carrier, ControlConfig, DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig,
-    LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, PollerConfig, ResponsesConfig, SlowConsumer,
-    Template, UdpSettings,
+    LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, Offload, PollerConfig, ResponsesConfig,
+    SlowConsumer, Template, UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};
@@ -46,6 +46,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The settings of an instance. The default needs no file and stays on the loopback interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    pub(crate) offload: Offload,
     /// Never empty. The first one is the default of everything that names a poller.
     pub(crate) pollers: Vec<PollerConfig>,
     pub(crate) responses: ResponsesConfig,

@@ -97,6 +97,16 @@ impl IdleKind {
     }
 }
 
+/// Whether UDP sockets use what the kernel and the device do better than one call per packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Offload {
+    /// As far as they can.
+    #[default]
+    Auto,
+    /// One packet per system call, with calls that every Unix system has.
+    Off,
+}
+
 /// The one response socket of an instance, and the response rings of its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponsesConfig {

@@ -19,7 +19,7 @@ use super::*;
 
 /// Each table: its header and the keys of it that are values.
 const TABLES: [(&str, &[&str]); 10] = [
-    ("", &["interface"]),
+    ("", &["interface", "offload"]),
     ("[[poller]]", POLLER_KEYS),
     ("[responses]", RESPONSES_KEYS),
     ("[control]", CONTROL_KEYS),
@@ -71,6 +71,15 @@ fn keys_override_one_by_one() {
     assert_eq!(config.discovery, DiscoveryConfig { ttl: 4, refresh, ..default.discovery });
     assert_eq!(config.limits, LimitsConfig { max_peers: 7, ..default.limits });
     assert_eq!(config.templates, default.templates);
+}
+
+#[test]
+fn the_kernel_helps_unless_it_is_not_to() {
+    assert_eq!(Config::default().offload, Offload::Auto);
+    assert_eq!(parse("offload = 'off'\n").offload, Offload::Off);
+    let refused = problem("offload = 'on'\n");
+    assert!(refused.starts_with("1: offload = 'on': "), "{refused}");
+    assert!(refused.ends_with("(allowed: \"auto\", \"off\")"), "{refused}");
 }
 
 #[test]

@@ -91,6 +91,8 @@ counters! {
     FaultsDelayed => "faults_delayed", "datagrams";
     /// Sends that the operating system refused for other reasons than a full buffer.
     SendErrors => "send_errors", "sends";
+    /// Sockets whose runs the device would not take in one piece, and that send them otherwise since.
+    OffloadsRefused => "offloads_refused", "sockets";
     /// Sessions that were forgotten, the longest silent first, because too many were followed.
     SessionsForgotten => "sessions_forgotten", "sessions";
     /// Requests sent.

@@ -20,7 +20,7 @@ use super::send_socket::SendSocket;
 use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
-use crate::config::{Config, FaultConfig, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS};
+use crate::config::{Config, FaultConfig, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS, Offload};
 use crate::counters::{Counter, Counters};
 use crate::discovery::{Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
 use crate::id::InstanceId;
@@ -44,23 +44,30 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 /// the wire, but not against the user's limit.
 const MAX_PREFIX_BYTES: usize = REQUEST_PREFIX_LENGTH;
 
-/// What sockets ask for when there are no faults; those that only this instance talks to, always.
+/// What sockets ask for unless the configuration wants something else.
 const SOCKET_OPTIONS: SocketOptions = SocketOptions {
     receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
     send_buffer_bytes: SEND_BUFFER_BYTES,
     force_portable: false,
     faults: None,
+    counters: None,
 };
 
 /// What the sockets on which an instance hears others ask for: faults too, when they are on.
 fn socket_options(
     id: InstanceId,
+    offload: Offload,
     config: &FaultConfig,
     clock: Clock,
     counters: &Arc<Counters>,
 ) -> SocketOptions {
+    let options = SocketOptions {
+        force_portable: offload == Offload::Off,
+        counters: Some(Arc::clone(counters)),
+        ..SOCKET_OPTIONS
+    };
     if !config.is_on() {
-        return SOCKET_OPTIONS;
+        return options;
     }
     // Half of a random identity is random, but for its highest bits.
     let drawn = (id.as_uuid().as_u64_pair().1 & MAX_SEED).max(1);
@@ -72,7 +79,7 @@ fn socket_options(
     );
     let config = FaultConfig { seed, ..config.clone() };
     let source = FaultSource::new(config, clock, Arc::clone(counters));
-    SocketOptions { faults: Some(Arc::new(source)), ..SOCKET_OPTIONS }
+    SocketOptions { faults: Some(Arc::new(source)), ..options }
 }
 
 /// What a socket that receives data asks for: a receiver promises half of its buffer, so a large
@@ -132,7 +139,8 @@ impl Opened {
         )?;
         let respond = opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?;
         let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
-        let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, &SOCKET_OPTIONS));
+        let without_faults = SocketOptions { faults: None, ..options.clone() };
+        let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, &without_faults));
         let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
         Ok(Self {
             responses,
@@ -178,8 +186,10 @@ impl Engine {
         let id = InstanceId::random();
         let clock = Clock::start();
         let counters = Arc::new(Counters::new());
-        let socket_options = socket_options(id, &config.fault, clock, &counters);
+        let socket_options = socket_options(id, config.offload, &config.fault, clock, &counters);
         let opened = Opened::open(id, &config, &socket_options, &counters)?;
+        let (sends, receives) = opened.responses.path();
+        tracing::info!(instance = %id, sends, receives, "UDP passes the kernel this way");
         let mailroom = Mailroom::open()?;
         accept_barriers();
 

@@ -21,6 +21,7 @@ pub(crate) use receive::{ReceiveBuffer, Received};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mio::event::Source;
@@ -29,6 +30,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{SockAddr, Socket};
 
 use super::sys::{self, Datagram};
+use crate::counters::{Counter, Counters};
 
 /// Most packets of one run, whatever their size.
 pub(crate) const MAX_SEGMENTS: usize = sys::MAX_SEGMENTS;
@@ -59,6 +61,9 @@ pub(crate) struct UdpSocket {
     portable: bool,
     /// Cleared by whichever sender finds out that the device cannot.
     can_segment: AtomicBool,
+    receives_runs: bool,
+    /// Told when the device cannot.
+    counters: Option<Arc<Counters>>,
     /// Written by the receiving thread only.
     kernel_drops: AtomicU64,
     faults: Option<Box<faulty::Faults>>,
@@ -128,11 +133,33 @@ impl UdpSocket {
                 // The error has other causes too. Only if the same run passes without
                 // segmentation was segmentation the cause.
                 let sent = self.send_each(to, bytes, segment_bytes)?;
-                self.can_segment.store(false, Ordering::Relaxed);
+                self.give_up_segmentation(&error);
                 Ok(sent)
             }
             Err(error) => Err(error),
         }
+    }
+
+    #[cold]
+    fn give_up_segmentation(&self, error: &io::Error) {
+        if !self.can_segment.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(counters) = &self.counters {
+            counters.add(Counter::OffloadsRefused, 1);
+        }
+        let (instead, _) = self.path();
+        tracing::info!(socket = %self.local_address, %error, instead, "UDP_SEGMENT is refused");
+    }
+
+    /// The ways by which runs leave and arrive, as the system calls and options are named.
+    pub(crate) fn path(&self) -> (&'static str, &'static str) {
+        let sends = match (self.can_segment.load(Ordering::Relaxed), self.portable) {
+            (true, _) => "UDP_SEGMENT",
+            (false, false) => sys::native::SEND_EACH,
+            (false, true) => sys::portable::SEND_EACH,
+        };
+        (sends, if self.receives_runs { "UDP_GRO" } else { "recvmsg" })
     }
 
     fn send_each(
@@ -280,7 +307,11 @@ fn is_back_pressure(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// What Linux answers when the device cannot checksum, or the segments exceed its MTU.
+/// What Linux answers when the device cannot checksum, the segments exceed its MTU, or somebody between
+/// this process and the kernel does not know the option.
 fn may_lack_segmentation(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
+    )
 }

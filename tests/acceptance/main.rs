@@ -59,7 +59,8 @@
 //!     - `callbacks::messages_bounce_between_callbacks_of_two_processes`
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
-//! publisher) and `lifecycle` (what starting and stopping leaves behind).
+//! publisher), `lifecycle` (what starting and stopping leaves behind) and
+//! `offload` (UDP without the help of the kernel).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -69,6 +70,7 @@ mod departures;
 mod faults;
 mod hostile;
 mod lifecycle;
+mod offload;
 mod panics;
 mod pressure;
 mod requests;

@@ -62,7 +62,7 @@ fn unknown_keys_and_tables() {
         "3: control.port = 5: unknown key, did you mean \"ports\"? (allowed: interface, ports)"
     );
     assert!(problem("[[pollers]]\nname = 'a'\n").starts_with(
-        "1: pollers: unknown key, did you mean \"poller\"? (allowed: interface, poller,"
+        "1: pollers: unknown key, did you mean \"poller\"? (allowed: interface, offload, poller,"
     ));
     let odd = problem("\"a\\nb\" = 1");
     assert!(odd.starts_with(r"1: a\nb = 1: unknown key"), "{odd}");

@@ -22,6 +22,7 @@ const OPTIONS: SocketOptions = SocketOptions {
     send_buffer_bytes: 1 << 16,
     force_portable: false,
     faults: None,
+    counters: None,
 };
 const STREAM: u32 = 1;
 

@@ -15,6 +15,7 @@ const OPTIONS: SocketOptions = SocketOptions {
     send_buffer_bytes: 1 << 18,
     force_portable: false,
     faults: None,
+    counters: None,
 };
 
 struct Nobody;

@@ -21,6 +21,9 @@ use super::{Datagram, MAX_SEGMENTS};
 /// Linux doubles what was asked for, to account for its own bookkeeping, and reports the double.
 pub(in crate::transport) const RECEIVE_BUFFER_FACTOR: usize = 2;
 
+/// The call behind [`send_each`].
+pub(in crate::transport) const SEND_EACH: &str = "sendmmsg";
+
 /// Room for the control messages of one call, with the alignment that they need: the segment size
 /// and the drop counter take 24 bytes each.
 #[repr(C, align(8))]
@@ -45,11 +48,18 @@ pub(in crate::transport) fn can_segment(socket: &Socket) -> bool {
     result == 0
 }
 
-/// Asks for runs in one piece. A kernel that cannot is none the worse: runs then arrive packet by
-/// packet.
-pub(in crate::transport) fn receive_runs(socket: &Socket) {
+/// Asks for runs in one piece, and says whether they come. A kernel that cannot is none the worse: runs
+/// then arrive packet by packet.
+pub(in crate::transport) fn receive_runs(socket: &Socket) -> bool {
     let enabled: libc::c_int = 1;
-    let _ = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, &enabled);
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, &enabled).is_ok()
+}
+
+/// Makes the kernel refuse to cut up what this socket sends, as it does where a device cannot checksum.
+#[cfg(test)]
+pub(in crate::transport) fn send_without_checksums(socket: &Socket) {
+    let enabled: libc::c_int = 1;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, &enabled).expect("an old option");
 }
 
 /// Asks for the count of dropped datagrams. A kernel that does not count says nothing.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use socket2::{SockAddr, Socket};
 
-pub(in crate::transport) use super::portable::{receive, send_each};
+pub(in crate::transport) use super::portable::{SEND_EACH, receive, send_each};
 
 /// How many bytes the kernel reports as granted for one byte of receive buffer.
 pub(in crate::transport) const RECEIVE_BUFFER_FACTOR: usize = 1;
@@ -17,7 +17,9 @@ pub(in crate::transport) fn can_segment(_: &Socket) -> bool {
 }
 
 /// Runs in one piece are a Linux matter, too.
-pub(in crate::transport) fn receive_runs(_: &Socket) {}
+pub(in crate::transport) fn receive_runs(_: &Socket) -> bool {
+    false
+}
 
 /// So is the count of dropped datagrams.
 pub(in crate::transport) fn count_kernel_drops(_: &Socket) {}

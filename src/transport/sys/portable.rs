@@ -10,6 +10,9 @@ use socket2::{MaybeUninitSlice, SockAddr, Socket};
 
 use super::Datagram;
 
+/// The call behind [`send_each`].
+pub(in crate::transport) const SEND_EACH: &str = "sendto";
+
 /// Sends each segment of a run with its own call. Returns how many the kernel took before it
 /// refused one.
 ///

@@ -124,6 +124,7 @@ mod tests {
         send_buffer_bytes: 1 << 20,
         force_portable: false,
         faults: None,
+        counters: None,
     };
     const PACKET_BYTES: usize = 100;
 

@@ -13,6 +13,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::{FaultSource, UdpSocket};
+use crate::counters::Counters;
 use crate::transport::interface::Interface;
 use crate::transport::sys;
 
@@ -33,6 +34,8 @@ pub(crate) struct SocketOptions {
     /// What happens to what is received, if anything is to. The kernel then keeps no runs together,
     /// so that each datagram has its own fate.
     pub(crate) faults: Option<Arc<FaultSource>>,
+    /// Where it is counted that the device refuses what the kernel knows.
+    pub(crate) counters: Option<Arc<Counters>>,
 }
 
 /// Why a socket could not be opened.
@@ -244,9 +247,6 @@ fn create(interface: &Interface, options: &SocketOptions) -> Result<Socket, Open
     let _ = socket.set_send_buffer_size(options.send_buffer_bytes.min(MAX_BUFFER_BYTES));
     if !options.force_portable {
         sys::native::count_kernel_drops(&socket);
-        if options.faults.is_none() {
-            sys::native::receive_runs(&socket);
-        }
     }
     Ok(socket)
 }
@@ -277,12 +277,17 @@ fn finish(
     // A socket that was just bound to an IPv4 address has one.
     let local_address =
         address.as_socket_ipv4().unwrap_or_else(|| SocketAddrV4::new(interface.address, 0));
+    // What has arrived since the binding has come packet by packet, which is as good.
+    let receives_runs =
+        !options.force_portable && options.faults.is_none() && sys::native::receive_runs(&socket);
     Ok(UdpSocket {
         can_segment: AtomicBool::new(!options.force_portable && sys::native::can_segment(&socket)),
         socket,
         local_address,
         receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
         portable: options.force_portable,
+        receives_runs,
+        counters: options.counters.clone(),
         kernel_drops: AtomicU64::new(0),
         faults: options.faults.as_ref().map(|source| Box::new(source.next_socket())),
     })

@@ -7,7 +7,7 @@ use mio::{Events, Poll};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::InterfaceSpec;
+use crate::config::{Config, InterfaceSpec};
 use crate::transport::interface::{Interface, resolve};
 
 /// How a run leaves: cut by the kernel, as a batch, or packet by packet.
@@ -29,6 +29,7 @@ impl Way {
             send_buffer_bytes: 1 << 20,
             force_portable: self == Self::Portable,
             faults: None,
+            counters: None,
         }
     }
 
@@ -274,6 +275,38 @@ fn runs_that_cannot_be_are_refused_and_the_socket_lives_on() {
         send_all(&sender, Some(&to), &run(300), 100);
         assert_eq!(inbox.packets(3), split(&run(300), 100));
     }
+}
+
+/// The kernel refuses for good what it was known to take: the same run goes another way, nothing is
+/// lost, and it is not tried again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_is_refused_segmentation_finds_another_way() {
+    let counters = Arc::new(Counters::new());
+    let options =
+        SocketOptions { counters: Some(Arc::clone(&counters)), ..Way::Segmented.options() };
+    let sender = UdpSocket::open_sender(&loopback(), 0, &options).unwrap();
+    assert_eq!(sender.path(), ("UDP_SEGMENT", "UDP_GRO"));
+    sys::native::send_without_checksums(&sender.socket);
+    let receiver = Way::Segmented.receiver();
+    let mut inbox = Inbox::of(&receiver);
+    for _ in 0..3 {
+        send_all(&sender, Some(&to(&receiver)), &pattern(1000), 100);
+        assert_eq!(inbox.packets(10), split(&pattern(1000), 100));
+        assert_eq!(sender.path(), ("sendmmsg", "UDP_GRO"));
+        assert_eq!(counters.get(Counter::OffloadsRefused), 1);
+    }
+}
+
+#[test]
+fn what_is_forced_is_what_is_used() {
+    assert_eq!(Way::Portable.receiver().path(), ("sendto", "recvmsg"));
+    let faults = Config::parse("[fault]\nloss = 1").unwrap().fault;
+    let counters = Arc::new(Counters::new());
+    let faults = FaultSource::new(faults, crate::time::Clock::start(), counters);
+    let options = SocketOptions { faults: Some(Arc::new(faults)), ..Way::Segmented.options() };
+    let socket = UdpSocket::bind_unicast(&loopback(), [0], &options).unwrap();
+    assert_eq!(socket.path().1, "recvmsg", "each datagram has its own fate");
 }
 
 #[test]

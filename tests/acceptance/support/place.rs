@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) streams: &'static str,
     pub(crate) groups: &'static str,
     pub(crate) max_message: &'static str,
+    /// Whether runs of packets may pass the kernel in one piece.
+    pub(crate) offload: &'static str,
     /// What pollers do when there is nothing to do.
     pub(crate) idle: &'static str,
 }
@@ -60,6 +62,7 @@ impl Default for Settings {
             streams: "1-10",
             groups: "239.255.0.9-239.255.0.20",
             max_message: "16MiB",
+            offload: "auto",
             idle: "block",
         }
     }
@@ -156,9 +159,9 @@ impl Settings {
     ) -> String {
         let Self { refresh, timeout, window, streams, response_ports, .. } = self;
         let Self { receiver_timeout, repair_timeout, reader_timeout, max_message, .. } = self;
-        let Self { response_poller, idle, .. } = self;
+        let Self { response_poller, offload, idle, .. } = self;
         let mut text = format!(
-            "interface = '{interface}'\n\
+            "interface = '{interface}'\noffload = '{offload}'\n\
              [responses]\nports = '{response_ports}'\npoller = '{response_poller}'\n\
              streams = '{streams}'\nreceiver_timeout = '{receiver_timeout}'\n\
              repair_timeout = '{repair_timeout}'\n\

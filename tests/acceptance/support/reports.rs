@@ -1,4 +1,4 @@
-//! What the library reports as errors to whatever the application has installed. Tests. Written by
+//! What the library reports, down to `info`, to whatever the application has installed. Tests. Written by
 //! any thread of this process: all its tests share one collector, so each looks for words of its
 //! own.
 
@@ -36,7 +36,7 @@ struct Collector;
 
 impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
+        *metadata.level() <= Level::INFO
     }
 
     fn event(&self, event: &Event<'_>) {
