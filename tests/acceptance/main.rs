@@ -59,7 +59,7 @@
 //!     - `callbacks::messages_bounce_between_callbacks_of_two_processes`
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
-//! publisher), `lifecycle` (what starting and stopping leaves behind) and
+//! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs) and
 //! `offload` (UDP without the help of the kernel).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
@@ -69,6 +69,7 @@ mod delivery;
 mod departures;
 mod faults;
 mod hostile;
+mod idle;
 mod lifecycle;
 mod offload;
 mod panics;
