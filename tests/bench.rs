@@ -142,6 +142,36 @@ fn the_distribution_is_written_to_a_file() {
 }
 
 #[test]
+fn every_case_of_the_target_table_is_measured_and_judged() {
+    let document = bench(&["all", "--duration", "100ms"]);
+    let machine = &document["machine"];
+    assert!(number(machine, "cores") >= 1.0, "{document}");
+    assert_eq!(machine["version"], env!("CARGO_PKG_VERSION"), "{document}");
+    let cases = document["cases"].as_array().unwrap();
+    assert_eq!((cases.len(), number(&document, "failed")), (15, 0.0), "{document}");
+    let mut held = 0.0;
+    for case in cases {
+        let result = &case["result"];
+        assert!(case["error"].is_null() && number(result, "size") > 0.0, "{case}");
+        for counter in ["lost", "retransmits", "naks"] {
+            assert!(number(result, counter) >= 0.0, "{case}");
+        }
+        for target in case["targets"].as_array().unwrap() {
+            let figure = target["figure"].as_str().unwrap();
+            let (measured, limit) = (number(target, "measured"), number(target, "target"));
+            assert!(measured > 0.0, "{case}");
+            // What is printed is rounded, what is judged is not.
+            assert!((number(result, figure) - measured).abs() <= 1.0, "{case}");
+            let holds =
+                if target["bound"] == "at most" { measured <= limit } else { measured >= limit };
+            assert_eq!(target["holds"], holds, "{case}");
+            held += f64::from(u8::from(holds));
+        }
+    }
+    assert_eq!(number(&document, "held"), held, "{document}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for arguments in [
         ["rtt", "--size", "70000", "--baseline", "--count", "1"],

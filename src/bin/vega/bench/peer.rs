@@ -10,8 +10,9 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use vega::{Instance, Listener, Message, MessageLoss, Publisher, Request};
 
+use super::DISCOVERY;
+use super::load::TransportArg;
 use super::tally::Tally;
-use super::{DISCOVERY, TransportArg};
 use crate::args::Common;
 use crate::clock;
 use crate::stage::role::{self, Commands};

@@ -16,12 +16,13 @@ use vega::{
     SentRequest, SharedPublisher,
 };
 
+use super::DISCOVERY;
 use super::goal::Goal;
 use super::latency::Latency;
 use super::peer::{PeerReport, Role, ask_for_tally};
 use super::recorder::{LOOK_INTERVAL, Outcome, Recorder};
+use super::rounds::Bench;
 use super::tally::Tally;
-use super::{Bench, DISCOVERY};
 use crate::clock;
 use crate::stage::{Cast, PollerSpec};
 

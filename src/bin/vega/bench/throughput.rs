@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::bail;
 use vega::{Publisher, SendError};
 
+use super::DISCOVERY;
 use super::goal::{Finish, Goal};
+use super::load::Load;
 use super::peer::{Counted, PeerCommand, PeerReport, REPORT, Role, ask_for_tally};
 use super::round_trip::spinning;
+use super::rounds::{Bench, pin};
 use super::tally::Tally;
-use super::{Bench, DISCOVERY, Load, pin};
 use crate::clock;
 use crate::stage::{Cast, PollerSpec};
 

@@ -1,5 +1,6 @@
 //! Progress of long work, on a terminal only. Layer: bin.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -10,7 +11,7 @@ const SPINNER: &str = "{prefix} {spinner} {human_pos} {rate} {elapsed}";
 
 /// Shows how far `what` is on standard error, and nothing at all where that is no terminal. The
 /// caller counts with `inc`, and ends with `finish_and_clear` before it prints.
-pub(crate) fn progress(what: &'static str, length: Option<u64>) -> ProgressBar {
+pub(crate) fn progress(what: impl Into<Cow<'static, str>>, length: Option<u64>) -> ProgressBar {
     let (bar, template) = match length {
         Some(length) => (ProgressBar::new(length), BAR),
         None => (ProgressBar::new_spinner(), SPINNER),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::bench::TransportArg;
+use crate::bench::load::TransportArg;
 
 /// The group of the raw multicast sockets. They share it with the engine's default range; their
 /// ports are their own.

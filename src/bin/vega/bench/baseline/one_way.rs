@@ -15,8 +15,9 @@ use anyhow::bail;
 use super::link::{self, Receiver, Sender};
 use super::words::{self, Reader, Writer};
 use crate::bench::goal::{Finish, Goal};
+use crate::bench::load::TransportArg;
+use crate::bench::rounds::{Bench, pin};
 use crate::bench::throughput::Rate;
-use crate::bench::{Bench, TransportArg, pin};
 use crate::clock;
 use crate::signals::StopFlag;
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::link::{self, Receiver, Sender};
 use crate::bench::goal::Goal;
 use crate::bench::latency::Latency;
+use crate::bench::load::TransportArg;
 use crate::bench::recorder::{LOOK_INTERVAL, Recorder};
 use crate::bench::round_trip::Kind;
-use crate::bench::{Bench, TransportArg, pin};
+use crate::bench::rounds::{Bench, pin};
 use crate::clock;
 
 /// A datagram that has not come back after so long is lost.

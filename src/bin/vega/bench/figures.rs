@@ -1,0 +1,89 @@
+//! The figures of a measurement, as machines read them. Layer: bin. Plain data.
+
+use serde::Serialize;
+
+use super::measured::{OneWay, RoundTrips};
+use super::tally::Tally;
+
+/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss` without one
+/// that was asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct RoundTripFigures {
+    pub(super) transport: &'static str,
+    pub(super) size: usize,
+    count: u64,
+    p50_ns: u64,
+    p90_ns: u64,
+    p99_ns: u64,
+    p999_ns: u64,
+    max_ns: u64,
+    lost: u64,
+    loss: Option<f64>,
+    #[serde(flatten)]
+    tally: Tally,
+    baseline_p50_ns: Option<u64>,
+    pub(super) ratio_p50: Option<f64>,
+}
+
+impl RoundTripFigures {
+    pub(super) fn of(run: &RoundTrips) -> Self {
+        let RoundTrips { load, engine, raw, tally } = run;
+        Self {
+            transport: load.transport.name(),
+            size: load.size,
+            count: engine.count(),
+            p50_ns: engine.quantile_ns(0.5),
+            p90_ns: engine.quantile_ns(0.9),
+            p99_ns: engine.quantile_ns(0.99),
+            p999_ns: engine.quantile_ns(0.999),
+            max_ns: engine.max_ns(),
+            lost: engine.lost(),
+            loss: load.loss,
+            tally: *tally,
+            baseline_p50_ns: raw.as_ref().map(|raw| raw.quantile_ns(0.5)),
+            ratio_p50: run.ratio_p50().map(rounded),
+        }
+    }
+}
+
+/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline, `loss` without one that
+/// was asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamFigures {
+    pub(super) transport: &'static str,
+    pub(super) size: usize,
+    pub(super) msgs_per_sec: f64,
+    pub(super) gbit_per_sec: f64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) lost: u64,
+    pub(super) back_pressured: u64,
+    loss: Option<f64>,
+    #[serde(flatten)]
+    tally: Tally,
+    pub(super) baseline_gbit_per_sec: Option<f64>,
+}
+
+impl StreamFigures {
+    pub(super) fn of(run: &OneWay) -> Self {
+        let OneWay { load, engine, raw, tally } = run;
+        Self {
+            transport: load.transport.name(),
+            size: load.size,
+            msgs_per_sec: engine.messages_per_second().round(),
+            gbit_per_sec: rounded(engine.gigabits_per_second()),
+            sent: engine.sent,
+            received: engine.received,
+            lost: engine.lost(),
+            back_pressured: engine.back_pressured,
+            loss: load.loss,
+            tally: *tally,
+            baseline_gbit_per_sec: raw.as_ref().map(|raw| rounded(raw.gigabits_per_second())),
+        }
+    }
+}
+
+/// To as many decimals as repeated measurements agree on.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,213 @@
+//! `vega bench all`: every case of the target table in one run. Layer: bin; runs on the commanding
+//! thread.
+//!
+//! A target that is missed is a result. A case that cannot be measured is a failure, and does not
+//! keep the others from being measured.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::figures::{RoundTripFigures, StreamFigures, rounded};
+use super::machine::Machine;
+use super::measured::{OneWay, RoundTrips};
+use super::report::us;
+use super::rounds::remark_on_cores;
+use super::targets::{CASES, Case, CaseMode, Verdict};
+use crate::answer;
+use crate::args::Common;
+use crate::clock;
+use crate::output::{Output, Table, explain, note};
+use crate::signals;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How long each case, and its baseline, is measured
+    #[arg(long, value_name = "D", default_value = "2s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+}
+
+/// What became of a case.
+struct Outcome {
+    case: &'static Case,
+    run: anyhow::Result<Run>,
+    verdicts: Vec<Verdict>,
+}
+
+enum Run {
+    RoundTrips(RoundTrips),
+    OneWay(OneWay),
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
+    if common.config.is_some() {
+        bail!("the targets are those of the built-in configuration: run without a file");
+    }
+    let stop = signals::stop_flag()?;
+    remark_on_cores();
+    let begin = clock::now();
+    let mut outcomes = Vec::with_capacity(CASES.len());
+    for case in CASES {
+        let run = match case.mode {
+            CaseMode::RoundTrips(kind) => {
+                let load = case.load(args.duration);
+                RoundTrips::measure(common, kind, load, stop.clone()).map(Run::RoundTrips)
+            }
+            CaseMode::OneWay => {
+                OneWay::measure(common, case.load(args.duration), stop.clone()).map(Run::OneWay)
+            }
+        };
+        if stop.is_raised() {
+            bail!("interrupted");
+        }
+        let verdicts = match &run {
+            Ok(Run::RoundTrips(run)) => case.judge_round_trips(run),
+            Ok(Run::OneWay(run)) => case.judge_one_way(run),
+            Err(error) => {
+                note(format_args!("{case}: {}", explain(error)));
+                Vec::new()
+            }
+        };
+        outcomes.push(Outcome { case, run, verdicts });
+    }
+    let machine = Machine::look();
+    let document = Document::of(&machine, clock::now().duration_since(begin), &outcomes);
+    let failed = document.failed;
+    Output::new(common).finish(&document, text(&document, &outcomes))?;
+    Ok(answer(failed == 0))
+}
+
+/// What machines read.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    machine: &'a Machine,
+    seconds: f64,
+    targets: usize,
+    held: usize,
+    /// Cases that could not be measured.
+    failed: usize,
+    cases: Vec<CaseDocument<'a>>,
+}
+
+/// Either `result` or `error` is null.
+#[derive(Debug, Serialize)]
+struct CaseDocument<'a> {
+    case: String,
+    mode: &'static str,
+    result: Option<Figures>,
+    error: Option<String>,
+    targets: &'a [Verdict],
+}
+
+/// As the command that measures this alone prints them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Figures {
+    RoundTrips(RoundTripFigures),
+    OneWay(StreamFigures),
+}
+
+impl<'a> Document<'a> {
+    fn of(machine: &'a Machine, elapsed: Duration, outcomes: &'a [Outcome]) -> Self {
+        let verdicts = || outcomes.iter().flat_map(|outcome| &outcome.verdicts);
+        Self {
+            machine,
+            seconds: rounded(elapsed.as_secs_f64()),
+            targets: verdicts().count(),
+            held: verdicts().filter(|verdict| verdict.holds()).count(),
+            failed: outcomes.iter().filter(|outcome| outcome.run.is_err()).count(),
+            cases: outcomes.iter().map(CaseDocument::of).collect(),
+        }
+    }
+}
+
+impl<'a> CaseDocument<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        let (result, error) = match &outcome.run {
+            Ok(Run::RoundTrips(run)) => {
+                (Some(Figures::RoundTrips(RoundTripFigures::of(run))), None)
+            }
+            Ok(Run::OneWay(run)) => (Some(Figures::OneWay(StreamFigures::of(run))), None),
+            Err(error) => (None, Some(explain(error))),
+        };
+        Self {
+            case: outcome.case.to_string(),
+            mode: outcome.case.mode_name(),
+            result,
+            error,
+            targets: &outcome.verdicts,
+        }
+    }
+}
+
+/// What people read.
+fn text(document: &Document<'_>, outcomes: &[Outcome]) -> String {
+    let Document { machine, seconds, targets, held, failed, .. } = document;
+    let (round_trips, streams) = tables(outcomes);
+    let failures =
+        if *failed == 0 { String::new() } else { format!(", {failed} cases not measured") };
+    format!(
+        "{machine}\n\n{round_trips}\n\n{streams}\n\n\
+         {held} of {targets} targets hold{failures} ({seconds:.0} s)"
+    )
+}
+
+/// Cases that could not be measured are not in them: standard error says why.
+fn tables(outcomes: &[Outcome]) -> (Table, Table) {
+    let header = ["µs", "p50", "p99", "raw p50", "ratio", "lost", "resent", "target", "holds"];
+    let mut round_trips = Table::new(&header).right(&[1, 2, 3, 4, 5, 6]);
+    let header =
+        ["", "M/s", "Gbit/s", "raw", "lost", "resent", "back-pressured", "target", "holds"];
+    let mut streams = Table::new(&header).right(&[1, 2, 3, 4, 5, 6]);
+    for outcome in outcomes {
+        let case = outcome.case.to_string();
+        let judged = judged(&outcome.verdicts);
+        match &outcome.run {
+            Ok(Run::RoundTrips(run)) => {
+                round_trips.row([case].into_iter().chain(round_trip_cells(run)).chain(judged));
+            }
+            Ok(Run::OneWay(run)) => {
+                streams.row([case].into_iter().chain(stream_cells(run)).chain(judged));
+            }
+            Err(_) => {}
+        }
+    }
+    (round_trips, streams)
+}
+
+fn round_trip_cells(run: &RoundTrips) -> [String; 6] {
+    let RoundTrips { engine, raw, tally, .. } = run;
+    [
+        us(engine.quantile_ns(0.5)),
+        us(engine.quantile_ns(0.99)),
+        or_dash(raw.as_ref().map(|raw| us(raw.quantile_ns(0.5)))),
+        or_dash(run.ratio_p50().map(|ratio| format!("{ratio:.2}"))),
+        engine.lost().to_string(),
+        tally.retransmits.to_string(),
+    ]
+}
+
+fn stream_cells(run: &OneWay) -> [String; 6] {
+    let OneWay { engine, raw, tally, .. } = run;
+    [
+        format!("{:.2}", engine.messages_per_second() / 1e6),
+        format!("{:.2}", engine.gigabits_per_second()),
+        or_dash(raw.as_ref().map(|raw| format!("{:.2}", raw.gigabits_per_second()))),
+        engine.lost().to_string(),
+        tally.retransmits.to_string(),
+        engine.back_pressured.to_string(),
+    ]
+}
+
+fn judged(verdicts: &[Verdict]) -> [String; 2] {
+    let wanted: Vec<_> = verdicts.iter().map(Verdict::wanted).collect();
+    let holds: Vec<_> =
+        verdicts.iter().map(|verdict| if verdict.holds() { "yes" } else { "no" }).collect();
+    [wanted.join(", "), holds.join(", ")]
+}
+
+fn or_dash(cell: Option<String>) -> String {
+    cell.unwrap_or_else(|| "-".to_owned())
+}
