@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::measured::{OneWay, RoundTrips};
+use super::latency::Latency;
+use super::measured::{OneWay, Pace, RoundTrips};
 use super::tally::Tally;
 
 /// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss` without one
@@ -23,6 +24,8 @@ pub(crate) struct RoundTripFigures {
     tally: Tally,
     baseline_p50_ns: Option<u64>,
     pub(super) ratio_p50: Option<f64>,
+    subscribers: u32,
+    topics: u32,
 }
 
 impl RoundTripFigures {
@@ -42,6 +45,8 @@ impl RoundTripFigures {
             tally: *tally,
             baseline_p50_ns: raw.as_ref().map(|raw| raw.quantile_ns(0.5)),
             ratio_p50: run.ratio_p50().map(rounded),
+            subscribers: load.subscribers,
+            topics: load.topics,
         }
     }
 }
@@ -62,11 +67,43 @@ pub(crate) struct StreamFigures {
     #[serde(flatten)]
     tally: Tally,
     pub(super) baseline_gbit_per_sec: Option<f64>,
+    subscribers: u32,
+    topics: u32,
+    #[serde(flatten)]
+    pub(super) open_loop: Option<OpenLoop>,
+}
+
+/// With a rate only. Nanoseconds from the time at which messages were due to their arrival.
+#[derive(Debug, Serialize)]
+pub(crate) struct OpenLoop {
+    rate: u64,
+    achieved_rate: f64,
+    rate_kept: bool,
+    p50_ns: u64,
+    p90_ns: u64,
+    p99_ns: u64,
+    p999_ns: u64,
+    max_ns: u64,
+}
+
+impl OpenLoop {
+    fn of(pace: Pace, latency: &Latency) -> Self {
+        Self {
+            rate: pace.wanted,
+            achieved_rate: pace.achieved.round(),
+            rate_kept: pace.is_kept,
+            p50_ns: latency.quantile_ns(0.5),
+            p90_ns: latency.quantile_ns(0.9),
+            p99_ns: latency.quantile_ns(0.99),
+            p999_ns: latency.quantile_ns(0.999),
+            max_ns: latency.max_ns(),
+        }
+    }
 }
 
 impl StreamFigures {
     pub(super) fn of(run: &OneWay) -> Self {
-        let OneWay { load, engine, raw, tally } = run;
+        let OneWay { load, engine, latency, raw, tally } = run;
         Self {
             transport: load.transport.name(),
             size: load.size,
@@ -79,6 +116,12 @@ impl StreamFigures {
             loss: load.loss,
             tally: *tally,
             baseline_gbit_per_sec: raw.as_ref().map(|raw| rounded(raw.gigabits_per_second())),
+            subscribers: load.subscribers,
+            topics: load.topics,
+            open_loop: run
+                .pace()
+                .zip(latency.as_ref())
+                .map(|(pace, latency)| OpenLoop::of(pace, latency)),
         }
     }
 }

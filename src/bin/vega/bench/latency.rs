@@ -1,17 +1,23 @@
-//! Round trips that were measured. Layer: bin. Owned by the thread that measures.
+//! Latencies that were measured. Layer: bin. Owned by the thread that measures.
 
 use hdrhistogram::Histogram;
 
-/// The longest round trip that is told apart from longer ones.
+/// The longest latency that is told apart from longer ones.
 const LONGEST_NS: u64 = 60_000_000_000;
 /// Significant decimal digits of what is recorded.
 const DIGITS: u8 = 3;
 
-/// A distribution of round trips, and how many did not come back.
+/// A distribution of latencies, and how many messages did not come back.
 #[derive(Clone, Debug)]
 pub(crate) struct Latency {
     histogram: Histogram<u64>,
     lost: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Latency {
@@ -25,6 +31,17 @@ impl Latency {
     #[inline]
     pub(crate) fn record(&mut self, nanoseconds: u64) {
         self.histogram.saturating_record(nanoseconds);
+    }
+
+    /// The same value so many times.
+    pub(crate) fn record_many(&mut self, nanoseconds: u64, count: u64) {
+        self.histogram.saturating_record_n(nanoseconds, count);
+    }
+
+    /// All values, and how often each was recorded.
+    pub(crate) fn values(&self) -> Vec<(u64, u64)> {
+        let recorded = self.histogram.iter_recorded();
+        recorded.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
     }
 
     pub(crate) const fn lose(&mut self) {

@@ -51,11 +51,24 @@ impl RoundTrips {
     }
 }
 
+/// Part of a target rate that has to be achieved.
+const KEPT_PART: f64 = 0.99;
+
+/// The rates of an open loop, in messages per second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(super) wanted: u64,
+    pub(super) achieved: f64,
+    pub(super) is_kept: bool,
+}
+
 /// A stream of the engine and, if there was a baseline, of nothing but sockets or memory.
 #[derive(Debug)]
 pub(crate) struct OneWay {
     pub(super) load: Load,
     pub(super) engine: Rate,
+    /// Of an open loop: from when messages were due to their arrival.
+    pub(super) latency: Option<Latency>,
     pub(super) raw: Option<Rate>,
     pub(super) tally: Tally,
 }
@@ -67,15 +80,25 @@ impl OneWay {
     pub(super) fn measure(common: &Common, load: Load, stop: StopFlag) -> anyhow::Result<Self> {
         let bench = Bench::prepare(common, load, stop, throughput::pollers())?;
         let mut engine = Rate::default();
+        let mut latency = Latency::new();
         let mut raw = bench.load.baseline.then(Rate::default);
         let mut tally = Tally::default();
         bench.rounds(|goal| {
-            engine.add(&throughput::round(&bench, goal, &mut tally)?);
+            engine.add(&throughput::round(&bench, goal, &mut tally, &mut latency)?);
             if let Some(raw) = &mut raw {
                 raw.add(&baseline::one_way::round(&bench, goal)?);
             }
             Ok(())
         })?;
-        Ok(Self { load: bench.load, engine, raw, tally })
+        let latency = bench.load.rate.map(|_| latency);
+        Ok(Self { load: bench.load, engine, latency, raw, tally })
+    }
+
+    /// Messages per second that left, of those that were to leave, and whether these were as many:
+    /// `None` unless there was a rate to be kept.
+    pub(super) fn pace(&self) -> Option<Pace> {
+        let wanted = self.load.rate?;
+        let achieved = self.engine.achieved(wanted);
+        Some(Pace { wanted, achieved, is_kept: achieved >= KEPT_PART * wanted as f64 })
     }
 }

@@ -1,7 +1,7 @@
 //! `vega bench`: latency and throughput between processes, beside what the machine's sockets
 //! and memory can do without an engine. Layer: bin.
 //!
-//! This process sends; a second one, the [`peer`], echoes, responds or counts. Rounds of the engine
+//! This process sends; another one, the [`peer`], echoes, responds or counts. Rounds of the engine
 //! and rounds of the [`baseline`] alternate, so that whatever else happens on the machine happens
 //! to both: their ratio is what counts.
 
@@ -18,10 +18,12 @@ mod recorder;
 mod report;
 mod round_trip;
 mod rounds;
+mod sender;
 mod suite;
 mod tally;
 mod targets;
 mod throughput;
+mod thrower;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -31,10 +33,11 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Subcommand;
 
+use crate::answer;
 use crate::args::Common;
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::signals;
-use load::Load;
+use load::{Load, Spread};
 use measured::{OneWay, RoundTrips};
 use round_trip::Kind;
 
@@ -47,6 +50,8 @@ Examples:
   vega bench rtt --transport multicast --baseline
   vega bench request --transport unicast --count 100000 --hgrm request.hgrm
   vega bench throughput --transport ipc --size 256 --duration 10s --json
+  vega bench throughput --transport unicast --rate 500k --idle block
+  vega bench throughput --subscribers 3 --topics 100
   vega bench rtt --transport unicast --loss 1%
 
 Both processes are pinned to a core each, and receive by spinning. The result is worth something on
@@ -65,12 +70,13 @@ enum Mode {
     /// case could not be measured
     All(suite::Args),
     /// Round trip of a message: sent on one topic, echoed on another in the peer's callback
-    Rtt(LatencyArgs),
+    Rtt(RttArgs),
     /// From a request to its response: the request on the transport, the response by UDP unicast
     Request(LatencyArgs),
-    /// Messages per second in one direction, as fast as possible, counted where they arrive
+    /// Messages per second in one direction, as fast as possible or at a given rate, counted where
+    /// they arrive. Exit code 1: the rate was missed
     Throughput(ThroughputArgs),
-    /// The second process
+    /// Another process
     #[command(hide = true)]
     Peer(peer::Args),
 }
@@ -85,15 +91,34 @@ struct LatencyArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct RttArgs {
+    #[command(flatten)]
+    latency: LatencyArgs,
+    #[command(flatten)]
+    spread: Spread,
+}
+
+#[derive(Debug, clap::Args)]
 struct ThroughputArgs {
     #[command(flatten)]
     load: Load,
+    #[command(flatten)]
+    spread: Spread,
+    /// Send so many messages per second, such as 500k or 2M, and measure how long each takes from
+    /// the time at which it was to be sent until it arrives
+    #[arg(long, value_name = "R", value_parser = load::rate, conflicts_with = "baseline")]
+    rate: Option<u64>,
+    /// Write the distribution as an HdrHistogram percentile file, in microseconds
+    #[arg(long, value_name = "FILE", requires = "rate")]
+    hgrm: Option<PathBuf>,
 }
 
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     match args.mode {
         Mode::All(args) => suite::run(common, &args),
-        Mode::Rtt(args) => round_trips(common, Kind::Echo, args),
+        Mode::Rtt(RttArgs { latency: LatencyArgs { load, hgrm }, spread }) => {
+            round_trips(common, Kind::Echo, LatencyArgs { load: load.over(spread), hgrm })
+        }
         Mode::Request(args) => round_trips(common, Kind::Request, args),
         Mode::Throughput(args) => one_way(common, args),
         Mode::Peer(args) => peer::run(common, &args).map(|()| ExitCode::SUCCESS),
@@ -103,7 +128,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
 fn round_trips(common: &Common, kind: Kind, args: LatencyArgs) -> anyhow::Result<ExitCode> {
     // Before the measurement: a path that cannot be written is not worth waiting for.
     let hgrm = args.hgrm.as_deref().map(create).transpose()?;
-    rounds::remark_on_cores();
+    rounds::remark_on_cores(args.load.subscribers);
     let run = RoundTrips::measure(common, kind, args.load, signals::stop_flag()?)?;
     if let Some(file) = hgrm {
         hgrm::write(file, &run.engine).context("cannot write the distribution")?;
@@ -113,10 +138,22 @@ fn round_trips(common: &Common, kind: Kind, args: LatencyArgs) -> anyhow::Result
 }
 
 fn one_way(common: &Common, args: ThroughputArgs) -> anyhow::Result<ExitCode> {
-    rounds::remark_on_cores();
-    let run = OneWay::measure(common, args.load, signals::stop_flag()?)?;
+    let hgrm = args.hgrm.as_deref().map(create).transpose()?;
+    let load = Load { rate: args.rate, ..args.load.over(args.spread) };
+    rounds::remark_on_cores(load.subscribers);
+    let run = OneWay::measure(common, load, signals::stop_flag()?)?;
+    if let (Some(file), Some(latency)) = (hgrm, &run.latency) {
+        hgrm::write(file, latency).context("cannot write the distribution")?;
+    }
     report::one_way(Output::new(common), &run)?;
-    Ok(ExitCode::SUCCESS)
+    let missed = run.pace().filter(|pace| !pace.is_kept);
+    if let Some(pace) = missed {
+        note(format_args!(
+            "target rate missed: {:.0} of {} messages per second",
+            pace.achieved, pace.wanted
+        ));
+    }
+    Ok(answer(missed.is_none()))
 }
 
 fn create(path: impl AsRef<std::path::Path>) -> anyhow::Result<File> {

@@ -10,16 +10,19 @@ const NS_PER_US: f64 = 1e3;
 
 pub(super) fn round_trips(mut out: Output, run: &RoundTrips) -> anyhow::Result<()> {
     let figures = RoundTripFigures::of(run);
-    let header = ["µs", "count", "lost", "p50", "p90", "p99", "p99.9", "max"];
-    let mut table = Table::new(&header).right(&[1, 2, 3, 4, 5, 6, 7]);
-    table.row(latency_row("vega", &run.engine));
-    if let Some(raw) = &run.raw {
-        table.row(latency_row("raw", raw));
-    }
+    let raw = run.raw.as_ref().map(|raw| ("raw", raw));
+    let table = latencies([("vega", &run.engine)].into_iter().chain(raw));
     let ratio = figures.ratio_p50.map_or_else(String::new, |ratio| format!("\np50: {ratio} x raw"));
     let title = title(&run.load);
     out.result(&figures, format_args!("{title}\n{table}{ratio}"))?;
     Ok(out.flush()?)
+}
+
+fn latencies<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Latency)>) -> Table {
+    let header = ["µs", "count", "lost", "p50", "p90", "p99", "p99.9", "max"];
+    let mut table = Table::new(&header).right(&[1, 2, 3, 4, 5, 6, 7]);
+    rows.into_iter().for_each(|(name, latency)| table.row(latency_row(name, latency)));
+    table
 }
 
 fn latency_row(name: &str, latency: &Latency) -> Vec<String> {
@@ -55,7 +58,16 @@ pub(super) fn one_way(mut out: Output, run: &OneWay) -> anyhow::Result<()> {
         table.row(["raw".to_owned(), nothing(), nothing(), nothing(), nothing(), nothing(), gbit]);
     }
     let title = title(&run.load);
-    out.result(&figures, format_args!("{title}\n{table}"))?;
+    let open_loop = match (&run.latency, run.pace()) {
+        (Some(latency), Some(pace)) => format!(
+            "\n\n{}\n{:.0} of {} messages/s",
+            latencies([("vega", latency)]),
+            pace.achieved,
+            pace.wanted
+        ),
+        _ => String::new(),
+    };
+    out.result(&figures, format_args!("{title}\n{table}{open_loop}"))?;
     Ok(out.flush()?)
 }
 
@@ -64,5 +76,12 @@ fn title(load: &Load) -> String {
     let lossy = load
         .loss
         .map_or_else(String::new, |loss| format!(", {}% lost on purpose", rounded(100.0 * loss)));
-    format!("{}, {} bytes{lossy}", load.transport.name(), load.size)
+    let several = |number: u32, things: &str| match number {
+        1 => String::new(),
+        _ => format!(", {number} {things}"),
+    };
+    let (subscribers, topics) =
+        (several(load.subscribers, "subscribers"), several(load.topics, "topics"));
+    let (transport, size) = (load.transport.name(), load.size);
+    format!("{transport}, {size} bytes{subscribers}{topics}{lossy}")
 }

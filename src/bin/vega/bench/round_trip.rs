@@ -12,19 +12,21 @@ use anyhow::bail;
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use vega::{
-    Instance, Listener, Message, Publisher, Response, ResponseListener, SendError, SendStatus,
-    SentRequest, SharedPublisher,
+    Instance, Listener, Message, Publisher, Response, ResponseListener, SendError, SentRequest,
+    SharedPublisher,
 };
 
 use super::DISCOVERY;
 use super::goal::Goal;
 use super::latency::Latency;
-use super::peer::{PeerReport, Role, ask_for_tally};
+use super::load::{IdleArg, Load};
+use super::peer::{self, Role, ask_for_tally};
 use super::recorder::{LOOK_INTERVAL, Outcome, Recorder};
 use super::rounds::Bench;
 use super::tally::Tally;
+use super::thrower::Thrower;
 use crate::clock;
-use crate::stage::{Cast, PollerSpec};
+use crate::stage::{Cast, Member, PollerSpec};
 
 /// How long a response may take before its request counts as lost.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,18 +50,19 @@ pub(crate) enum Kind {
     Request,
 }
 
-/// How this process and its peer poll: both spin, each on a core of its own.
-pub(crate) const fn pollers(kind: Kind) -> [fn(Option<usize>) -> PollerSpec; 2] {
-    match kind {
-        Kind::Echo => [|core| spinning(core, false), |core| spinning(core, false)],
-        Kind::Request => [|core| spinning(core, true), |core| spinning(core, false)],
-    }
+/// How this process and its peer poll: both receive, each on a core of its own.
+pub(crate) const fn pollers(kind: Kind) -> [fn(&Load, Option<usize>) -> PollerSpec; 2] {
+    let own: fn(&Load, Option<usize>) -> PollerSpec = match kind {
+        Kind::Echo => |load, core| receiving(load, core, false),
+        Kind::Request => |load, core| receiving(load, core, true),
+    };
+    [own, |load, core| receiving(load, core, false)]
 }
 
-/// Spins if it has a core to spin on.
-pub(super) const fn spinning(core: Option<usize>, takes_responses: bool) -> PollerSpec {
-    let idle = if core.is_some() { "busy_spin" } else { "block" };
-    PollerSpec { idle, core, takes_responses }
+/// Waits as the user asks; otherwise spins if it has a core to spin on.
+pub(super) fn receiving(load: &Load, core: Option<usize>, takes_responses: bool) -> PollerSpec {
+    let default = if core.is_some() { IdleArg::BusySpin } else { IdleArg::Block };
+    PollerSpec { idle: load.idle.unwrap_or(default).name(), core, takes_responses }
 }
 
 /// Plays one round against a new peer. `tally` gets what both engines counted.
@@ -75,43 +78,46 @@ pub(crate) fn round(
 ) -> anyhow::Result<Latency> {
     let instance = bench.start()?;
     let transport = bench.load.transport;
-    let topic = transport.topic("ping");
     let mut payload = bench.load.payload();
     put_number(&mut payload, 0);
     let (recorder, outcome) = Recorder::new(goal);
     let latency = match kind {
         Kind::Echo => {
-            let (mut thrower, referee) = match bench.load.loss {
-                None => (Thrower::Own(instance.publisher(&topic)?), None),
-                Some(_) => {
-                    let publisher = instance.shared_publisher(&topic)?;
-                    let referee = Referee::new(publisher.clone());
-                    (Thrower::Shared(publisher), Some(referee))
-                }
+            let pings = bench.load.pings();
+            let is_lossy = bench.load.loss.is_some();
+            let throwers = pings.iter().map(|topic| Thrower::open(&instance, topic, is_lossy));
+            let mut throwers = throwers.collect::<anyhow::Result<Vec<_>>>()?;
+            let referee = match throwers.first() {
+                Some(Thrower::Shared(publisher)) => Some(Referee::new(publisher.clone())),
+                _ => None,
             };
             let (hand_over, handed) = crossbeam_channel::bounded(1);
             let first = payload.clone();
             let thrown = referee.as_ref().map(|referee| Arc::clone(&referee.thrown));
             let thrown = thrown.unwrap_or_default();
-            let pings = Pings { recorder, thrower: Handed::Awaited(handed), payload, thrown };
+            let throwers_to_come = Handed::Awaited(handed);
+            let pings = Pings { recorder, throwers: throwers_to_come, payload, thrown };
             let _subscription = instance.subscribe(&transport.topic("pong"), pings)?;
             let game = Game { bench, role: Role::Echo, outcome, referee };
             game.play(&instance, tally, || {
-                check_peer(thrower.wait_for_peer())?;
-                thrower.send(&first)?;
+                let subscribers = bench.load.subscribers as usize;
+                check_peers(throwers.iter().all(|thrower| thrower.wait_for(subscribers)))?;
+                if let Some(thrower) = throwers.first_mut() {
+                    thrower.send(&first)?;
+                }
                 // The first pong waits for this.
-                Ok(hand_over.send(thrower)?)
+                Ok(hand_over.send(throwers)?)
             })?
         }
         Kind::Request => {
-            let publisher = instance.publisher(&topic)?;
+            let publisher = instance.publisher(&transport.topic("ping"))?;
             let patience = if bench.load.loss.is_some() { PATIENCE_WITH_LOSS } else { PATIENCE };
             let questions = Questions { recorder, publisher, payload, patience };
             let asker = Asker(Arc::new(Mutex::new(questions)));
             let game = Game { bench, role: Role::Respond, outcome, referee: None };
             game.play(&instance, tally, || {
                 let mut questions = asker.0.lock();
-                check_peer(questions.publisher.wait_for_subscribers(1, DISCOVERY))?;
+                check_peers(questions.publisher.wait_for_subscribers(1, DISCOVERY))?;
                 asker.ask(&mut questions);
                 Ok(())
             })?
@@ -139,11 +145,7 @@ impl Game<'_> {
     ) -> anyhow::Result<Latency> {
         let load = &self.bench.load;
         let mut cast = Cast::new(self.bench.stop.clone());
-        let arguments = self.role.arguments(load.transport, 0);
-        let peer = cast.start("the peer", &self.bench.peer, &arguments)?;
-        let PeerReport::Ready = cast.hear_from(peer, DISCOVERY)? else {
-            bail!("the peer reported results before it was ready");
-        };
+        let peers = self.start(&mut cast)?;
         begin()?;
         let interval = if load.loss.is_some() { LOOK_INTERVAL_WITH_LOSS } else { LOOK_INTERVAL };
         let latency = self.outcome.wait(interval, || {
@@ -151,17 +153,28 @@ impl Game<'_> {
             self.referee.as_mut().map_or(Ok(()), Referee::look)
         })?;
         *tally += Tally::of(instance);
-        *tally += ask_for_tally(&mut cast, peer)?;
+        for peer in peers {
+            *tally += ask_for_tally(&mut cast, peer)?;
+        }
         cast.dismiss()?;
         Ok(latency)
     }
+
+    /// Starts the peer that answers, and those that only listen.
+    fn start(&self, cast: &mut Cast) -> anyhow::Result<Vec<Member>> {
+        let Load { transport, topics, .. } = self.bench.load;
+        peer::start_all(cast, &self.bench.peers, |number| {
+            let role = if number == 0 { self.role } else { Role::Count };
+            peer::Args { role, transport, topics, warm_up: 0, timed: false }
+        })
+    }
 }
 
-fn check_peer(is_there: bool) -> anyhow::Result<()> {
-    if is_there {
+fn check_peers(are_there: bool) -> anyhow::Result<()> {
+    if are_there {
         return Ok(());
     }
-    bail!("the peer was not discovered within {DISCOVERY:?}")
+    bail!("not all peers were discovered within {DISCOVERY:?}")
 }
 
 /// Notices that a ping, or its pong, stays away. What it sends comes back like a ping and makes the
@@ -195,30 +208,6 @@ impl Referee {
     }
 }
 
-/// The publisher of pings: shared with a referee only where there is one, because a lock shows in
-/// the figures of shared memory.
-enum Thrower {
-    Own(Publisher),
-    Shared(SharedPublisher),
-}
-
-impl Thrower {
-    #[inline]
-    fn send(&mut self, ping: &[u8]) -> Result<SendStatus, SendError> {
-        match self {
-            Self::Own(publisher) => publisher.send(ping),
-            Self::Shared(publisher) => publisher.send(ping),
-        }
-    }
-
-    fn wait_for_peer(&self) -> bool {
-        match self {
-            Self::Own(publisher) => publisher.wait_for_subscribers(1, DISCOVERY),
-            Self::Shared(publisher) => publisher.wait_for_subscribers(1, DISCOVERY),
-        }
-    }
-}
-
 /// Begins a ping with its number.
 #[inline]
 fn put_number(payload: &mut [u8], number: u64) {
@@ -230,28 +219,39 @@ fn put_number(payload: &mut [u8], number: u64) {
 /// Sends a ping for every pong.
 struct Pings {
     recorder: Recorder,
-    thrower: Handed,
+    throwers: Handed,
     /// Of the ball in play.
     payload: Vec<u8>,
     /// Its number, for the referee. Only this writes.
     thrown: Arc<AtomicU64>,
 }
 
-/// The publisher that a callback owns, which somebody else has to use once before.
+/// The publishers that a callback owns, of which somebody else has to use one before. Their topics
+/// take turns.
 enum Handed {
-    Awaited(Receiver<Thrower>),
-    Here(Thrower),
+    Awaited(Receiver<Vec<Thrower>>),
+    Here(Vec<Thrower>, usize),
+}
+
+impl Handed {
+    /// Whose turn it is. `None` before they have been handed over.
+    #[inline]
+    fn next(&mut self) -> Option<&mut Thrower> {
+        let Self::Here(throwers, turn) = self else { return None };
+        *turn = if *turn + 1 < throwers.len() { *turn + 1 } else { 0 };
+        throwers.get_mut(*turn)
+    }
 }
 
 impl Pings {
     fn ping(&mut self) {
-        if let Handed::Awaited(handed) = &self.thrower {
+        if let Handed::Awaited(handed) = &self.throwers {
             match handed.recv() {
-                Ok(thrower) => self.thrower = Handed::Here(thrower),
+                Ok(throwers) => self.throwers = Handed::Here(throwers, 0),
                 Err(error) => return self.recorder.fail(error),
             }
         }
-        if let Handed::Here(thrower) = &mut self.thrower {
+        if let Some(thrower) = self.throwers.next() {
             let number = self.thrown.load(Ordering::Relaxed) + 1;
             self.thrown.store(number, Ordering::Relaxed);
             put_number(&mut self.payload, number);

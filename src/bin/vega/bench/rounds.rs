@@ -27,8 +27,8 @@ pub(crate) struct Bench {
     pub(super) stop: StopFlag,
     /// The configuration of this process.
     own: Config,
-    /// The configuration file of the peer.
-    pub(super) peer: PathBuf,
+    /// The configuration file of each peer.
+    pub(super) peers: Vec<PathBuf>,
     /// Absent when the user's own configuration is measured.
     _stage: Option<Stage>,
 }
@@ -50,28 +50,29 @@ impl Bench {
         common: &Common,
         load: Load,
         stop: StopFlag,
-        pollers: [fn(Option<usize>) -> PollerSpec; 2],
+        pollers: [fn(&Load, Option<usize>) -> PollerSpec; 2],
     ) -> anyhow::Result<Self> {
         load.check(common.config.is_some())?;
         let cores = two_cores();
-        let (own, peer, stage) = match &common.config {
-            Some(path) => (common.load()?, path.clone(), None),
+        let subscribers = load.subscribers as usize;
+        let (own, peers, stage) = match &common.config {
+            Some(path) => (common.load()?, vec![path.clone(); subscribers], None),
             None => {
-                let stage = Stage::new("bench")?;
+                let stage = Stage::new("bench")?.with_packet_bytes(load.packet_size);
                 let [own, peer] = pollers;
                 let fault = load.loss.map_or_else(String::new, |p| format!("[fault]\nloss = {p}"));
-                let own = stage.configure("own", own(cores.map(|cores| cores.own)), &fault)?;
-                let peer = stage.configure("peer", peer(cores.map(|cores| cores.peer)), &fault)?;
-                (Config::from_file(&own)?, peer, Some(stage))
+                let own =
+                    stage.configure("own", own(&load, cores.map(|cores| cores.own)), &fault)?;
+                let peers =
+                    subscriber_cores(subscribers).into_iter().zip(1..).map(|(core, number)| {
+                        stage.configure(&format!("peer-{number}"), peer(&load, core), &fault)
+                    });
+                let peers = peers.collect::<anyhow::Result<_>>()?;
+                (Config::from_file(&own)?, peers, Some(stage))
             }
         };
-        let topic = load.transport.topic("ping");
-        let route = own.route(&topic)?;
-        if !load.transport.matches(route.transport()) {
-            let (wanted, template) = (load.transport.name(), route.template());
-            bail!("the configuration carries {topic} by template {template:?}, not by {wanted}");
-        }
-        Ok(Self { load, cores, stop, own, peer, _stage: stage })
+        check_routes(&own, &load)?;
+        Ok(Self { load, cores, stop, own, peers, _stage: stage })
     }
 
     /// Starts the instance of this process.
@@ -106,6 +107,33 @@ impl Bench {
     }
 }
 
+/// All topics have to travel by one template of the transport that is measured: then one poller
+/// receives them.
+fn check_routes(config: &Config, load: &Load) -> anyhow::Result<()> {
+    let topics = load.pings();
+    let mut first = None;
+    for topic in &topics {
+        let route = config.route(topic)?;
+        let (template, wanted) = (route.template(), load.transport.name());
+        if !load.transport.matches(route.transport()) {
+            bail!("the configuration carries {topic} by template {template:?}, not by {wanted}");
+        }
+        if *first.get_or_insert(template) != template {
+            bail!("the configuration carries topics of this run by more than one template");
+        }
+    }
+    Ok(())
+}
+
+/// A core for each subscriber, beside the one of this process; none for any if they are too few.
+fn subscriber_cores(subscribers: usize) -> Vec<Option<usize>> {
+    let ids = core_affinity::get_core_ids().unwrap_or_default();
+    match ids.get(1..=subscribers) {
+        Some(ids) => ids.iter().map(|core| Some(core.id)).collect(),
+        None => vec![None; subscribers],
+    }
+}
+
 /// The first two cores that this process may use.
 fn two_cores() -> Option<Cores> {
     let ids = core_affinity::get_core_ids()?;
@@ -114,9 +142,11 @@ fn two_cores() -> Option<Cores> {
 }
 
 /// Tells people when figures are not worth much.
-pub(super) fn remark_on_cores() {
+pub(super) fn remark_on_cores(subscribers: u32) {
     if two_cores().is_none() {
         note("fewer than two cores: nothing is pinned, and the figures say little");
+    } else if subscriber_cores(subscribers as usize).contains(&None) {
+        note("fewer cores than processes: subscribers share them, and block");
     }
 }
 

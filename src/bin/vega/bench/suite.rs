@@ -46,7 +46,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         bail!("the targets are those of the built-in configuration: run without a file");
     }
     let stop = signals::stop_flag()?;
-    remark_on_cores();
+    remark_on_cores(1);
     let begin = clock::now();
     let mut outcomes = Vec::with_capacity(CASES.len());
     for case in CASES {

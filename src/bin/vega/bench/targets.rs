@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::load::{Load, TransportArg};
+use super::load::{IdleArg, Load, TransportArg};
 use super::measured::{OneWay, RoundTrips};
 use super::round_trip::Kind;
 
@@ -17,6 +17,7 @@ pub(crate) struct Case {
     transport: TransportArg,
     size: usize,
     loss: Option<f64>,
+    idle: Option<IdleArg>,
     targets: &'static [Target],
 }
 
@@ -38,7 +39,7 @@ pub(crate) enum Target {
 }
 
 const fn round_trip(kind: Kind, transport: TransportArg, targets: &'static [Target]) -> Case {
-    Case { mode: CaseMode::RoundTrips(kind), transport, size: 32, loss: None, targets }
+    Case { mode: CaseMode::RoundTrips(kind), transport, size: 32, loss: None, idle: None, targets }
 }
 
 const fn lossy(transport: TransportArg, targets: &'static [Target]) -> Case {
@@ -46,8 +47,13 @@ const fn lossy(transport: TransportArg, targets: &'static [Target]) -> Case {
     Case { loss: Some(0.01), ..case }
 }
 
+const fn blocking(transport: TransportArg, targets: &'static [Target]) -> Case {
+    let case = round_trip(Kind::Echo, transport, targets);
+    Case { idle: Some(IdleArg::Block), ..case }
+}
+
 const fn one_way(transport: TransportArg, size: usize, targets: &'static [Target]) -> Case {
-    Case { mode: CaseMode::OneWay, transport, size, loss: None, targets }
+    Case { mode: CaseMode::OneWay, transport, size, loss: None, idle: None, targets }
 }
 
 /// In the order in which they are measured and shown.
@@ -59,6 +65,7 @@ pub(crate) const CASES: &[Case] = {
         round_trip(Kind::Echo, Multicast, &[RatioP50(1.15)]),
         round_trip(Kind::Echo, Ipc, &[RatioP50(1.5), P99Ns(1_000)]),
         round_trip(Kind::Request, Multicast, &[RatioP50(1.25)]),
+        blocking(Unicast, &[RatioP50(1.25)]),
         lossy(Unicast, &[P99Ns(200_000)]),
         lossy(Multicast, &[P99Ns(200_000)]),
         one_way(Unicast, 32, &[Rate(25e6)]),
@@ -92,6 +99,11 @@ impl Case {
             // Where packets are lost on purpose, plain sockets would only wait.
             baseline: self.loss.is_none(),
             loss: self.loss,
+            idle: self.idle,
+            packet_size: None,
+            rate: None,
+            subscribers: 1,
+            topics: 1,
         }
     }
 
@@ -127,6 +139,7 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {} B", self.mode_name(), self.transport.name(), self.size)?;
+        self.idle.map_or(Ok(()), |idle| write!(f, ", {}", idle.name()))?;
         self.loss.map_or(Ok(()), |loss| write!(f, ", {} % lost", 100.0 * loss))
     }
 }

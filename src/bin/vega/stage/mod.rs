@@ -38,6 +38,8 @@ pub(crate) struct Stage {
     directory: PathBuf,
     /// For discovery and the multicast groups.
     port: u16,
+    /// Of the topics, if not the default.
+    packet_bytes: Option<usize>,
     /// Holds [`Stage::port`] on the loopback address, so that the system gives it to nobody else.
     _lease: Socket,
 }
@@ -59,7 +61,13 @@ impl Stage {
             .mode(0o700)
             .create(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
-        Ok(Self { directory, port, _lease: lease })
+        Ok(Self { directory, port, packet_bytes: None, _lease: lease })
+    }
+
+    /// The same with packets of another size.
+    pub(crate) const fn with_packet_bytes(mut self, packet_bytes: Option<usize>) -> Self {
+        self.packet_bytes = packet_bytes;
+        self
     }
 
     /// Writes the configuration of the processes that poll as `poller` says, and returns its path.
@@ -91,6 +99,8 @@ impl Stage {
             Some(last) => format!("{}-{last}", port + 1),
             None => format!("{}-{}", port - PORTS, port - 1),
         };
+        let packets =
+            self.packet_bytes.map_or_else(String::new, |bytes| format!("packet_bytes = {bytes}"));
         let rings = self.directory.join("rings");
         // What Rust escapes in a string, TOML escapes the same way.
         let rings = rings.to_string_lossy();
@@ -116,13 +126,16 @@ directory = {rings:?}
 name = "multicast"
 transport = "multicast"
 ports = "{port}"
+{packets}
 [[template]]
 name = "unicast"
 transport = "unicast"
 ports = "{sockets}"
+{packets}
 [[template]]
 name = "ipc"
 transport = "ipc"
+{packets}
 "#
         )
     }
@@ -145,6 +158,7 @@ mod tests {
         let mut stage = Stage::new("test").unwrap();
         for port in [1024, 40_000, u16::MAX - PORTS, u16::MAX - PORTS + 1, u16::MAX] {
             stage.port = port;
+            stage.packet_bytes = port.is_multiple_of(2).then_some(8192);
             for (core, takes_responses) in [(None, true), (Some(1), false)] {
                 let text = stage.configuration(PollerSpec { idle: "block", core, takes_responses });
                 let config = vega::Config::parse(&text).unwrap();

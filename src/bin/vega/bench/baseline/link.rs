@@ -1,10 +1,12 @@
 //! One direction of a baseline: a UDP socket pair, or a flag in memory. Layer: bin. Each end is
-//! owned by one thread, which spins.
+//! owned by one thread, which spins or
+//! waits in the kernel.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -15,6 +17,8 @@ use crate::bench::load::TransportArg;
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 9);
 /// Asked for; the system grants what it allows.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// Who blocks looks up so often, in case the round is over.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
 /// A flag on cache lines of its own: two, because processors fetch them in pairs.
 #[derive(Debug, Default)]
@@ -33,20 +37,24 @@ pub(crate) enum Sender {
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) enum Receiver {
-    Udp(UdpSocket),
+    Udp {
+        socket: UdpSocket,
+        blocks: bool,
+    },
     /// The flag, and its value when it was last seen.
     Flag(Arc<Flag>, u64),
 }
 
-/// Opens the link that a transport is compared with.
+/// Opens the link that a transport is compared with. A receiver that `blocks` waits in the kernel;
+/// a flag has nothing to wait in.
 ///
 /// # Errors
 ///
 /// When the system refuses a socket.
-pub(crate) fn open(transport: TransportArg) -> io::Result<(Sender, Receiver)> {
+pub(crate) fn open(transport: TransportArg, blocks: bool) -> io::Result<(Sender, Receiver)> {
     match transport {
-        TransportArg::Multicast => multicast(),
-        TransportArg::Unicast => unicast(),
+        TransportArg::Multicast => multicast(blocks),
+        TransportArg::Unicast => unicast(blocks),
         TransportArg::Ipc => {
             let flag = Arc::new(Flag::default());
             Ok((Sender::Flag(Arc::clone(&flag), 0), Receiver::Flag(flag, 0)))
@@ -54,22 +62,26 @@ pub(crate) fn open(transport: TransportArg) -> io::Result<(Sender, Receiver)> {
     }
 }
 
-fn unicast() -> io::Result<(Sender, Receiver)> {
+fn unicast(blocks: bool) -> io::Result<(Sender, Receiver)> {
     let (sender, receiver) = (bind(Ipv4Addr::LOCALHOST)?, bind(Ipv4Addr::LOCALHOST)?);
     sender.connect(&receiver.local_addr()?)?;
     receiver.connect(&sender.local_addr()?)?;
-    receiver.set_nonblocking(true)?;
-    Ok((Sender::Udp(sender.into(), None), Receiver::Udp(receiver.into())))
+    Ok((Sender::Udp(sender.into(), None), waiting(receiver, blocks)?))
 }
 
-fn multicast() -> io::Result<(Sender, Receiver)> {
+fn multicast(blocks: bool) -> io::Result<(Sender, Receiver)> {
     let (sender, receiver) = (bind(Ipv4Addr::LOCALHOST)?, bind(GROUP)?);
     sender.set_multicast_if_v4(&Ipv4Addr::LOCALHOST)?;
     sender.set_multicast_loop_v4(true)?;
     receiver.join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST)?;
-    receiver.set_nonblocking(true)?;
     let group = receiver.local_addr()?.as_socket();
-    Ok((Sender::Udp(sender.into(), group), Receiver::Udp(receiver.into())))
+    Ok((Sender::Udp(sender.into(), group), waiting(receiver, blocks)?))
+}
+
+fn waiting(socket: Socket, blocks: bool) -> io::Result<Receiver> {
+    socket.set_nonblocking(!blocks)?;
+    socket.set_read_timeout(blocks.then_some(LONGEST_WAIT))?;
+    Ok(Receiver::Udp { socket: socket.into(), blocks })
 }
 
 /// A socket on a free port of the loopback address or of the group.
@@ -97,14 +109,22 @@ impl Sender {
 }
 
 impl Receiver {
+    /// Whether a look waits.
+    pub(crate) const fn blocks(&self) -> bool {
+        matches!(self, Self::Udp { blocks: true, .. })
+    }
+
     /// Looks once; returns how many bytes have come, if anything has.
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self {
-            Self::Udp(socket) => match socket.recv(buffer) {
+            Self::Udp { socket, .. } => match socket.recv(buffer) {
                 Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(error) => Err(error),
+                Err(error) => match error.kind() {
+                    // Both are what a wait in vain is called, depending on the system.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(None),
+                    _ => Err(error),
+                },
             },
             Self::Flag(flag, seen) => {
                 let value = flag.0.load(Ordering::Acquire);

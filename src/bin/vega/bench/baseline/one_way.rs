@@ -15,16 +15,16 @@ use anyhow::bail;
 use super::link::{self, Receiver, Sender};
 use super::words::{self, Reader, Writer};
 use crate::bench::goal::{Finish, Goal};
-use crate::bench::load::TransportArg;
+use crate::bench::load::{MAX_DATAGRAM_BYTES, TransportArg};
 use crate::bench::rounds::{Bench, pin};
 use crate::bench::throughput::Rate;
 use crate::clock;
 use crate::signals::StopFlag;
 
 /// As large as the engine's packets are by default.
-const PACKET_BYTES: usize = 1408;
-/// What fits into the largest datagram, which is what the kernel takes as one run.
-const RUN_PACKETS: usize = 46;
+const DEFAULT_PACKET_BYTES: usize = 1408;
+/// What the kernel takes as one run, if it fits into the largest datagram.
+const MAX_RUN_PACKETS: usize = 64;
 /// Room for what the kernel hands over in one call.
 const BUFFER_BYTES: usize = 1 << 16;
 /// Messages in memory between two looks at the clock.
@@ -49,14 +49,18 @@ pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
             )?
         }
         transport => {
-            let (sender, receiver) = link::open(transport)?;
-            let packets = if sends_runs(&sender, &receiver)? { RUN_PACKETS } else { 1 };
-            let run = vec![0x55; packets * PACKET_BYTES];
+            let (sender, receiver) = link::open(transport, false)?;
+            let packet_bytes = bench.load.packet_size.unwrap_or(DEFAULT_PACKET_BYTES);
+            let packets = match sends_runs(&sender, &receiver, packet_bytes)? {
+                true => (MAX_DATAGRAM_BYTES / packet_bytes).clamp(1, MAX_RUN_PACKETS),
+                false => 1,
+            };
+            let run = vec![0x55; packets * packet_bytes];
             let goal = in_runs(goal, size, run.len());
             stream(
                 bench,
-                || pour(sender, &run, goal.start(), stop),
-                |ended| catch(receiver, ended),
+                || Ok(pour(sender, &run, goal.start(), stop)? * packets as u64),
+                |ended| catch(receiver, packet_bytes, ended),
             )?
         }
     };
@@ -149,17 +153,17 @@ fn in_runs(goal: Goal, size: usize, run_bytes: usize) -> Goal {
     }
 }
 
-/// Sends runs; returns the number of packets.
+/// Sends runs; returns how many.
 fn pour(mut sender: Sender, run: &[u8], finish: Finish, stop: &StopFlag) -> io::Result<u64> {
     let mut runs = 0;
     while !stop.is_raised() && !finish.is_reached(runs, clock::shared_ns()) {
         sender.send(run)?;
         runs += 1;
     }
-    Ok(runs * (run.len() / PACKET_BYTES) as u64)
+    Ok(runs)
 }
 
-fn catch(mut receiver: Receiver, ended: &AtomicBool) -> io::Result<Rate> {
+fn catch(mut receiver: Receiver, packet_bytes: usize, ended: &AtomicBool) -> io::Result<Rate> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut rate = Rate::default();
     let (mut begin_ns, mut end_ns) = (0, 0);
@@ -168,7 +172,7 @@ fn catch(mut receiver: Receiver, ended: &AtomicBool) -> io::Result<Rate> {
         if let Some(bytes) = receiver.receive(&mut buffer)? {
             end_ns = clock::shared_ns();
             quiet_since = None;
-            rate.received += bytes.div_ceil(PACKET_BYTES) as u64;
+            rate.received += bytes.div_ceil(packet_bytes) as u64;
             if begin_ns == 0 {
                 begin_ns = end_ns;
             } else {
@@ -181,7 +185,7 @@ fn catch(mut receiver: Receiver, ended: &AtomicBool) -> io::Result<Rate> {
             }
         }
     }
-    rate.timed = rate.timed_bytes / PACKET_BYTES as u64;
+    rate.timed = rate.timed_bytes / packet_bytes as u64;
     rate.elapsed_ns = end_ns - begin_ns;
     Ok(rate)
 }
@@ -189,13 +193,14 @@ fn catch(mut receiver: Receiver, ended: &AtomicBool) -> io::Result<Rate> {
 /// Asks the kernel to cut runs into packets, and to hand them over as runs. False where it sends
 /// packet by packet.
 #[cfg(target_os = "linux")]
-fn sends_runs(sender: &Sender, receiver: &Receiver) -> io::Result<bool> {
+fn sends_runs(sender: &Sender, receiver: &Receiver, packet_bytes: usize) -> io::Result<bool> {
     use nix::sys::socket::{setsockopt, sockopt};
 
-    let (Sender::Udp(sender, _), Receiver::Udp(receiver)) = (sender, receiver) else {
+    let (Sender::Udp(sender, _), Receiver::Udp { socket: receiver, .. }) = (sender, receiver)
+    else {
         return Ok(false);
     };
-    let packet_bytes = i32::try_from(PACKET_BYTES).map_err(io::Error::other)?;
+    let packet_bytes = i32::try_from(packet_bytes).map_err(io::Error::other)?;
     setsockopt(sender, sockopt::UdpGsoSegment, &packet_bytes)?;
     setsockopt(receiver, sockopt::UdpGroSegment, &true)?;
     Ok(true)
@@ -203,6 +208,6 @@ fn sends_runs(sender: &Sender, receiver: &Receiver) -> io::Result<bool> {
 
 /// Asks the kernel to cut runs into packets. This one does not.
 #[cfg(not(target_os = "linux"))]
-fn sends_runs(_sender: &Sender, _receiver: &Receiver) -> io::Result<bool> {
+fn sends_runs(_sender: &Sender, _receiver: &Receiver, _packet_bytes: usize) -> io::Result<bool> {
     Ok(false)
 }

@@ -1,5 +1,5 @@
-//! The raw ping-pong: what a round trip costs that does nothing else. Layer: bin. Two threads spin,
-//! one on each core; the commanding thread waits.
+//! The raw ping-pong: what a round trip costs that does nothing else. Layer: bin. Two threads spin
+//! or block, one on each core; the commanding thread waits.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +31,9 @@ pub(crate) fn round(bench: &Bench, kind: Kind, goal: Goal) -> anyhow::Result<Lat
         Kind::Echo => out,
         Kind::Request => TransportArg::Unicast,
     };
-    let (ping_out, ping_in) = link::open(out)?;
-    let (pong_out, pong_in) = link::open(back)?;
+    let blocks = bench.load.blocks();
+    let (ping_out, ping_in) = link::open(out, blocks)?;
+    let (pong_out, pong_in) = link::open(back, blocks)?;
     let payload = bench.load.payload();
     let size = payload.len();
     let (recorder, outcome) = Recorder::new(goal);
@@ -111,8 +112,9 @@ impl Player {
 /// Whether something came in time.
 fn wait_for(receiver: &mut Receiver, buffer: &mut [u8], stop: &AtomicBool) -> io::Result<bool> {
     let begin = clock::now();
+    let looks = if receiver.blocks() { 1 } else { SPINS };
     loop {
-        for _ in 0..SPINS {
+        for _ in 0..looks {
             if receiver.receive(buffer)?.is_some() {
                 return Ok(true);
             }
