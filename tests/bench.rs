@@ -149,9 +149,44 @@ fn the_distribution_is_written_to_a_file() {
     assert_eq!(total, count);
 }
 
+/// A page that needs nothing else, with so many charts.
+fn check_page(path: &std::path::Path, charts: usize) -> String {
+    let page = std::fs::read_to_string(path).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
+    assert_eq!(page.matches("<svg").count(), charts, "{page}");
+    for outside in ["http", "src=", "href=", "url(", "@import", "<script", "NaN"] {
+        assert!(!page.contains(outside), "{outside} in {page}");
+    }
+    page
+}
+
+#[test]
+fn a_measurement_is_written_as_a_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("page.html");
+    let report = ["--report", path.to_str().unwrap()];
+    let arguments = ["rtt", "--transport", "ipc", "--count", "200", "--baseline"];
+    bench(&[&arguments[..], &report[..]].concat());
+    let page = check_page(&path, 1);
+    assert_eq!(page.matches("curve c0\" d=").count(), 2, "a line and its key: {page}");
+    assert!(page.contains("curve c1"), "{page}");
+    bench(&[&["throughput", "--count", "200"], &report[..]].concat());
+    check_page(&path, 0);
+    let arguments = ["throughput", "--rate", "1k", "--count", "200"];
+    bench_with_code(&[&arguments[..], &report[..]].concat());
+    assert!(check_page(&path, 1).contains("of 1000 messages/s"));
+}
+
 #[test]
 fn every_case_of_the_target_table_is_measured_and_judged() {
-    let document = bench(&["all", "--duration", "100ms"]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("all.html");
+    let report = ["--report", path.to_str().unwrap()];
+    let document = bench(&[&["all", "--duration", "100ms"], &report[..]].concat());
+    let page = check_page(&path, 7);
+    for case in document["cases"].as_array().unwrap() {
+        assert!(page.contains(case["case"].as_str().unwrap()), "{case}");
+    }
     let machine = &document["machine"];
     assert!(number(machine, "cores") >= 1.0, "{document}");
     assert_eq!(machine["version"], env!("CARGO_PKG_VERSION"), "{document}");

@@ -10,8 +10,8 @@ use super::tally::Tally;
 /// that was asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoundTripFigures {
-    pub(super) transport: &'static str,
-    pub(super) size: usize,
+    transport: &'static str,
+    size: usize,
     count: u64,
     p50_ns: u64,
     p90_ns: u64,
@@ -23,7 +23,7 @@ pub(crate) struct RoundTripFigures {
     #[serde(flatten)]
     tally: Tally,
     baseline_p50_ns: Option<u64>,
-    pub(super) ratio_p50: Option<f64>,
+    ratio_p50: Option<f64>,
     subscribers: u32,
     topics: u32,
 }
@@ -55,22 +55,22 @@ impl RoundTripFigures {
 /// was asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct StreamFigures {
-    pub(super) transport: &'static str,
-    pub(super) size: usize,
-    pub(super) msgs_per_sec: f64,
-    pub(super) gbit_per_sec: f64,
-    pub(super) sent: u64,
-    pub(super) received: u64,
-    pub(super) lost: u64,
-    pub(super) back_pressured: u64,
+    transport: &'static str,
+    size: usize,
+    msgs_per_sec: f64,
+    gbit_per_sec: f64,
+    sent: u64,
+    received: u64,
+    lost: u64,
+    back_pressured: u64,
     loss: Option<f64>,
     #[serde(flatten)]
     tally: Tally,
-    pub(super) baseline_gbit_per_sec: Option<f64>,
+    baseline_gbit_per_sec: Option<f64>,
     subscribers: u32,
     topics: u32,
     #[serde(flatten)]
-    pub(super) open_loop: Option<OpenLoop>,
+    open_loop: Option<OpenLoop>,
 }
 
 /// With a rate only. Nanoseconds from the time at which messages were due to their arrival.

@@ -6,6 +6,7 @@
 //! to both: their ratio is what counts.
 
 mod baseline;
+mod chart;
 mod figures;
 mod goal;
 mod hgrm;
@@ -13,6 +14,7 @@ mod latency;
 mod load;
 mod machine;
 mod measured;
+mod page;
 mod peer;
 mod recorder;
 mod report;
@@ -26,7 +28,7 @@ mod throughput;
 mod thrower;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use crate::args::Common;
 use crate::output::{Output, note};
 use crate::signals;
 use load::{Load, Spread};
+use machine::Machine;
 use measured::{OneWay, RoundTrips};
 use round_trip::Kind;
 
@@ -46,7 +49,7 @@ const DISCOVERY: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
-  vega bench all
+  vega bench all --report bench.html
   vega bench rtt --transport multicast --baseline
   vega bench request --transport unicast --count 100000 --hgrm request.hgrm
   vega bench throughput --transport ipc --size 256 --duration 10s --json
@@ -88,6 +91,9 @@ struct LatencyArgs {
     /// Write the distribution as an HdrHistogram percentile file, in microseconds
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
+    /// Write a page with table and percentile curves, which needs nothing else to be read
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,13 +117,18 @@ struct ThroughputArgs {
     /// Write the distribution as an HdrHistogram percentile file, in microseconds
     #[arg(long, value_name = "FILE", requires = "rate")]
     hgrm: Option<PathBuf>,
+    /// Write a page with the table and, with a rate, percentile curves, which needs nothing else to
+    /// be read
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     match args.mode {
         Mode::All(args) => suite::run(common, &args),
-        Mode::Rtt(RttArgs { latency: LatencyArgs { load, hgrm }, spread }) => {
-            round_trips(common, Kind::Echo, LatencyArgs { load: load.over(spread), hgrm })
+        Mode::Rtt(RttArgs { latency, spread }) => {
+            let load = latency.load.over(spread);
+            round_trips(common, Kind::Echo, LatencyArgs { load, ..latency })
         }
         Mode::Request(args) => round_trips(common, Kind::Request, args),
         Mode::Throughput(args) => one_way(common, args),
@@ -128,10 +139,16 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
 fn round_trips(common: &Common, kind: Kind, args: LatencyArgs) -> anyhow::Result<ExitCode> {
     // Before the measurement: a path that cannot be written is not worth waiting for.
     let hgrm = args.hgrm.as_deref().map(create).transpose()?;
+    let page = args.report.as_deref().map(create).transpose()?;
     rounds::remark_on_cores(args.load.subscribers);
     let run = RoundTrips::measure(common, kind, args.load, signals::stop_flag()?)?;
     if let Some(file) = hgrm {
         hgrm::write(file, &run.engine).context("cannot write the distribution")?;
+    }
+    if let Some(file) = page {
+        let machine = Machine::look();
+        let page = report::round_trip_page(kind.name(), &run, &machine);
+        page.write(file).context("cannot write the page")?;
     }
     report::round_trips(Output::new(common), &run)?;
     Ok(ExitCode::SUCCESS)
@@ -139,11 +156,16 @@ fn round_trips(common: &Common, kind: Kind, args: LatencyArgs) -> anyhow::Result
 
 fn one_way(common: &Common, args: ThroughputArgs) -> anyhow::Result<ExitCode> {
     let hgrm = args.hgrm.as_deref().map(create).transpose()?;
+    let page = args.report.as_deref().map(create).transpose()?;
     let load = Load { rate: args.rate, ..args.load.over(args.spread) };
     rounds::remark_on_cores(load.subscribers);
     let run = OneWay::measure(common, load, signals::stop_flag()?)?;
     if let (Some(file), Some(latency)) = (hgrm, &run.latency) {
         hgrm::write(file, latency).context("cannot write the distribution")?;
+    }
+    if let Some(file) = page {
+        let machine = Machine::look();
+        report::one_way_page(&run, &machine).write(file).context("cannot write the page")?;
     }
     report::one_way(Output::new(common), &run)?;
     let missed = run.pace().filter(|pace| !pace.is_kept);
@@ -156,7 +178,6 @@ fn one_way(common: &Common, args: ThroughputArgs) -> anyhow::Result<ExitCode> {
     Ok(answer(missed.is_none()))
 }
 
-fn create(path: impl AsRef<std::path::Path>) -> anyhow::Result<File> {
-    let path = path.as_ref();
+fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,28 +1,96 @@
-//! What a measurement prints. Layer: bin; runs on the commanding thread.
+//! What a measurement prints, and what its page shows. Layer: bin; runs on the commanding thread.
 
+use super::chart::Chart;
 use super::figures::{RoundTripFigures, StreamFigures, rounded};
 use super::latency::Latency;
 use super::load::Load;
+use super::machine::Machine;
 use super::measured::{OneWay, RoundTrips};
+use super::page::{Page, Rows};
 use crate::output::{Output, Table};
 
 const NS_PER_US: f64 = 1e3;
 
 pub(super) fn round_trips(mut out: Output, run: &RoundTrips) -> anyhow::Result<()> {
     let figures = RoundTripFigures::of(run);
-    let raw = run.raw.as_ref().map(|raw| ("raw", raw));
-    let table = latencies([("vega", &run.engine)].into_iter().chain(raw));
-    let ratio = figures.ratio_p50.map_or_else(String::new, |ratio| format!("\np50: {ratio} x raw"));
-    let title = title(&run.load);
+    let (title, table, ratio) = (title(&run.load), table(&round_trip_rows(run)), ratio(run));
+    let ratio = ratio.map_or_else(String::new, |ratio| format!("\n{ratio}"));
     out.result(&figures, format_args!("{title}\n{table}{ratio}"))?;
     Ok(out.flush()?)
 }
 
-fn latencies<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Latency)>) -> Table {
-    let header = ["µs", "count", "lost", "p50", "p90", "p99", "p99.9", "max"];
-    let mut table = Table::new(&header).right(&[1, 2, 3, 4, 5, 6, 7]);
-    rows.into_iter().for_each(|(name, latency)| table.row(latency_row(name, latency)));
+pub(super) fn one_way(mut out: Output, run: &OneWay) -> anyhow::Result<()> {
+    let figures = StreamFigures::of(run);
+    let (title, table) = (title(&run.load), table(&stream_rows(run)));
+    let open_loop = match (open_loop_rows(run), pace(run)) {
+        (Some(rows), Some(pace)) => format!("\n\n{}\n{pace}", self::table(&rows)),
+        _ => String::new(),
+    };
+    out.result(&figures, format_args!("{title}\n{table}{open_loop}"))?;
+    Ok(out.flush()?)
+}
+
+/// The page of round trips. `mode` is the command that measured them.
+pub(super) fn round_trip_page<'a>(
+    mode: &str,
+    run: &'a RoundTrips,
+    machine: &'a Machine,
+) -> Page<'a> {
+    Page {
+        title: format!("{mode} {}", title(&run.load)),
+        summary: ratio(run).unwrap_or_default(),
+        machine,
+        tables: vec![round_trip_rows(run)],
+        charts: vec![round_trip_chart(mode.to_owned(), run)],
+    }
+}
+
+/// The page of a stream. Only an open loop has a distribution.
+pub(super) fn one_way_page<'a>(run: &'a OneWay, machine: &'a Machine) -> Page<'a> {
+    let curves = run.latency.iter().map(|latency| ("vega", latency)).collect();
+    let chart = Chart { title: "from the intended time to the arrival".to_owned(), curves };
+    Page {
+        title: format!("throughput {}", title(&run.load)),
+        summary: pace(run).unwrap_or_default(),
+        machine,
+        tables: [stream_rows(run)].into_iter().chain(open_loop_rows(run)).collect(),
+        charts: run.latency.is_some().then_some(chart).into_iter().collect(),
+    }
+}
+
+pub(super) fn round_trip_chart(title: String, run: &RoundTrips) -> Chart<'_> {
+    let raw = run.raw.iter().map(|raw| ("raw", raw));
+    Chart { title, curves: [("vega", &run.engine)].into_iter().chain(raw).collect() }
+}
+
+/// Rows as people read them in a terminal.
+pub(super) fn table(rows: &Rows) -> Table {
+    let numbers: Vec<_> = rows.numbers.clone().collect();
+    let mut table = Table::new(&rows.header).right(&numbers);
+    rows.rows.iter().for_each(|row| table.row(row));
     table
+}
+
+fn round_trip_rows(run: &RoundTrips) -> Rows {
+    let raw = run.raw.as_ref().map(|raw| ("raw", raw));
+    latency_rows("Round trips", [("vega", &run.engine)].into_iter().chain(raw))
+}
+
+fn open_loop_rows(run: &OneWay) -> Option<Rows> {
+    let latency = run.latency.as_ref()?;
+    Some(latency_rows("From the intended time to the arrival", [("vega", latency)]))
+}
+
+fn latency_rows<'a>(
+    title: &'static str,
+    rows: impl IntoIterator<Item = (&'a str, &'a Latency)>,
+) -> Rows {
+    Rows {
+        title,
+        header: vec!["µs", "count", "lost", "p50", "p90", "p99", "p99.9", "max"],
+        numbers: 1..8,
+        rows: rows.into_iter().map(|(name, latency)| latency_row(name, latency)).collect(),
+    }
 }
 
 fn latency_row(name: &str, latency: &Latency) -> Vec<String> {
@@ -39,36 +107,46 @@ pub(super) fn us(ns: u64) -> String {
     format!("{:.2}", ns as f64 / NS_PER_US)
 }
 
-pub(super) fn one_way(mut out: Output, run: &OneWay) -> anyhow::Result<()> {
-    let figures = StreamFigures::of(run);
-    let header = ["", "sent", "received", "lost", "back-pressured", "messages/s", "Gbit/s"];
-    let mut table = Table::new(&header).right(&[1, 2, 3, 4, 5, 6]);
-    table.row([
+fn stream_rows(run: &OneWay) -> Rows {
+    let OneWay { engine, raw, tally, .. } = run;
+    let vega = vec![
         "vega".to_owned(),
-        figures.sent.to_string(),
-        figures.received.to_string(),
-        figures.lost.to_string(),
-        figures.back_pressured.to_string(),
-        format!("{:.0}", figures.msgs_per_sec),
-        format!("{:.2}", figures.gbit_per_sec),
-    ]);
-    if let Some(gbit) = figures.baseline_gbit_per_sec {
-        let nothing = || String::from("-");
-        let gbit = format!("{gbit:.2}");
-        table.row(["raw".to_owned(), nothing(), nothing(), nothing(), nothing(), nothing(), gbit]);
+        engine.sent.to_string(),
+        engine.received.to_string(),
+        engine.lost().to_string(),
+        tally.retransmits.to_string(),
+        engine.back_pressured.to_string(),
+        format!("{:.0}", engine.messages_per_second()),
+        format!("{:.2}", engine.gigabits_per_second()),
+    ];
+    let raw = raw.as_ref().map(|raw| {
+        let nothing = std::iter::repeat_n("-".to_owned(), vega.len() - 2);
+        let gigabits = format!("{:.2}", raw.gigabits_per_second());
+        ["raw".to_owned()].into_iter().chain(nothing).chain([gigabits]).collect()
+    });
+    Rows {
+        title: "One way",
+        header: vec![
+            "",
+            "sent",
+            "received",
+            "lost",
+            "resent",
+            "back-pressured",
+            "messages/s",
+            "Gbit/s",
+        ],
+        numbers: 1..8,
+        rows: [vega].into_iter().chain(raw).collect(),
     }
-    let title = title(&run.load);
-    let open_loop = match (&run.latency, run.pace()) {
-        (Some(latency), Some(pace)) => format!(
-            "\n\n{}\n{:.0} of {} messages/s",
-            latencies([("vega", latency)]),
-            pace.achieved,
-            pace.wanted
-        ),
-        _ => String::new(),
-    };
-    out.result(&figures, format_args!("{title}\n{table}{open_loop}"))?;
-    Ok(out.flush()?)
+}
+
+fn ratio(run: &RoundTrips) -> Option<String> {
+    run.ratio_p50().map(|ratio| format!("p50: {} x raw", rounded(ratio)))
+}
+
+fn pace(run: &OneWay) -> Option<String> {
+    run.pace().map(|pace| format!("{:.0} of {} messages/s", pace.achieved, pace.wanted))
 }
 
 /// What was measured.

@@ -50,6 +50,16 @@ pub(crate) enum Kind {
     Request,
 }
 
+impl Kind {
+    /// The command that measures this.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "rtt",
+            Self::Request => "request",
+        }
+    }
+}
+
 /// How this process and its peer poll: both receive, each on a core of its own.
 pub(crate) const fn pollers(kind: Kind) -> [fn(&Load, Option<usize>) -> PollerSpec; 2] {
     let own: fn(&Load, Option<usize>) -> PollerSpec = match kind {

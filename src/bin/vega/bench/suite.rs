@@ -4,22 +4,25 @@
 //! A target that is missed is a result. A case that cannot be measured is a failure, and does not
 //! keep the others from being measured.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::create;
 use super::figures::{RoundTripFigures, StreamFigures, rounded};
 use super::machine::Machine;
 use super::measured::{OneWay, RoundTrips};
-use super::report::us;
+use super::page::{Page, Rows};
+use super::report::{self, round_trip_chart, us};
 use super::rounds::remark_on_cores;
 use super::targets::{CASES, Case, CaseMode, Verdict};
 use crate::answer;
 use crate::args::Common;
 use crate::clock;
-use crate::output::{Output, Table, explain, note};
+use crate::output::{Output, explain, note};
 use crate::signals;
 
 #[derive(Debug, clap::Args)]
@@ -27,6 +30,9 @@ pub(crate) struct Args {
     /// How long each case, and its baseline, is measured
     #[arg(long, value_name = "D", default_value = "2s", value_parser = humantime::parse_duration)]
     duration: Duration,
+    /// Write a page with all tables and percentile curves, which needs nothing else to be read
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// What became of a case.
@@ -45,6 +51,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     if common.config.is_some() {
         bail!("the targets are those of the built-in configuration: run without a file");
     }
+    let page = args.report.as_deref().map(create).transpose()?;
     let stop = signals::stop_flag()?;
     remark_on_cores(1);
     let begin = clock::now();
@@ -75,6 +82,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let machine = Machine::look();
     let document = Document::of(&machine, clock::now().duration_since(begin), &outcomes);
     let failed = document.failed;
+    if let Some(file) = page {
+        page_of(&document, &outcomes).write(file).context("cannot write the page")?;
+    }
     Output::new(common).finish(&document, text(&document, &outcomes))?;
     Ok(answer(failed == 0))
 }
@@ -144,37 +154,55 @@ impl<'a> CaseDocument<'a> {
 
 /// What people read.
 fn text(document: &Document<'_>, outcomes: &[Outcome]) -> String {
-    let Document { machine, seconds, targets, held, failed, .. } = document;
-    let (round_trips, streams) = tables(outcomes);
+    let (machine, summary) = (document.machine, summary(document));
+    let [round_trips, streams] = tables(outcomes).map(|rows| report::table(&rows));
+    format!("{machine}\n\n{round_trips}\n\n{streams}\n\n{summary}")
+}
+
+fn summary(document: &Document<'_>) -> String {
+    let Document { seconds, targets, held, failed, .. } = document;
     let failures =
         if *failed == 0 { String::new() } else { format!(", {failed} cases not measured") };
-    format!(
-        "{machine}\n\n{round_trips}\n\n{streams}\n\n\
-         {held} of {targets} targets hold{failures} ({seconds:.0} s)"
-    )
+    format!("{held} of {targets} targets hold{failures} ({seconds:.0} s)")
+}
+
+fn page_of<'a>(document: &Document<'a>, outcomes: &'a [Outcome]) -> Page<'a> {
+    let charts = outcomes.iter().filter_map(|outcome| match &outcome.run {
+        Ok(Run::RoundTrips(run)) => Some(round_trip_chart(outcome.case.to_string(), run)),
+        Ok(Run::OneWay(_)) | Err(_) => None,
+    });
+    Page {
+        title: "vega bench all".to_owned(),
+        summary: summary(document),
+        machine: document.machine,
+        tables: tables(outcomes).into(),
+        charts: charts.collect(),
+    }
 }
 
 /// Cases that could not be measured are not in them: standard error says why.
-fn tables(outcomes: &[Outcome]) -> (Table, Table) {
+fn tables(outcomes: &[Outcome]) -> [Rows; 2] {
+    let rows = |title, header: [&'static str; 9]| Rows {
+        title,
+        header: header.into(),
+        numbers: 1..7,
+        rows: Vec::new(),
+    };
     let header = ["µs", "p50", "p99", "raw p50", "ratio", "lost", "resent", "target", "holds"];
-    let mut round_trips = Table::new(&header).right(&[1, 2, 3, 4, 5, 6]);
+    let mut round_trips = rows("Round trips", header);
     let header =
         ["", "M/s", "Gbit/s", "raw", "lost", "resent", "back-pressured", "target", "holds"];
-    let mut streams = Table::new(&header).right(&[1, 2, 3, 4, 5, 6]);
+    let mut streams = rows("One way", header);
     for outcome in outcomes {
-        let case = outcome.case.to_string();
-        let judged = judged(&outcome.verdicts);
-        match &outcome.run {
-            Ok(Run::RoundTrips(run)) => {
-                round_trips.row([case].into_iter().chain(round_trip_cells(run)).chain(judged));
-            }
-            Ok(Run::OneWay(run)) => {
-                streams.row([case].into_iter().chain(stream_cells(run)).chain(judged));
-            }
-            Err(_) => {}
-        }
+        let (rows, cells) = match &outcome.run {
+            Ok(Run::RoundTrips(run)) => (&mut round_trips, round_trip_cells(run)),
+            Ok(Run::OneWay(run)) => (&mut streams, stream_cells(run)),
+            Err(_) => continue,
+        };
+        let case = [outcome.case.to_string()].into_iter();
+        rows.rows.push(case.chain(cells).chain(judged(&outcome.verdicts)).collect());
     }
-    (round_trips, streams)
+    [round_trips, streams]
 }
 
 fn round_trip_cells(run: &RoundTrips) -> [String; 6] {

@@ -83,8 +83,7 @@ pub(crate) const CASES: &[Case] = {
 impl Case {
     pub(super) const fn mode_name(&self) -> &'static str {
         match self.mode {
-            CaseMode::RoundTrips(Kind::Echo) => "rtt",
-            CaseMode::RoundTrips(Kind::Request) => "request",
+            CaseMode::RoundTrips(kind) => kind.name(),
             CaseMode::OneWay => "throughput",
         }
     }
