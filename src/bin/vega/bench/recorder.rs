@@ -99,7 +99,7 @@ impl Recorder {
 
     fn end(&mut self, error: Option<anyhow::Error>) {
         if let Some(outcome) = self.outcome.take() {
-            let latency = std::mem::replace(&mut self.latency, Latency::new());
+            let latency = std::mem::take(&mut self.latency);
             // Whoever does not wait any more does not want to know.
             let _ = outcome.send(error.map_or(Ok(latency), Err));
         }
