@@ -258,6 +258,7 @@ fn packets_may_be_larger_and_pollers_may_wait_otherwise() {
     for idle in ["busy_spin", "yield", "backoff", "sleep", "block"] {
         let document = bench(&["rtt", "--transport", "unicast", "--idle", idle, "--count", "50"]);
         assert_eq!(number(&document, "count"), 50.0, "{document}");
+        assert_eq!(document["idle"], idle, "{document}");
     }
     let arguments = ["rtt", "--transport", "unicast", "--idle", "block", "--baseline"];
     let document = bench(&[&arguments[..], &["--count", "50"]].concat());
@@ -267,6 +268,7 @@ fn packets_may_be_larger_and_pollers_may_wait_otherwise() {
         let sizes = ["--packet-size", packet_size, "--count", "5000"];
         let document = bench(&[&arguments[..], &sizes[..]].concat());
         assert_eq!((number(&document, "received"), number(&document, "lost")), (5e3, 0.0));
+        assert_eq!(document["packet_size"].to_string(), packet_size, "{document}");
         assert!(number(&document, "baseline_gbit_per_sec") > 0.0, "{document}");
     }
 }

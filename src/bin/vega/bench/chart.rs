@@ -16,7 +16,7 @@ const STEPS_PER_NINE: u32 = 24;
 /// Beyond so many nines, there is nothing to be seen in a run that ends the same day.
 const MAX_NINES: u32 = 7;
 const LABELS: [&str; MAX_NINES as usize + 1] =
-    ["0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"];
+    ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"];
 
 /// Distributions that are drawn over each other.
 pub(super) struct Chart<'a> {

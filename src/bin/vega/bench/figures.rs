@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::latency::Latency;
+use super::load::IdleArg;
 use super::measured::{OneWay, Pace, RoundTrips};
 use super::tally::Tally;
 
-/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss` without one
-/// that was asked for.
+/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss`, `idle` and
+/// `packet_size` if nobody asked for them.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoundTripFigures {
     transport: &'static str,
@@ -26,6 +27,8 @@ pub(crate) struct RoundTripFigures {
     ratio_p50: Option<f64>,
     subscribers: u32,
     topics: u32,
+    idle: Option<&'static str>,
+    packet_size: Option<usize>,
 }
 
 impl RoundTripFigures {
@@ -47,12 +50,14 @@ impl RoundTripFigures {
             ratio_p50: run.ratio_p50().map(rounded),
             subscribers: load.subscribers,
             topics: load.topics,
+            idle: load.idle.map(IdleArg::name),
+            packet_size: load.packet_size,
         }
     }
 }
 
-/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline, `loss` without one that
-/// was asked for.
+/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline, `loss`, `idle` and
+/// `packet_size` if nobody asked for them.
 #[derive(Debug, Serialize)]
 pub(crate) struct StreamFigures {
     transport: &'static str,
@@ -69,6 +74,8 @@ pub(crate) struct StreamFigures {
     baseline_gbit_per_sec: Option<f64>,
     subscribers: u32,
     topics: u32,
+    idle: Option<&'static str>,
+    packet_size: Option<usize>,
     #[serde(flatten)]
     open_loop: Option<OpenLoop>,
 }
@@ -118,6 +125,8 @@ impl StreamFigures {
             baseline_gbit_per_sec: raw.as_ref().map(|raw| rounded(raw.gigabits_per_second())),
             subscribers: load.subscribers,
             topics: load.topics,
+            idle: load.idle.map(IdleArg::name),
+            packet_size: load.packet_size,
             open_loop: run
                 .pace()
                 .zip(latency.as_ref())

@@ -160,6 +160,9 @@ fn title(load: &Load) -> String {
     };
     let (subscribers, topics) =
         (several(load.subscribers, "subscribers"), several(load.topics, "topics"));
+    let idle = load.idle.map_or_else(String::new, |idle| format!(", idle {}", idle.name()));
+    let packets =
+        load.packet_size.map_or_else(String::new, |bytes| format!(", packets of {bytes} bytes"));
     let (transport, size) = (load.transport.name(), load.size);
-    format!("{transport}, {size} bytes{subscribers}{topics}{lossy}")
+    format!("{transport}, {size} bytes{packets}{subscribers}{topics}{idle}{lossy}")
 }

@@ -191,7 +191,7 @@ fn tables(outcomes: &[Outcome]) -> [Rows; 2] {
     let header = ["µs", "p50", "p99", "raw p50", "ratio", "lost", "resent", "target", "holds"];
     let mut round_trips = rows("Round trips", header);
     let header =
-        ["", "M/s", "Gbit/s", "raw", "lost", "resent", "back-pressured", "target", "holds"];
+        ["", "M/s", "Gbit/s", "raw Gbit/s", "lost", "resent", "back-pressured", "target", "holds"];
     let mut streams = rows("One way", header);
     for outcome in outcomes {
         let (rows, cells) = match &outcome.run {
