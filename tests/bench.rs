@@ -274,6 +274,22 @@ fn packets_may_be_larger_and_pollers_may_wait_otherwise() {
 }
 
 #[test]
+fn cases_that_cannot_be_measured_are_failures_and_hold_nothing() {
+    // So few files that no instance starts.
+    let script = "ulimit -n 16 && exec \"$0\" bench all --duration 50ms --json";
+    let output =
+        Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_vega")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cases = document["cases"].as_array().unwrap();
+    assert_eq!((document["failed"].as_u64(), number(&document, "held")), (Some(16), 0.0));
+    assert!(number(&document, "targets") >= 16.0, "{document}");
+    for case in cases {
+        assert!(case["result"].is_null() && case["error"].is_string(), "{case}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for arguments in [
         ["rtt", "--size", "70000", "--baseline", "--count", "1"],

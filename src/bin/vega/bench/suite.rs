@@ -74,7 +74,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
             Ok(Run::OneWay(run)) => case.judge_one_way(run),
             Err(error) => {
                 note(format_args!("{case}: {}", explain(error)));
-                Vec::new()
+                case.judge_nothing()
             }
         };
         outcomes.push(Outcome { case, run, verdicts });

@@ -121,7 +121,11 @@ impl Case {
         })
     }
 
-    /// What could not be measured is not held.
+    /// What could not be measured does not hold.
+    pub(super) fn judge_nothing(&self) -> Vec<Verdict> {
+        self.judge(|_| None)
+    }
+
     fn judge(&self, measured: impl Fn(Target) -> Option<f64>) -> Vec<Verdict> {
         let verdict = |&target| Verdict::new(target, measured(target));
         self.targets.iter().map(verdict).collect()
