@@ -194,7 +194,8 @@ impl Publication {
     /// # Errors
     ///
     /// [`SendError::BackPressured`]; nothing was sent, or nothing that receivers would deliver.
-    #[inline]
+    // Not inlined: beside it, publishing to a ring would need a larger frame.
+    #[inline(never)]
     pub(crate) fn send(&self, entry: &Entry<'_>) -> Result<(), SendError> {
         let layout = self.parts.layout;
         if entry.body_bytes() > layout.whole_body_bytes() {

@@ -258,7 +258,8 @@ impl Publisher {
         Ok(())
     }
 
-    #[inline]
+    /// Always inlined: `send` is the only hot caller, and gets a copy without kind and prefix.
+    #[inline(always)]
     fn append(
         &mut self,
         kind: FrameKind,
@@ -275,7 +276,8 @@ impl Publisher {
             payload,
         };
         match &mut self.published.link {
-            PublisherLink::Udp(publication) => publication.send(&entry)?,
+            // A copy of its own, so that the entry for a ring need not be in memory.
+            PublisherLink::Udp(publication) => publication.send(&{ entry })?,
             PublisherLink::Ring(ring) => ring.send(&entry)?,
         }
         Ok(self.accepted(sequence))

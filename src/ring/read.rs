@@ -35,7 +35,7 @@ impl Reader {
     /// Passes what was committed so far in the current packet: a late joiner starts at the live
     /// edge. Bounded by one packet.
     pub(crate) fn skip_committed(&mut self) {
-        while let Ok(Some(length)) = self.committed() {
+        while let Ok(Found::Frame(length)) = self.look() {
             self.offset += align(length);
         }
     }
@@ -54,15 +54,18 @@ impl Reader {
     ) -> Result<usize, Corrupt> {
         let mut count = 0;
         while count < limit {
-            let Some(length) = self.committed()? else {
-                if self.next_packet() {
+            let length = match self.look()? {
+                Found::Frame(length) => length,
+                Found::End => {
+                    self.packet += 1;
+                    self.offset = PACKET_HEADER_LENGTH;
                     continue;
                 }
-                break;
+                Found::Nothing => break,
             };
             self.slots.note_read(self.packet, self.offset + 8, length - 8);
-            // SAFETY: `committed` checked that the frame lies within the slot. The writer stored
-            // the commit word after the frame's bytes and leaves them alone until this reader's
+            // SAFETY: `look` checked that the frame lies within the slot. The writer stored the
+            // commit word after the frame's bytes and leaves them alone until this reader's
             // position is past the packet.
             let frame = unsafe {
                 std::slice::from_raw_parts(
@@ -79,28 +82,32 @@ impl Reader {
         Ok(count)
     }
 
-    /// Length of the frame at the current offset, if it is committed. `None` also at the end of
-    /// the packet.
+    /// What is at the current offset. Looks at each word once: at the live edge, each look takes the
+    /// cache line away from the writer.
     #[inline]
-    fn committed(&self) -> Result<Option<usize>, Corrupt> {
+    fn look(&self) -> Result<Found, Corrupt> {
         let packet_bytes = self.slots.layout().packet_bytes;
-        if self.offset + FRAME_HEADER_LENGTH > packet_bytes {
-            return Ok(None);
+        if self.offset + 8 > packet_bytes {
+            return Ok(Found::End);
         }
         if self.offset == PACKET_HEADER_LENGTH && !self.opened() {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
-        // Acquire: pairs with the Release in `Appender::commit` and `Appender::resolve_claim`.
+        // Acquire: pairs with the Release in `Appender::commit`, `Appender::resolve_claim` and
+        // `Appender::close`.
         let word = self.slots.word(self.packet, self.offset).load(Ordering::Acquire);
         let word = u64::from_le(word);
-        if word == 0 || is_end(word) {
-            return Ok(None);
+        if word == 0 {
+            return Ok(Found::Nothing);
+        }
+        if is_end(word) {
+            return Ok(Found::End);
         }
         let length = committed_length(word);
         if length < FRAME_HEADER_LENGTH || self.offset + length > packet_bytes {
             return Err(Corrupt);
         }
-        Ok(Some(length))
+        Ok(Found::Frame(length))
     }
 
     #[inline]
@@ -109,24 +116,14 @@ impl Reader {
         let sequence = self.slots.sequence_field(self.packet).load(Ordering::Acquire);
         u64::from_le(sequence) == self.packet
     }
+}
 
-    /// Goes on to the next packet when the current one is over.
-    #[inline]
-    fn next_packet(&mut self) -> bool {
-        let packet_bytes = self.slots.layout().packet_bytes;
-        let over = if self.offset + 8 > packet_bytes {
-            true
-        } else {
-            (self.offset > PACKET_HEADER_LENGTH || self.opened()) && {
-                // Acquire: pairs with the Release in `Appender::close`.
-                let word = self.slots.word(self.packet, self.offset).load(Ordering::Acquire);
-                is_end(u64::from_le(word))
-            }
-        };
-        if over {
-            self.packet += 1;
-            self.offset = PACKET_HEADER_LENGTH;
-        }
-        over
-    }
+/// What a reader finds where it stands.
+enum Found {
+    /// A committed frame of this length, header included.
+    Frame(usize),
+    /// The packet is over.
+    End,
+    /// The writer has not come this far.
+    Nothing,
 }

@@ -64,6 +64,23 @@ fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
     messages
 }
 
+/// Short bodies are copied by their length; each of them has to arrive whole.
+#[test]
+fn bodies_of_every_short_length_are_read_as_they_were_written() {
+    let body: Vec<u8> = (0..140).collect();
+    for length in 0..=130 {
+        for prefix in [0, 3] {
+            let (slots, mut appender) = ring();
+            let mut reader = Reader::new(slots, 0);
+            let (prefix, payload) = body[..prefix + length].split_at(prefix);
+            appender.append(&Entry { prefix, ..entry(1, payload) }).unwrap();
+            appender.append(&entry(2, b"next")).unwrap();
+            let expected = [(1, [prefix, payload].concat()), (2, b"next".to_vec())];
+            assert_eq!(read_all(&mut reader), expected, "{length}");
+        }
+    }
+}
+
 #[test]
 fn a_full_ring_refuses_and_writes_nothing() {
     let (slots, mut appender) = ring();
