@@ -1,11 +1,14 @@
 //! Where UDP data arrives: a socket, with the sessions heard there. Layer: engine. Owned by one
 //! poller.
 
+mod parted;
+
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::parted::Parted;
 use super::dispatch::{Dispatch, DispatchSink, HashHasher, Origin};
 use super::request_processor::{RequestProcessor, ResponseSink};
 use crate::counters::{Counter, Counters};
@@ -59,6 +62,7 @@ pub(crate) struct SocketEndpoint {
     nak: Vec<u8>,
     /// Some session is to be forgotten.
     has_orphans: bool,
+    parted: Parted,
     kernel_drops: u64,
     /// Times in a row that the socket was asked and had nothing.
     empty: u32,
@@ -139,6 +143,7 @@ impl SocketEndpoint {
             missing: Vec::new(),
             nak: Vec::new(),
             has_orphans: false,
+            parted: Parted::default(),
             kernel_drops: 0,
             empty: 0,
         }
@@ -158,6 +163,7 @@ impl SocketEndpoint {
         if self.streams[at].1 == 0 {
             self.streams.swap_remove(at);
             self.forget(|heard| heard.origin.stream == stream);
+            self.parted.forget_stream(stream);
         }
     }
 
@@ -181,7 +187,11 @@ impl SocketEndpoint {
         }
         let is_over =
             |heard: &Heard| heard.is_orphan && heard.session.next_deadline() == Timestamp::NEVER;
-        self.forget(is_over);
+        for heard in self.sessions.extract_if(.., |heard| is_over(heard)) {
+            let Origin { session, instance, stream, .. } = heard.origin;
+            self.parted.keep(session, instance, stream, heard.session.into_delivery());
+        }
+        self.index();
         self.has_orphans = self.sessions.iter().any(|heard| heard.is_orphan);
     }
 
@@ -368,9 +378,13 @@ impl SocketEndpoint {
             let oldest = self.sessions.iter().map(|heard| heard.last_heard).min()?;
             self.forget(|heard| heard.last_heard == oldest);
         }
+        let mut session = ReceiveSession::new(header.session, self.receiver, self.settings);
+        if let Some(delivery) = self.parted.take(header.session, header.instance) {
+            session.resume(delivery);
+        }
         let at = self.sessions.len();
         self.sessions.push(Heard {
-            session: ReceiveSession::new(header.session, self.receiver, self.settings),
+            session,
             origin: Origin {
                 endpoint: self.id,
                 stream: header.stream,

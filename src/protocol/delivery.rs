@@ -92,6 +92,13 @@ impl Delivery {
         self.first = 1;
     }
 
+    /// Lets go of messages of which only a part has come.
+    pub(crate) fn drop_parts(&mut self) {
+        for publisher in &mut self.publishers {
+            publisher.assembler = Assembler::default();
+        }
+    }
+
     /// Delivers the message that this frame completes, if it does, after reporting what is missing
     /// before it.
     ///

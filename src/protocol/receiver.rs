@@ -116,6 +116,17 @@ impl ReceiveSession {
         }
     }
 
+    /// Goes on counting messages where this session was heard last; to be called before anything is
+    /// heard.
+    pub(crate) fn resume(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
+    }
+
+    /// What is known of the session's publishers.
+    pub(crate) fn into_delivery(self) -> Delivery {
+        self.delivery
+    }
+
     pub(crate) const fn counters(&self) -> &ReceiveCounters {
         &self.counters
     }

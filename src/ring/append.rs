@@ -290,7 +290,7 @@ impl Appender {
         self.offset = 0;
     }
 
-    /// The bytes of closed packets from `first` on (which the ring must still hold), as many as `most`, as far as they lie in one
+    /// The bytes of closed packets from `first` on, as many as `most`, as far as they lie in one
     /// piece, and how many they are. All but the last are `packet_bytes` long.
     ///
     /// # Panics
