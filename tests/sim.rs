@@ -28,6 +28,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
         15272,
         "who heard a session before discovery named it was not told what was gone, and stalled it",
     ),
+    (32703, "parts of a message hid how many messages had been lost before it"),
 ];
 
 #[test]

@@ -88,8 +88,12 @@ impl Delivery {
 
     /// Everything from the session's first packet on is meant for this receiver: publishers that it
     /// has not heard yet begin with their message 1, and what is missing before is lost.
-    pub(crate) const fn expect_all(&mut self) {
+    pub(crate) fn expect_all(&mut self) {
         self.first = 1;
+        // Only parts of messages have come from those.
+        for publisher in self.publishers.iter_mut().filter(|publisher| publisher.expected == 0) {
+            publisher.expected = 1;
+        }
     }
 
     /// Lets go of messages of which only a part has come.
@@ -315,11 +319,14 @@ mod tests {
     fn who_is_owed_everything_is_told_what_is_missing_before_the_first_message() {
         let (mut delivery, mut log) = (Delivery::new(100), Log::default());
         delivery.handle_frame(&frame(0, 3, None, b"c"), &mut log).unwrap();
+        let tail = frame(3, 1, part(4, 2), b"cd");
+        assert_eq!(delivery.handle_frame(&tail, &mut log), Err(Refusal::Orphan));
         delivery.expect_all();
-        for (publisher, sequence) in [(0, 4), (1, 1), (2, 4)] {
+        for (publisher, sequence) in [(0, 4), (1, 1), (2, 4), (3, 2)] {
             delivery.handle_frame(&frame(publisher, sequence, None, b"m"), &mut log).unwrap();
         }
-        assert_eq!(log.0, ["0.3:c", "0.4:m", "1.1:m", "2 lost 3", "2.4:m"]);
+        let expected = ["0.3:c", "0.4:m", "1.1:m", "2 lost 3", "2.4:m", "3 lost 1", "3.2:m"];
+        assert_eq!(log.0, expected);
     }
 
     #[test]
