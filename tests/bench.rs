@@ -303,6 +303,8 @@ fn what_cannot_be_measured_is_refused() {
         ["throughput", "--rate", "0", "--count", "1", "--json"],
         ["throughput", "--packet-size", "1000", "--count", "1", "--json"],
         ["rtt", "--subscribers", "0", "--count", "1", "--json"],
+        ["throughput", "--transport=unicast", "--topics=196", "--count", "1", "--json"],
+        ["rtt", "--transport=unicast", "--topics=97", "--subscribers=2", "--count=1", "--json"],
     ] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_vega")).arg("bench").args(arguments).output().unwrap();

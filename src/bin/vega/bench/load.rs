@@ -6,10 +6,16 @@ use anyhow::bail;
 use clap::ValueEnum;
 use vega::Transport;
 
+use crate::stage::PORTS;
+
 /// The largest payload of a UDP datagram, which is what the baseline sends.
 pub(super) const MAX_DATAGRAM_BYTES: usize = 65_507;
 /// What a message of an open loop begins with: when it was to be sent.
 pub(super) const STAMP_BYTES: usize = size_of::<u64>();
+/// Ports of a subscriber beside those of its topics: for responses and control.
+const PEER_PORTS: u32 = 2;
+/// Ports of this process: the same, and one for pongs.
+const OWN_PORTS: u32 = 3;
 /// A message for each nanosecond, which is what the clock tells apart.
 const MAX_RATE: u64 = 1_000_000_000;
 
@@ -101,10 +107,20 @@ impl Load {
         if (self.idle.is_some() || self.packet_size.is_some()) && has_config {
             bail!("with a configuration file, the file says what --idle and --packet-size would");
         }
+        if self.transport == TransportArg::Unicast && !has_config && self.ports() > PORTS.into() {
+            let most = u32::from(PORTS).saturating_sub(OWN_PORTS) / self.subscribers;
+            let most = most.saturating_sub(PEER_PORTS);
+            bail!("by unicast, each subscriber takes a port for each topic: at most {most} topics");
+        }
         if self.rate.is_some() && self.size < STAMP_BYTES {
             bail!("with --rate, messages carry a time: at least {STAMP_BYTES} bytes");
         }
         Ok(())
+    }
+
+    /// What all processes together take by unicast, at most.
+    fn ports(&self) -> u32 {
+        self.subscribers.saturating_mul(self.topics.saturating_add(PEER_PORTS)) + OWN_PORTS
     }
 
     /// Whether those who wait shall do so in the kernel.

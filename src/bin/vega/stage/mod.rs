@@ -19,7 +19,7 @@ pub(crate) use cast::{Cast, Member};
 /// Where Linux keeps files in memory: rings there never wait for a disk.
 const SHARED_MEMORY: &str = "/dev/shm";
 /// Sockets that a stage has room for: a few for each of its processes.
-const PORTS: u16 = 200;
+pub(crate) const PORTS: u16 = 200;
 
 /// How a poller waits, and where it runs.
 #[derive(Clone, Copy, Debug)]
