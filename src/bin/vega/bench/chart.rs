@@ -70,7 +70,8 @@ impl fmt::Display for Chart<'_> {
         grid(f, &scale)?;
         for (index, (name, latency)) in curves.into_iter().enumerate() {
             curve(f, &scale, latency, index)?;
-            let (x, y) = (LEFT + 10.0, TOP + 14.0 + 16.0 * index as f64);
+            // Curves rise to the right: the corner below their end is free.
+            let (x, y) = (WIDTH - RIGHT - 66.0, HEIGHT - BOTTOM - 28.0 + 16.0 * index as f64);
             writeln!(
                 f,
                 r#"<path class="curve c{index}" d="M{x} {:.1}h18"/><text x="{}" y="{y}">{name}</text>"#,

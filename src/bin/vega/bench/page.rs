@@ -26,7 +26,7 @@ th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); tex
 .right { text-align: right; }
 .yes { color: var(--yes); } .no { color: var(--no); font-weight: 600; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font-size: 11px; }
+figure { margin: 0; max-width: 34rem; } svg { width: 100%; height: auto; } svg text { font-size: 11px; }
 .grid { stroke: var(--line); fill: none; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); stroke-dasharray: 5 3; }
