@@ -9,8 +9,11 @@ use crate::support::{
 const TRANSPORTS: [&str; 2] = ["multicast", "unicast"];
 const TAG: u32 = 7;
 const BYTES: usize = 1000;
-/// Several windows, so that all have said what they are and how far they have come.
-const SOME: u64 = 500;
+/// Rounds of messages before anything is measured: several windows, so that all have said what they
+/// are and how far they have come.
+const ROUNDS: u64 = 16;
+/// Half of a window: nobody can lose of it, however slow.
+const ROUND: u64 = 32;
 /// More than the window, the ring and all buffers on the way hold.
 const MANY: u64 = 40_000;
 /// Longer than the test: nobody is left out for being silent.
@@ -27,13 +30,19 @@ struct Sender {
 }
 
 impl Sender {
-    /// A publisher whose first messages two subscribers have taken.
-    fn start(place: &Place, topic: &str) -> Self {
+    /// A publisher whose first messages two subscribers have taken, in step.
+    fn start(place: &Place, topic: &str, hosts: &mut [&mut Host; 2]) -> Self {
         let instance = place.start("sender");
         let publisher = instance.publisher(topic).unwrap();
         assert!(publisher.wait_for_subscribers(2, WAIT));
         let mut sender = Self { instance, publisher };
-        sender.send(SOME);
+        for round in 1..=ROUNDS {
+            sender.send(ROUND);
+            let all = round * ROUND;
+            for host in &mut *hosts {
+                assert_eq!(host.expect(topic, all), Report::complete(all), "{topic}");
+            }
+        }
         sender
     }
 
@@ -89,7 +98,7 @@ fn the_fastest_sets_the_pace_with_max() {
             (Host::start(&place, "quick"), Host::start(&place, "stopped"));
         quick.subscribe(&topic, Behaviour::Collect);
         stopped.subscribe(&topic, Behaviour::Collect);
-        let mut sender = Sender::start(&place, &topic);
+        let mut sender = Sender::start(&place, &topic, &mut [&mut quick, &mut stopped]);
         stopped.stop();
         sender.send(MANY);
         let all = sender.sent();
@@ -112,7 +121,7 @@ fn only_who_has_the_tag_holds_back_with_tagged() {
             (Host::start_tagged(&place, "tagged", TAG), Host::start_tagged(&place, "other", 8));
         tagged.subscribe(&topic, Behaviour::Collect);
         other.subscribe(&topic, Behaviour::Collect);
-        let mut sender = Sender::start(&place, &topic);
+        let mut sender = Sender::start(&place, &topic, &mut [&mut tagged, &mut other]);
         other.stop();
         sender.send(MANY);
         let all = sender.sent();
@@ -123,7 +132,7 @@ fn only_who_has_the_tag_holds_back_with_tagged() {
         tagged.stop();
         sender.fill();
         tagged.go_on();
-        sender.send(SOME);
+        sender.send(ROUNDS * ROUND);
         let all = sender.sent();
         assert_eq!(tagged.expect(&topic, all), Report::complete(all), "{topic}");
         assert_eq!(tagged.counter(Counter::PacketsLost), 0, "{topic}");
