@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use crate::id::{InstanceId, SessionId};
 use crate::protocol::delivery::Delivery;
 
-/// Sessions that are remembered; one more takes the place of the one that parted first. Twice as many
-/// as a default port range has room for instances on one host.
+/// Sessions that are remembered; one more takes the place of the one that parted first. More than
+/// twice as many as the default port ranges have room for instances on one host.
 const MAX_PARTED: usize = 256;
 
 /// A session that was heard, and how far its publishers had come.
