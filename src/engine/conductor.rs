@@ -179,12 +179,15 @@ impl Conductor {
         if self.matching.has_rings() {
             timeout = timeout.min(RECLAIM_INTERVAL);
         }
-        timeout = match self.tending.urgency() {
+        let urgency = self.tending.urgency();
+        timeout = match urgency {
             Urgency::Settled => timeout,
             Urgency::Unconfirmed => timeout.min(HEARTBEAT_TICK),
-            Urgency::Waiting => timeout.min(TICK),
+            Urgency::Waiting | Urgency::Streaming => timeout.min(TICK),
         };
-        if self.tending.is_left_to_conductor() || self.leaving_until.is_some() {
+        // Whoever streams keeps the timers of repairs, too.
+        let is_kept = urgency == Urgency::Streaming || !self.tending.is_left_to_conductor();
+        if !is_kept || self.leaving_until.is_some() {
             timeout = timeout.min(self.tend_at.since(now));
         }
         let DiscoverySockets { control, group, .. } = &self.sockets;
@@ -370,6 +373,7 @@ impl Conductor {
 
     fn service_publications(&mut self, now: Timestamp) {
         self.tend_at = self.tending.service(now);
+        self.tending.settle_wakes();
         self.tending.release(now);
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod conductor;
 mod dispatch;
 mod endpoint;
 mod idle;
+mod latch;
 pub(crate) mod matches;
 pub(crate) mod matching;
 mod pacing;

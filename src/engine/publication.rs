@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use self::outlet::SocketOutlet;
 use self::receivers::Receivers;
+use super::conductor::TICK;
+use super::latch::Latch;
 use super::pacing::Pacing;
 use super::send_socket::{Letters, Mailbox, SendSocket};
 use crate::counters::{Counter, Counters};
@@ -36,6 +36,10 @@ use crate::wire::packet::PacketHeader;
 
 /// Pause of a caller that streams a message larger than the ring and has to wait for receivers.
 pub(super) const STREAMING_PAUSE: Duration = Duration::from_micros(20);
+
+/// A publication that transmits asks for feedback every so many times: nobody else does it for one
+/// that streams, and asking costs a fortieth of a transmission.
+const FEEDBACK_EVERY: u32 = 4;
 
 /// Wakes the conductor when a publication needs looking after.
 pub(crate) trait Attention: Send + Sync {
@@ -63,7 +67,7 @@ pub(crate) struct Publication {
     mailbox: Arc<Mailbox>,
     /// Packets in one run.
     batch: u64,
-    state: Mutex<State>,
+    state: Latch<State>,
     /// How soon the conductor has to look: see [`Urgency`].
     urgency: AtomicU8,
 }
@@ -78,6 +82,9 @@ pub(super) enum Urgency {
     Unconfirmed = 1,
     /// Frames wait to be sent.
     Waiting = 2,
+    /// Frames wait for those that follow, as they do again and again: whoever sends them looks after
+    /// the publication meanwhile.
+    Streaming = 3,
 }
 
 struct State {
@@ -85,6 +92,11 @@ struct State {
     fan_out: FanOut<Destination>,
     receivers: Receivers,
     pacing: Pacing,
+    /// Frames have been left for a later transmission since the publication was last looked after:
+    /// somebody streams, and will do so again.
+    has_deferred: bool,
+    /// Transmissions since feedback was last read.
+    unread: u32,
     /// Index of the next publisher.
     next_publisher: u32,
     letters: Letters,
@@ -105,11 +117,13 @@ impl Publication {
             session,
             mailbox: parts.socket.register(session),
             batch,
-            state: Mutex::new(State {
+            state: Latch::new(State {
                 ring: Appender::new(Slots::heap(parts.layout), &header),
                 fan_out,
                 receivers: Receivers::default(),
                 pacing: Pacing::default(),
+                has_deferred: false,
+                unread: 0,
                 next_publisher: 0,
                 letters: Letters::default(),
                 counted: SendCounters::default(),
@@ -261,7 +275,9 @@ impl Publication {
         if self.urgency() == Urgency::Settled && !self.mailbox.is_waiting() {
             return Timestamp::NEVER;
         }
-        let Some(mut state) = self.state.try_lock() else { return now + SHORTEST_TAIL };
+        let Some(mut state) = self.state.try_lock() else {
+            return now + if self.urgency() == Urgency::Streaming { TICK } else { SHORTEST_TAIL };
+        };
         let transmits = transmits(&state);
         self.take_feedback(&mut state);
         if transmits || state.fan_out.is_released() {
@@ -269,8 +285,13 @@ impl Publication {
         }
         self.tell(&mut state, now);
         Self::let_go(&mut state);
+        // Who streams leaves frames again at once, and would only wake the conductor.
+        let urgency = match std::mem::take(&mut state.has_deferred) {
+            true => Urgency::Streaming,
+            false => urgency_of(&state),
+        };
         // Stored under the lock, like every raise, so that none is lost.
-        self.urgency.store(urgency_of(&state) as u8, Ordering::Release);
+        self.urgency.store(urgency as u8, Ordering::Release);
         state.fan_out.next_deadline()
     }
 
@@ -294,7 +315,8 @@ impl Publication {
         match self.urgency.load(Ordering::Acquire) {
             0 => Urgency::Settled,
             1 => Urgency::Unconfirmed,
-            _ => Urgency::Waiting,
+            2 => Urgency::Waiting,
+            _ => Urgency::Streaming,
         }
     }
 
@@ -322,7 +344,9 @@ impl Publication {
             if now.since(progress) > self.parts.flow.timeout {
                 return Err(self.back_pressured());
             }
-            MutexGuard::unlocked(&mut state, || std::thread::sleep(STREAMING_PAUSE));
+            drop(state);
+            std::thread::sleep(STREAMING_PAUSE);
+            state = self.state.lock();
         }
         self.transmit(&mut state);
         Ok(())
@@ -350,16 +374,21 @@ impl Publication {
             self.transmit(state);
             state.pacing.transmitted(start, cycles());
         } else {
-            self.raise(Urgency::Waiting);
+            state.has_deferred = true;
+            self.raise(Urgency::Streaming);
         }
     }
 
     /// Wakes the conductor when it does not know yet that it has to look this soon.
     #[inline]
     fn raise(&self, urgency: Urgency) {
-        if self.urgency.load(Ordering::Relaxed) < urgency as u8 {
+        let known = self.urgency.load(Ordering::Relaxed);
+        if known < urgency as u8 {
             self.urgency.store(urgency as u8, Ordering::Release);
-            self.parts.attention.wake();
+            // It looks as often for one as for the other.
+            if known < Urgency::Waiting as u8 {
+                self.parts.attention.wake();
+            }
         }
     }
 
@@ -408,9 +437,12 @@ impl Publication {
     /// finds the publication unlocked, and behind a full window they would come late.
     #[inline]
     fn answer(&self, state: &mut State) {
-        if state.fan_out.is_near_limit() {
+        state.unread += 1;
+        if state.unread >= FEEDBACK_EVERY || state.fan_out.is_near_limit() {
+            state.unread = 0;
             self.parts.socket.read_feedback();
-        } else if !self.mailbox.is_waiting() {
+        }
+        if !self.mailbox.is_waiting() {
             return;
         }
         if let Some(now) = self.take_feedback(state)

@@ -19,13 +19,21 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The sending side of one instance.
 pub(crate) struct Tending {
     publications: RwLock<Vec<Arc<Publication>>>,
-    sockets: RwLock<Vec<Arc<SendSocket>>>,
+    sockets: RwLock<Sockets>,
     /// Until when each is kept, as soon as that is known.
     retired: Mutex<Vec<(Arc<Publication>, Option<Timestamp>)>>,
     /// Held by whoever is at it: one is enough.
     busy: Mutex<()>,
     /// Wakes the conductor when feedback arrives; none where pollers look for it.
     wakes: Option<(Registry, Token)>,
+}
+
+/// Where feedback arrives.
+#[derive(Default)]
+struct Sockets {
+    open: Vec<Arc<SendSocket>>,
+    /// Feedback wakes nobody for the time being.
+    are_muted: bool,
 }
 
 impl Tending {
@@ -66,12 +74,40 @@ impl Tending {
     }
 
     pub(super) fn add_socket(&self, socket: Arc<SendSocket>) {
+        let mut sockets = self.sockets.write();
+        if !sockets.are_muted {
+            self.let_wake(&socket);
+        }
+        sockets.open.push(socket);
+    }
+
+    fn let_wake(&self, socket: &SendSocket) {
         if let Some((registry, token)) = &self.wakes
             && let Err(error) = registry.register(&mut &socket.socket, *token, Interest::READABLE)
         {
             tracing::error!(%error, "feedback will be late: its socket cannot be polled");
         }
-        self.sockets.write().push(socket);
+    }
+
+    /// Lets feedback wake the conductor, unless a publication streams: whoever does reads feedback
+    /// with every few transmissions, the conductor comes by with every tick, and to be woken by each
+    /// status in between would take the processor away from both sides.
+    pub(super) fn settle_wakes(&self) {
+        let Some((registry, _)) = &self.wakes else { return };
+        let mute = self.urgency() == Urgency::Streaming;
+        if self.sockets.read().are_muted == mute {
+            return;
+        }
+        let mut sockets = self.sockets.write();
+        sockets.are_muted = mute;
+        for socket in &sockets.open {
+            if mute {
+                // Fails only for a socket that could not be registered.
+                let _ = registry.deregister(&mut &socket.socket);
+            } else {
+                self.let_wake(socket);
+            }
+        }
     }
 
     /// Whether something was sent, or waits to be sent, that a receiver has not confirmed.
@@ -88,7 +124,7 @@ impl Tending {
 
     /// Whether a socket has feedback that the kernel will not announce.
     pub(super) fn is_holding(&self) -> bool {
-        self.sockets.read().iter().any(|socket| socket.socket.is_holding())
+        self.sockets.read().open.iter().any(|socket| socket.socket.is_holding())
     }
 
     /// The most urgent need of all publications.
@@ -122,7 +158,7 @@ impl Tending {
     }
 
     fn read_feedback(&self) {
-        for socket in self.sockets.read().iter() {
+        for socket in &self.sockets.read().open {
             socket.read_feedback();
         }
     }

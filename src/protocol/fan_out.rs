@@ -8,20 +8,13 @@
 use std::net::SocketAddr;
 
 use super::flow_control::{FlowSettings, Strategy};
-use super::lane::{Lane, Outlet};
+use super::lane::{Lane, Outlet, Progress};
 use super::sender::{SendCounters, SendSession};
 use crate::id::ReceiverId;
 use crate::ring::append::Appender;
 use crate::time::Timestamp;
 use crate::wire::control::Feedback;
 use crate::wire::packet::PacketHeader;
-
-/// What went out for the first time, on whichever lane was the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
-}
 
 /// All lanes of one ring. `D` says where a lane leads.
 #[derive(Debug)]
@@ -161,9 +154,11 @@ impl<D> FanOut<D> {
             ring.close();
         }
         let end = edge(ring);
-        let mut refused = None;
+        let (mut refused, mut progress) = (None, Progress::default());
         for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if !lane.transmit(ring, (end, self.most), outlet) {
+            let done = lane.transmit(ring, (end, self.most), outlet, (self.sent, &mut progress));
+            self.sent = self.sent.max(lane.next());
+            if !done {
                 refused = Some(at);
                 break;
             }
@@ -175,7 +170,9 @@ impl<D> FanOut<D> {
         let strategy = self.settings.strategy;
         let abreast = self.lanes.iter().filter(|lane| lane.is_abreast(strategy));
         self.front = abreast.map(Lane::next).max().unwrap_or(end);
-        let progress = self.note_sent(ring, end);
+        if !self.lanes.iter().any(Lane::is_open) {
+            self.pass_by(ring, end, &mut progress);
+        }
         self.keep_what_is_needed(ring);
         progress
     }
@@ -190,21 +187,17 @@ impl<D> FanOut<D> {
                 || !self.lanes.iter().any(|lane| lane.is_abreast(self.settings.strategy)))
     }
 
-    /// Counts what has left on any lane. Without lanes all counts, and what was overwritten before any
-    /// lane had it does not.
-    fn note_sent(&mut self, ring: &Appender, end: u64) -> Progress {
-        let open = self.lanes.iter().filter(|lane| lane.is_open());
-        let reached = open.map(Lane::next).max().unwrap_or(end);
+    /// With nobody to send to, everything counts as sent, but for what has been overwritten.
+    #[cold]
+    fn pass_by(&mut self, ring: &Appender, end: u64, progress: &mut Progress) {
         let mut next = self.sent.max(ring.oldest_packet());
-        let mut progress = Progress::default();
-        while next < reached {
-            let (run, count) = ring.closed_run(next, (reached - next).min(self.most));
+        while next < end {
+            let (run, count) = ring.closed_run(next, (end - next).min(self.most));
             progress.packets += count;
             progress.bytes += run.len() as u64;
             next += count;
         }
-        self.sent = self.sent.max(reached);
-        progress
+        self.sent = self.sent.max(end);
     }
 
     /// Sends what lanes have to say beside data, and leaves out receivers that have been silent or

@@ -24,6 +24,13 @@ pub(crate) trait Outlet<D> {
     fn send(&mut self, to: &D, run: &[u8]) -> bool;
 }
 
+/// What went out for the first time, on whichever lane was the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
 /// A send session and where its packets go.
 #[derive(Debug)]
 pub(super) struct Lane<D> {
@@ -119,13 +126,14 @@ impl<D> Lane<D> {
     }
 
     /// Sends closed packets before `end`, at most `most` in one run, as far as the receiver and the
-    /// outlet take them. False when the outlet takes no more.
+    /// outlet take them, and counts those from `counted` on. False when the outlet takes no more.
     #[inline]
     pub(super) fn transmit(
         &mut self,
         ring: &Appender,
         (end, most): (u64, u64),
         outlet: &mut impl Outlet<D>,
+        (counted, progress): (u64, &mut Progress),
     ) -> bool {
         self.session.handle_overwritten(ring.oldest_packet());
         let (first, limit) = (self.next(), self.limit());
@@ -135,6 +143,12 @@ impl<D> Lane<D> {
             let (run, count) = ring.closed_run(next, (until - next).min(most));
             if !outlet.send(&self.to, run) {
                 break;
+            }
+            let known = counted.saturating_sub(next);
+            if known < count {
+                progress.packets += count - known;
+                // All packets of a run but the last are of full length.
+                progress.bytes += run.len() as u64 - known * ring.layout().packet_bytes as u64;
             }
             next += count;
         }
