@@ -41,7 +41,7 @@ const DIRECT_SOCKETS: usize = 3;
 const COLD_EVERY: u32 = 8;
 /// A poller that spins and finds nothing for this many cycles, some ten microseconds, looks after the
 /// sending side: what was expected may have been lost. Sooner would slow down who is not waiting.
-const QUIET: u32 = 16;
+const QUIET: u32 = 48;
 /// It does so again in every so many cycles: often enough for repairs within tens of microseconds.
 const ATTEND_EVERY: u32 = 8;
 /// The same for a poller that is busy.

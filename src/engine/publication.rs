@@ -17,7 +17,7 @@ use self::receivers::Receivers;
 use super::conductor::TICK;
 use super::latch::Latch;
 use super::pacing::Pacing;
-use super::send_socket::{Letters, Mailbox, SendSocket};
+use super::send_socket::{Letters, Mailbox, SendSocket, Way};
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, ReceiverId, SessionId, TopicHash};
 use crate::listener::SendError;
@@ -30,15 +30,15 @@ use crate::ring::append::{Appender, Claimed, Entry};
 use crate::ring::storage::Slots;
 use crate::time::{Clock, Timestamp};
 use crate::transport::cycles;
-use crate::transport::udp::{Destination, UdpSocket};
+use crate::transport::udp::UdpSocket;
 use crate::wire::frame::FrameHeader;
 use crate::wire::packet::PacketHeader;
 
 /// Pause of a caller that streams a message larger than the ring and has to wait for receivers.
 pub(super) const STREAMING_PAUSE: Duration = Duration::from_micros(20);
 
-/// A publication that transmits asks for feedback every so many times: nobody else does it for one
-/// that streams, and asking costs a fortieth of a transmission.
+/// A publication that streams asks for feedback with every so many transmissions, because nobody else
+/// does; asking costs a fortieth of a full one.
 const FEEDBACK_EVERY: u32 = 4;
 
 /// Wakes the conductor when a publication needs looking after.
@@ -89,13 +89,13 @@ pub(super) enum Urgency {
 
 struct State {
     ring: Appender,
-    fan_out: FanOut<Destination>,
+    fan_out: FanOut<Way>,
     receivers: Receivers,
     pacing: Pacing,
     /// Frames have been left for a later transmission since the publication was last looked after:
     /// somebody streams, and will do so again.
     has_deferred: bool,
-    /// Transmissions since feedback was last read.
+    /// Transmissions of a stream since feedback was last read.
     unread: u32,
     /// Index of the next publisher.
     next_publisher: u32,
@@ -110,7 +110,9 @@ impl Publication {
             PacketHeader { session, sequence: 0, stream: parts.stream, instance: parts.instance };
         let batch = UdpSocket::max_run_segments(parts.layout.packet_bytes) as u64;
         let fan_out = match parts.group {
-            Some(group) => FanOut::to_group(header, parts.flow, batch, group.into()),
+            Some(group) => {
+                FanOut::to_group(header, parts.flow, batch, parts.socket.way_to_group(group))
+            }
             None => FanOut::to_each(header, parts.flow, batch),
         };
         Self {
@@ -161,7 +163,8 @@ impl Publication {
         }
         let State { ring, fan_out, .. } = &mut *state;
         // A unicast endpoint answers from where it receives.
-        fan_out.add_receiver(id, (at.into(), address), ring, now);
+        let way = || self.parts.socket.way_to(at);
+        fan_out.add_receiver(id, (way, address), ring, now);
         // Before its first message, so that it knows what is meant for it.
         self.tell(&mut state, now);
         self.raise(urgency_of(&state));
@@ -437,7 +440,7 @@ impl Publication {
     /// finds the publication unlocked, and behind a full window they would come late.
     #[inline]
     fn answer(&self, state: &mut State) {
-        state.unread += 1;
+        state.unread += u32::from(self.urgency() == Urgency::Streaming);
         if state.unread >= FEEDBACK_EVERY || state.fan_out.is_near_limit() {
             state.unread = 0;
             self.parts.socket.read_feedback();

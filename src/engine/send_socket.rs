@@ -1,22 +1,31 @@
-//! The socket that the publications of one interface and TTL share: data goes out, feedback comes back
-//! to the same address. Layer: engine. Any thread sends; whoever reads feedback puts it into the
-//! mailbox of the publication that it is for.
+//! The sockets that the publications of one interface and TTL share: data goes out, feedback comes back
+//! to the address that it left from. Layer: engine. Any thread sends; whoever reads feedback puts it
+//! into the mailbox of the publication that it is for.
+//!
+//! One socket can send anywhere. To look up the way costs it a tenth of a round trip over loopback
+//! with every packet, so groups, and a few receivers, have a connected socket beside it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
+use mio::{Interest, Registry, Token};
 use parking_lot::{Mutex, RwLock};
 
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
-use crate::transport::udp::{ReceiveBuffer, UdpSocket};
+use crate::transport::interface::Interface;
+use crate::transport::udp::{Destination, OpenError, ReceiveBuffer, SocketOptions, UdpSocket};
 use crate::wire::control::{Feedback, Range, Status};
 use crate::wire::packet::{PacketKind, Prefix};
 
 /// Packets that wait for one publication; those that come later are refused.
 const MAX_WAITING: usize = 256;
+/// Receivers with a connected socket: to read feedback takes a system call for each.
+const MAX_CONNECTED: usize = 8;
+/// Groups with a connected socket, to which no feedback comes: what they take is descriptors.
+const MAX_GROUPS: usize = 128;
 /// Datagrams read in one go, so that a flood cannot hold up a sender.
 const FEEDBACK_BURST: usize = 64;
 
@@ -91,14 +100,45 @@ impl Mailbox {
     }
 }
 
-/// A sending socket and the mailboxes behind it.
+/// Sending sockets and the mailboxes behind them.
 #[derive(Debug)]
 pub(crate) struct SendSocket {
+    /// Sends anywhere.
     pub(super) socket: UdpSocket,
+    opener: Opener,
+    branches: RwLock<Branches>,
+    /// Groups that have a connected socket, or had one.
+    groups: AtomicUsize,
     /// Room to read feedback. Locked by whoever does; others do not wait for it.
     desk: Mutex<Desk>,
     mailboxes: RwLock<HashMap<SessionId, Arc<Mailbox>>>,
     counters: Arc<Counters>,
+}
+
+/// How further sockets are opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opener {
+    pub(crate) interface: Interface,
+    pub(crate) ttl: u8,
+    pub(crate) options: SocketOptions,
+}
+
+/// Connected sockets that feedback comes to.
+#[derive(Debug, Default)]
+struct Branches {
+    /// Each lives as long as the lane that sends through it.
+    sockets: Vec<Weak<UdpSocket>>,
+    /// Whom feedback wakes.
+    wakes: Option<Arc<(Registry, Token)>>,
+}
+
+/// Where packets leave, and to whom.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// Through the socket that sends anywhere.
+    Shared(Destination),
+    /// Through a socket that leads nowhere else.
+    Own(Arc<UdpSocket>),
 }
 
 /// What feedback is read into.
@@ -109,13 +149,67 @@ struct Desk {
 }
 
 impl SendSocket {
-    pub(crate) fn new(socket: UdpSocket, counters: Arc<Counters>) -> Self {
-        Self {
-            socket,
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn open(opener: Opener, counters: Arc<Counters>) -> Result<Self, OpenError> {
+        Ok(Self {
+            socket: UdpSocket::open_sender(&opener.interface, opener.ttl, &opener.options)?,
+            opener,
+            branches: RwLock::default(),
+            groups: AtomicUsize::new(0),
             desk: Mutex::new(Desk { buffer: ReceiveBuffer::new(), missing: Vec::new() }),
             mailboxes: RwLock::default(),
             counters,
+        })
+    }
+
+    /// The way to one receiver, whose feedback comes back by it.
+    pub(super) fn way_to(&self, receiver: SocketAddr) -> Way {
+        let mut branches = self.branches.write();
+        branches.sockets.retain(|socket| socket.strong_count() > 0);
+        if branches.sockets.len() >= MAX_CONNECTED {
+            return Way::Shared(receiver.into());
         }
+        let Opener { interface, options, .. } = &self.opener;
+        let opened = UdpSocket::open_connected(interface, receiver, options).map(Arc::new);
+        if let Ok(socket) = &opened {
+            branches.sockets.push(Arc::downgrade(socket));
+            branches.wakes.iter().for_each(|wakes| let_wake(wakes, socket));
+        }
+        own_or_shared(opened, receiver)
+    }
+
+    /// The way to a group, whose members answer to the socket that sends anywhere.
+    pub(super) fn way_to_group(&self, group: SocketAddr) -> Way {
+        if self.groups.fetch_add(1, Ordering::Relaxed) >= MAX_GROUPS {
+            return Way::Shared(group.into());
+        }
+        let Opener { interface, ttl, options } = &self.opener;
+        let opened = self.socket.open_to_group(interface, *ttl, group, options).map(Arc::new);
+        own_or_shared(opened, group)
+    }
+
+    /// From now on feedback wakes whoever is given, or nobody.
+    pub(super) fn set_wakes(&self, wakes: Option<Arc<(Registry, Token)>>) {
+        let mut branches = self.branches.write();
+        let before = std::mem::replace(&mut branches.wakes, wakes);
+        let switch = |socket: &UdpSocket| {
+            if let Some((registry, _)) = before.as_deref() {
+                // Fails only for a socket that could not be registered.
+                let _ = registry.deregister(&mut &*socket);
+            }
+            branches.wakes.iter().for_each(|wakes| let_wake(wakes, socket));
+        };
+        switch(&self.socket);
+        branches.sockets.iter().filter_map(Weak::upgrade).for_each(|socket| switch(&socket));
+    }
+
+    /// Whether there is feedback that the kernel will not announce.
+    pub(super) fn is_holding(&self) -> bool {
+        let branches = self.branches.read();
+        let mut connected = branches.sockets.iter().filter_map(Weak::upgrade);
+        self.socket.is_holding() || connected.any(|socket| socket.is_holding())
     }
 
     pub(super) fn register(&self, session: SessionId) -> Arc<Mailbox> {
@@ -131,9 +225,16 @@ impl SendSocket {
     /// Reads what receivers have sent back, unless another thread is doing that.
     pub(super) fn read_feedback(&self) {
         let Some(mut desk) = self.desk.try_lock() else { return };
-        let Desk { buffer, missing } = &mut *desk;
+        self.read(&self.socket, &mut desk);
+        for socket in self.branches.read().sockets.iter().filter_map(Weak::upgrade) {
+            self.read(&socket, &mut desk);
+        }
+    }
+
+    fn read(&self, socket: &UdpSocket, desk: &mut Desk) {
+        let Desk { buffer, missing } = desk;
         for _ in 0..FEEDBACK_BURST {
-            let received = match self.socket.recv(buffer) {
+            let received = match socket.recv(buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => return,
                 Err(error) => {
@@ -164,6 +265,23 @@ impl SendSocket {
         let mailbox = mailboxes.get(&feedback.status.session);
         if !mailbox.is_some_and(|mailbox| mailbox.put(source, &feedback)) {
             self.counters.add(Counter::StatusesRefused, 1);
+        }
+    }
+}
+
+fn let_wake((registry, token): &(Registry, Token), socket: &UdpSocket) {
+    if let Err(error) = registry.register(&mut &*socket, *token, Interest::READABLE) {
+        tracing::error!(%error, "feedback will be late: its socket cannot be polled");
+    }
+}
+
+/// Without a connected socket it works as well, only slower.
+fn own_or_shared(opened: Result<Arc<UdpSocket>, OpenError>, to: SocketAddr) -> Way {
+    match opened {
+        Ok(socket) => Way::Own(socket),
+        Err(error) => {
+            tracing::debug!(%error, %to, "no socket of its own");
+            Way::Shared(to.into())
         }
     }
 }

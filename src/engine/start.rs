@@ -16,7 +16,7 @@ use super::matching::{MatchingParts, RING_SUFFIX};
 use super::poller::{self, Command, PollerHandle, PollerParts, Reports};
 use super::request_processor::RequestProcessor;
 use super::responses::{Responses, ResponsesParts};
-use super::send_socket::SendSocket;
+use super::send_socket::{Opener, SendSocket};
 use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
@@ -137,14 +137,15 @@ impl Opened {
                 &receiver_options(options, config.responses.window_bytes),
             ),
         )?;
-        let respond = opened("responses", UdpSocket::open_sender(&responses_at, 0, options))?;
+        let opener = Opener { interface: responses_at.clone(), ttl: 0, options: options.clone() };
+        let respond = opened("responses", SendSocket::open(opener, Arc::clone(counters)))?;
         let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
         let without_faults = SocketOptions { faults: None, ..options.clone() };
         let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, &without_faults));
         let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
         Ok(Self {
             responses,
-            respond: Arc::new(SendSocket::new(respond, Arc::clone(counters))),
+            respond: Arc::new(respond),
             responds_on_loopback: responses_at.is_loopback,
             discovery: open_discovery(id, config, options)?,
             wakes,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use parking_lot::{Mutex, RwLock};
 
 use super::publication::{Publication, Urgency};
@@ -25,7 +25,7 @@ pub(crate) struct Tending {
     /// Held by whoever is at it: one is enough.
     busy: Mutex<()>,
     /// Wakes the conductor when feedback arrives; none where pollers look for it.
-    wakes: Option<(Registry, Token)>,
+    wakes: Option<Arc<(Registry, Token)>>,
 }
 
 /// Where feedback arrives.
@@ -43,7 +43,7 @@ impl Tending {
             sockets: RwLock::default(),
             retired: Mutex::default(),
             busy: Mutex::default(),
-            wakes,
+            wakes: wakes.map(Arc::new),
         }
     }
 
@@ -76,37 +76,23 @@ impl Tending {
     pub(super) fn add_socket(&self, socket: Arc<SendSocket>) {
         let mut sockets = self.sockets.write();
         if !sockets.are_muted {
-            self.let_wake(&socket);
+            socket.set_wakes(self.wakes.clone());
         }
         sockets.open.push(socket);
-    }
-
-    fn let_wake(&self, socket: &SendSocket) {
-        if let Some((registry, token)) = &self.wakes
-            && let Err(error) = registry.register(&mut &socket.socket, *token, Interest::READABLE)
-        {
-            tracing::error!(%error, "feedback will be late: its socket cannot be polled");
-        }
     }
 
     /// Lets feedback wake the conductor, unless a publication streams: whoever does reads feedback
     /// with every few transmissions, the conductor comes by with every tick, and to be woken by each
     /// status in between would take the processor away from both sides.
     pub(super) fn settle_wakes(&self) {
-        let Some((registry, _)) = &self.wakes else { return };
         let mute = self.urgency() == Urgency::Streaming;
-        if self.sockets.read().are_muted == mute {
+        if self.wakes.is_none() || self.sockets.read().are_muted == mute {
             return;
         }
         let mut sockets = self.sockets.write();
         sockets.are_muted = mute;
         for socket in &sockets.open {
-            if mute {
-                // Fails only for a socket that could not be registered.
-                let _ = registry.deregister(&mut &socket.socket);
-            } else {
-                self.let_wake(socket);
-            }
+            socket.set_wakes(if mute { None } else { self.wakes.clone() });
         }
     }
 
@@ -124,7 +110,7 @@ impl Tending {
 
     /// Whether a socket has feedback that the kernel will not announce.
     pub(super) fn is_holding(&self) -> bool {
-        self.sockets.read().open.iter().any(|socket| socket.socket.is_holding())
+        self.sockets.read().open.iter().any(|socket| socket.is_holding())
     }
 
     /// The most urgent need of all publications.

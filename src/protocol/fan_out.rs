@@ -82,7 +82,7 @@ impl<D> FanOut<D> {
     pub(crate) fn add_receiver(
         &mut self,
         id: ReceiverId,
-        (to, source): (D, Option<SocketAddr>),
+        (to, source): (impl FnOnce() -> D, Option<SocketAddr>),
         ring: &Appender,
         now: Timestamp,
     ) {
@@ -91,7 +91,7 @@ impl<D> FanOut<D> {
             // is settled among the lanes.
             let settings = FlowSettings { strategy: Strategy::Min, ..self.settings };
             let session = SendSession::new(self.header.session, settings, edge(ring));
-            self.lanes.push(Lane::new(session, to, Some(id)));
+            self.lanes.push(Lane::new(session, to(), Some(id)));
         }
         if let Some(lane) = self.lane_of(id) {
             lane.session.add_receiver(id, source, now);

@@ -130,7 +130,7 @@ impl Station {
         self.receivers.push(Known { id, host, start, was_dropped: false });
         self.introduced += 1;
         let source = (!self.parts.is_group).then_some(address);
-        self.fan_out.add_receiver(id, (Some(host), source), &self.ring, now);
+        self.fan_out.add_receiver(id, (|| Some(host), source), &self.ring, now);
         self.tell(now, dice);
     }
 

@@ -118,11 +118,12 @@ impl UdpSocket {
         segments: usize,
     ) -> io::Result<usize> {
         if segments == 1 {
-            return match to {
-                Some(to) => self.socket.send_to(bytes, to),
-                None => self.socket.send(bytes),
+            return if self.portable {
+                sys::portable::send(&self.socket, to, bytes)
+            } else {
+                sys::native::send(&self.socket, to, bytes)
             }
-            .map(|_| 1);
+            .map(|()| 1);
         }
         if !self.can_segment.load(Ordering::Relaxed) {
             return self.send_each(to, bytes, segment_bytes);

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::config::InterfaceSpec;
+use crate::engine::send_socket::Opener;
 use crate::id::TopicHash;
 use crate::protocol::flow_control::Strategy;
 use crate::transport::interface::resolve;
-use crate::transport::udp::{ReceiveBuffer, SocketOptions};
+use crate::transport::udp::{Destination, ReceiveBuffer, SocketOptions};
 use crate::wire::control::Status;
 use crate::wire::frame::FrameKind;
 use crate::wire::packet::{PacketKind, Prefix};
@@ -34,8 +35,10 @@ fn open() -> UdpSocket {
 
 fn publication() -> Publication {
     let counters = Arc::new(Counters::new());
+    let interface = resolve(&InterfaceSpec::Loopback).unwrap();
+    let opener = Opener { interface, ttl: 0, options: OPTIONS };
     Publication::new(PublicationParts {
-        socket: Arc::new(SendSocket::new(open(), Arc::clone(&counters))),
+        socket: Arc::new(SendSocket::open(opener, Arc::clone(&counters)).unwrap()),
         instance: InstanceId::from_bytes([1; 16]),
         stream: 1,
         layout: Layout::for_window(1408, 16 * 1408),

@@ -15,13 +15,12 @@ use crate::engine::matches::Matches;
 use crate::engine::matching::{LocalPublisher, PublisherPath, ring_name};
 use crate::engine::publication::{Attention, Publication, PublicationParts};
 use crate::engine::ring_publication::RingPublication;
-use crate::engine::send_socket::SendSocket;
+use crate::engine::send_socket::{Opener, SendSocket};
 use crate::id::SessionId;
 use crate::protocol::flow_control::{FlowSettings, Strategy};
 use crate::ring::Layout;
 use crate::ring::shared::{Description, SharedRing};
 use crate::transport::accept_barriers;
-use crate::transport::udp::UdpSocket;
 use crate::wire::advert::AdvertKind;
 use crate::wire::locator::Locator;
 
@@ -153,9 +152,10 @@ impl Engine {
         if let Some(socket) = topics.send_sockets.get(&key) {
             return Ok(Arc::clone(socket));
         }
-        let socket = UdpSocket::open_sender(&interface, ttl, &self.socket_options)
+        let opener = Opener { interface, ttl, options: self.socket_options.clone() };
+        let socket = SendSocket::open(opener, Arc::clone(&self.counters))
             .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
-        let socket = Arc::new(SendSocket::new(socket, Arc::clone(&self.counters)));
+        let socket = Arc::new(socket);
         topics.send_sockets.insert(key, Arc::clone(&socket));
         self.tending.add_socket(Arc::clone(&socket));
         Ok(socket)

@@ -91,7 +91,7 @@ impl Stage {
     }
 
     fn add(&mut self, receiver: u8) {
-        let place = (receiver, Some(source(receiver)));
+        let place = (|| receiver, Some(source(receiver)));
         self.fan_out.add_receiver(id(receiver), place, &self.ring, self.now);
     }
 

@@ -133,10 +133,48 @@ pub(in crate::transport) fn send_segmented(
         ptr::write_unaligned(libc::CMSG_DATA(message).cast(), segment);
     }
     // SAFETY: everything that `header` points to outlives the call, which only reads it.
-    match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    unsafe { sendmsg(socket, &header) }.map(drop)
+}
+
+/// Sends one datagram. This and the two below are not the calls of the C library: as points where a thread
+/// can be cancelled those take two locked instructions more, which shows in a loop that mostly finds
+/// nothing.
+///
+/// # Errors
+///
+/// The error of `sendto`.
+pub(in crate::transport) fn send(
+    socket: &Socket,
+    to: Option<&SockAddr>,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let (address, length) = to.map_or((ptr::null(), 0), |to| (to.as_ptr(), to.len()));
+    let descriptor = socket.as_raw_fd();
+    // SAFETY: the call only reads, the bytes and an address of the length that is stated.
+    let sent = unsafe {
+        libc::syscall(libc::SYS_sendto, descriptor, bytes.as_ptr(), bytes.len(), 0, address, length)
+    };
+    if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// # Safety
+///
+/// As for `sendmsg`: what `header` points to is valid for reads of the lengths that it states.
+unsafe fn sendmsg(socket: &Socket, header: &libc::msghdr) -> io::Result<usize> {
+    // SAFETY: by contract.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), ptr::from_ref(header), 0) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// # Safety
+///
+/// As for `recvmsg`: what `header` points to is valid for writes of the lengths that it states.
+unsafe fn recvmsg(socket: &Socket, header: &mut libc::msghdr) -> io::Result<usize> {
+    // SAFETY: by contract.
+    let received =
+        unsafe { libc::syscall(libc::SYS_recvmsg, socket.as_raw_fd(), ptr::from_mut(header), 0) };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
 /// Sends a run of at most [`MAX_SEGMENTS`] segments, one datagram each, in one call. Returns how
@@ -184,8 +222,7 @@ pub(in crate::transport) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::R
     header.msg_controllen = size_of::<Control>() as _;
     // SAFETY: `header` points to the buffer, the address and the control space with their true
     // sizes, all exclusively borrowed or owned here for the length of the call.
-    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    let length = unsafe { recvmsg(socket, &mut header) }?;
     let (segment_bytes, kernel_drops) = read_control(&header);
     let length = length.min(buffer.len());
     Ok(Datagram {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use socket2::{SockAddr, Socket};
 
-pub(in crate::transport) use super::portable::{SEND_EACH, receive, send_each};
+pub(in crate::transport) use super::portable::{SEND_EACH, receive, send, send_each};
 
 /// How many bytes the kernel reports as granted for one byte of receive buffer.
 pub(in crate::transport) const RECEIVE_BUFFER_FACTOR: usize = 1;

@@ -13,6 +13,23 @@ use super::Datagram;
 /// The call behind [`send_each`].
 pub(in crate::transport) const SEND_EACH: &str = "sendto";
 
+/// Sends one datagram.
+///
+/// # Errors
+///
+/// The error of `sendto`.
+pub(in crate::transport) fn send(
+    socket: &Socket,
+    to: Option<&SockAddr>,
+    bytes: &[u8],
+) -> io::Result<()> {
+    match to {
+        Some(to) => socket.send_to(bytes, to),
+        None => socket.send(bytes),
+    }
+    .map(drop)
+}
+
 /// Sends each segment of a run with its own call. Returns how many the kernel took before it
 /// refused one.
 ///
@@ -27,12 +44,8 @@ pub(in crate::transport) fn send_each(
 ) -> io::Result<usize> {
     let mut sent = 0;
     for segment in bytes.chunks(segment_bytes) {
-        let result = match to {
-            Some(to) => socket.send_to(segment, to),
-            None => socket.send(segment),
-        };
-        match result {
-            Ok(_) => sent += 1,
+        match send(socket, to, segment) {
+            Ok(()) => sent += 1,
             Err(error) if sent == 0 => return Err(error),
             Err(_) => break,
         }

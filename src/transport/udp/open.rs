@@ -210,7 +210,6 @@ impl UdpSocket {
     /// # Errors
     ///
     /// [`OpenError`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "unicast to one receiver will use it"))]
     pub(crate) fn open_connected(
         interface: &Interface,
         destination: SocketAddr,
@@ -218,13 +217,49 @@ impl UdpSocket {
     ) -> Result<Self, OpenError> {
         let socket = create(interface, options)?;
         bind(&socket, interface, SocketAddrV4::new(interface.address, 0))?;
-        socket.connect(&destination.into()).map_err(|source| OpenError::Connect {
-            interface: interface.to_string(),
-            destination,
-            source,
-        })?;
+        connect(&socket, interface, destination)?;
         finish(socket, interface, options)
     }
+
+    /// Opens a socket that sends to one multicast group from the address of this one, and that
+    /// receives nothing: members answer from addresses of their own, to this one.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn open_to_group(
+        &self,
+        interface: &Interface,
+        ttl: u8,
+        group: SocketAddr,
+        options: &SocketOptions,
+    ) -> Result<Self, OpenError> {
+        let socket = create(interface, options)?;
+        send_to_groups(&socket, interface, ttl)?;
+        // Nobody else is to share the address: the way in is open for this one binding only.
+        for one in [&self.socket, &socket] {
+            set(interface, "SO_REUSEADDR", one.set_reuse_address(true))?;
+        }
+        let bound = bind(&socket, interface, self.local_address);
+        for one in [&self.socket, &socket] {
+            set(interface, "SO_REUSEADDR", one.set_reuse_address(false))?;
+        }
+        bound?;
+        connect(&socket, interface, group)?;
+        finish(socket, interface, options)
+    }
+}
+
+fn connect(
+    socket: &Socket,
+    interface: &Interface,
+    destination: SocketAddr,
+) -> Result<(), OpenError> {
+    socket.connect(&destination.into()).map_err(|source| OpenError::Connect {
+        interface: interface.to_string(),
+        destination,
+        source,
+    })
 }
 
 fn send_to_groups(socket: &Socket, interface: &Interface, ttl: u8) -> Result<(), OpenError> {

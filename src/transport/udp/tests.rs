@@ -193,6 +193,33 @@ fn every_receiver_of_a_group_gets_everything_and_can_answer() {
 }
 
 #[test]
+fn a_group_is_sent_to_from_the_address_that_its_members_answer() {
+    for (way, host) in WAYS.into_iter().zip(30..) {
+        let group = Ipv4Addr::new(239, 255, 200, host);
+        let member = UdpSocket::bind_multicast(&loopback(), group, 0, &way.options()).unwrap();
+        let to_group = SocketAddr::from((group, member.local_address().port()));
+        let anywhere = way.sender();
+        let opened = anywhere.open_to_group(&loopback(), 0, to_group, &way.options());
+        let connected = way.prepared(opened.unwrap());
+        let bytes = pattern(30 * 1408 + 5);
+        send_all(&connected, None, &bytes, 1408);
+        let mut inbox = Inbox::of(&member);
+        let (source, mut packets) = inbox.next();
+        packets.extend(inbox.packets(31 - packets.len()));
+        assert_eq!(packets, split(&bytes, 1408), "{way:?}");
+        assert_eq!(source, anywhere.local_address().into());
+
+        way.receiver().send_run(Some(&source.into()), b"status", 100).unwrap();
+        assert_eq!(Inbox::of(&anywhere).next().1, [b"status"]);
+        assert!(Inbox::of(&connected).is_empty());
+        // The address is not shared with anybody else.
+        let port = anywhere.local_address().port();
+        let other = UdpSocket::bind_unicast(&loopback(), [port], &way.options());
+        assert!(matches!(other, Err(OpenError::PortsTaken { .. })));
+    }
+}
+
+#[test]
 fn a_group_does_not_hear_its_neighbours_on_the_same_port() {
     let way = Way::Segmented;
     let (ours, theirs) = (Ipv4Addr::new(239, 255, 200, 20), Ipv4Addr::new(239, 255, 200, 21));
