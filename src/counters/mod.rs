@@ -95,6 +95,8 @@ counters! {
     OffloadsRefused => "offloads_refused", "sockets";
     /// Sessions that were forgotten, the longest silent first, because too many were followed.
     SessionsForgotten => "sessions_forgotten", "sessions";
+    /// Commands that a poller was not given, because thousands waited for it already.
+    CommandsRefused => "commands_refused", "commands";
     /// Requests sent.
     RequestsSent => "requests_sent", "requests";
     /// Responses received for open requests.

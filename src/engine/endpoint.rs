@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::parted::Parted;
 use super::dispatch::{Dispatch, DispatchSink, HashHasher, Origin};
@@ -38,6 +39,9 @@ impl EndpointId {
 const MAX_SESSIONS: usize = 4096;
 /// Datagrams read from one socket before others get their turn.
 const BURST: usize = 16;
+/// What was asked for may be among what waits to be read, so timeouts wait for that; on a socket that
+/// is never read empty for this long at most, in which a full buffer of the default size is read.
+const READ_FIRST: Duration = Duration::from_millis(2);
 /// A socket is hot until it has been asked in vain this often: about a millisecond.
 const HOT: u32 = 1024;
 
@@ -66,6 +70,8 @@ pub(crate) struct SocketEndpoint {
     kernel_drops: u64,
     /// Times in a row that the socket was asked and had nothing.
     empty: u32,
+    /// Since when there has been more to read all the time.
+    unread_since: Option<Timestamp>,
 }
 
 /// A session, and whom to tell how far it has been read.
@@ -146,6 +152,7 @@ impl SocketEndpoint {
             parted: Parted::default(),
             kernel_drops: 0,
             empty: 0,
+            unread_since: None,
         }
     }
 
@@ -232,6 +239,7 @@ impl SocketEndpoint {
             let received = match self.socket.recv(context.buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => {
+                    self.unread_since = None;
                     let is_holding = self.socket.is_holding();
                     if count > 0 {
                         self.finish_batch(context);
@@ -271,6 +279,7 @@ impl SocketEndpoint {
         }
         self.finish_batch(context);
         self.empty = 0;
+        self.unread_since = self.unread_since.or(now);
         (BURST, true)
     }
 
@@ -430,6 +439,9 @@ impl SocketEndpoint {
     pub(super) fn handle_timeouts(&mut self, now: Timestamp, context: &mut Context<'_>) -> bool {
         if !self.has_gaps {
             return false;
+        }
+        if self.unread_since.is_some_and(|since| now.since(since) < READ_FIRST) {
+            return true;
         }
         self.has_gaps = false;
         for at in 0..self.sessions.len() {

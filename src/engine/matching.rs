@@ -173,7 +173,12 @@ impl Matching {
     pub(super) fn instance_down(&mut self, instance: InstanceId, pollers: &[PollerHandle]) {
         self.rings.instance_down(instance);
         for poller in pollers {
-            self.backlog.submit(poller, Command::ForgetInstance(instance));
+            if self.backlog.has_room(poller) {
+                self.backlog.submit(poller, Command::ForgetInstance(instance));
+            } else {
+                // Its sessions stay until they are the ones that have been silent longest.
+                self.counters.add(Counter::CommandsRefused, 1);
+            }
         }
     }
 

@@ -25,9 +25,20 @@ pub(super) struct Gaps {
     ask_at: Timestamp,
     /// When to ask for everything again.
     retry_at: Timestamp,
+    due: Due,
     retries: u32,
     /// Until where packets were missing at what time, the oldest first; empty without gaps.
     marks: VecDeque<(u64, Timestamp)>,
+}
+
+/// What is to be asked for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Nothing,
+    /// What has not been asked for yet.
+    New,
+    /// Everything, once more.
+    All,
 }
 
 impl Gaps {
@@ -36,6 +47,7 @@ impl Gaps {
             asked: 0,
             ask_at: Timestamp::NEVER,
             retry_at: Timestamp::NEVER,
+            due: Due::Nothing,
             retries: 0,
             marks: VecDeque::new(),
         }
@@ -69,24 +81,36 @@ impl Gaps {
             && self.ask_at == Timestamp::NEVER
             && let Some(delay) = delay()
         {
-            self.ask_at = now + delay;
+            if delay.is_zero() {
+                self.due = self.due.max(Due::New);
+            } else {
+                self.ask_at = now + delay;
+            }
+        }
+    }
+
+    /// It is time to ask, or to ask again. Time is looked at here alone, when everything that has
+    /// arrived is dealt with: the answer may be among it.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        if self.retry_at <= now {
+            self.due = Due::All;
+        } else if self.ask_at <= now {
+            self.due = self.due.max(Due::New);
         }
     }
 
     /// What is to be asked for now, if anything: what is missing from the given packet on.
-    pub(super) fn due(&self, now: Timestamp, expected: u64) -> Option<u64> {
-        if self.retry_at <= now {
-            Some(expected)
-        } else if self.ask_at <= now {
-            Some(self.asked.max(expected))
-        } else {
-            None
+    pub(super) fn due(&self, expected: u64) -> Option<u64> {
+        match self.due {
+            Due::Nothing => None,
+            Due::New => Some(self.asked.max(expected)),
+            Due::All => Some(expected),
         }
     }
 
     /// Everything below `until` has been asked for. `pause` is how long an answer may take.
     pub(super) fn note_asked(&mut self, now: Timestamp, until: u64, pause: Duration) {
-        if self.retry_at <= now {
+        if std::mem::replace(&mut self.due, Due::Nothing) == Due::All {
             self.retries = (self.retries + 1).min(MAX_DOUBLINGS);
             self.retry_at = Timestamp::NEVER;
         }
@@ -96,7 +120,7 @@ impl Gaps {
         self.retry_at = self.retry_at.min(now + pause);
     }
 
-    /// Something that was missing has come: the sender answers.
+    /// Something has come: the line is up, and the sender lives.
     pub(super) const fn note_progress(&mut self) {
         self.retries = 0;
     }
@@ -113,6 +137,7 @@ impl Gaps {
         let Some(until) = open_until else {
             self.marks.clear();
             (self.ask_at, self.retry_at) = (Timestamp::NEVER, Timestamp::NEVER);
+            self.due = Due::Nothing;
             self.retries = 0;
             return;
         };
@@ -145,14 +170,29 @@ mod tests {
     fn new_gaps_are_asked_for_once_and_all_of_them_again() {
         let mut gaps = Gaps::none();
         gaps.see(START, (5, 8), PATIENCE, || Some(Duration::ZERO));
-        assert_eq!(gaps.due(START, 5), Some(5));
+        assert_eq!(gaps.due(5), Some(5));
         gaps.note_asked(START, 8, MS);
-        assert_eq!(gaps.due(START, 5), None);
+        gaps.handle_timeout(START + MS / 2);
+        assert_eq!(gaps.due(5), None);
         let later = START + MS / 2;
         gaps.see(later, (5, 12), PATIENCE, || Some(Duration::ZERO));
-        assert_eq!(gaps.due(later, 5), Some(8), "only what is new");
+        assert_eq!(gaps.due(5), Some(8), "only what is new");
         gaps.note_asked(later, 12, MS);
-        assert_eq!(gaps.due(START + MS, 6), Some(6), "everything");
+        gaps.handle_timeout(START + MS);
+        assert_eq!(gaps.due(6), Some(6), "everything");
+    }
+
+    #[test]
+    fn what_waits_for_its_time_is_asked_for_when_time_is_looked_at() {
+        let mut gaps = Gaps::none();
+        gaps.see(START, (5, 8), PATIENCE, || Some(MS));
+        gaps.handle_timeout(START + MS / 2);
+        assert_eq!(gaps.due(5), None);
+        // More packets come, late: the missing ones may be among those behind.
+        gaps.see(START + MS * 2, (5, 9), PATIENCE, || Some(MS));
+        assert_eq!(gaps.due(5), None);
+        gaps.handle_timeout(START + MS * 2);
+        assert_eq!(gaps.due(6), Some(6));
     }
 
     #[test]
@@ -162,7 +202,8 @@ mod tests {
         let mut pauses = Vec::new();
         let mut now = START;
         for _ in 0..10 {
-            assert!(gaps.due(now, 0).is_some());
+            gaps.handle_timeout(now);
+            assert!(gaps.due(0).is_some());
             gaps.note_asked(now, 1, MS);
             let next = gaps.ask_at.min(gaps.retry_at);
             pauses.push(next.since(now));

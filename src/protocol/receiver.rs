@@ -279,7 +279,8 @@ impl ReceiveSession {
         self.watch_gaps(now);
     }
 
-    /// Gives up what has been missing for too long.
+    /// Gives up what has been missing for too long, and notices what is to be asked for again; to be
+    /// called when everything that has arrived is dealt with.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp, sink: &mut impl Sink) {
         let Some(expected) = self.expected else { return };
         if let Membership::Joining { until, ask_at, pause } = self.membership {
@@ -297,6 +298,7 @@ impl ReceiveSession {
         while let Some(until) = self.gaps.given_up(now, self.patience()) {
             self.give_up(until, sink);
         }
+        self.gaps.handle_timeout(now);
         self.watch_gaps(now);
         self.check_status();
     }
@@ -335,7 +337,7 @@ impl ReceiveSession {
     #[cold]
     fn ask(&mut self, now: Timestamp, missing: &mut Vec<Range>) -> Option<Status> {
         let expected = self.expected?;
-        let from = self.gaps.due(now, expected)?;
+        let from = self.gaps.due(expected)?;
         let window = u64::from(self.settings.window_packets);
         let until = self.announced.min(expected + window.min(NAK_SCAN));
         missing.clear();

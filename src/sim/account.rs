@@ -188,7 +188,10 @@ impl Account {
             self.sight = sight;
             self.news += 1;
         }
-        self.forget_before(state.expected);
+        // Who joins may learn that what was announced before its first packet is missing, too.
+        if !state.is_joining {
+            self.forget_before(state.expected);
+        }
         self.check_naks(now, state.has_gaps)?;
         session.check_bounds()
     }

@@ -223,6 +223,10 @@ impl Station {
             self.transmit(dice);
         }
         self.tell(now, dice);
+        for known in &mut self.receivers {
+            // Nobody confirms what will never be sent: such a receiver is left out.
+            known.was_dropped |= self.fan_out.has_consumed(known.id, u64::MAX);
+        }
         if self.is_settled() {
             return Timestamp::NEVER;
         }
@@ -237,10 +241,6 @@ impl Station {
     fn tell(&mut self, now: Timestamp, dice: &mut Dice) {
         let Self { ring, fan_out, outbox, parts, .. } = self;
         fan_out.tell(now, ring, &mut VirtualOutlet { outbox, dice, parts });
-        for known in &mut self.receivers {
-            // Nobody confirms what will never be sent: such a receiver is left out.
-            known.was_dropped |= self.fan_out.has_consumed(known.id, u64::MAX);
-        }
     }
 
     fn has_waiting(&self) -> bool {

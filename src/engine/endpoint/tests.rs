@@ -38,13 +38,17 @@ fn deadline() -> impl Fn() -> bool {
     move || start.elapsed() > Duration::from_secs(20)
 }
 
-#[test]
-fn the_losses_of_every_session_of_a_batch_are_counted() {
+/// Sends packets, each as its session and its number, to an endpoint that has heard nothing before.
+fn hear(
+    repair_timeout: Duration,
+    packets: impl IntoIterator<Item = (u64, u64)>,
+    check: impl FnOnce(&mut SocketEndpoint, &mut Context<'_>),
+) {
     let loopback = resolve(&InterfaceSpec::Loopback).unwrap();
     let open = || UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap();
     let (socket, sender) = (open(), open());
     let to = Destination::from(SocketAddr::from(socket.local_address()));
-    for (session, sequence) in [(1, 0), (1, 5), (2, 0), (2, 3), (3, 0)] {
+    for (session, sequence) in packets {
         sender.send_run(Some(&to), &packet(session, sequence), PACKET_HEADER_LENGTH).unwrap();
     }
 
@@ -53,7 +57,7 @@ fn the_losses_of_every_session_of_a_batch_are_counted() {
     let settings = ReceiveSettings {
         window_packets: 16,
         max_message_bytes: 1024,
-        repair_timeout: Duration::from_millis(1),
+        repair_timeout,
         is_group: false,
         tag: 0,
     };
@@ -68,13 +72,43 @@ fn the_losses_of_every_session_of_a_batch_are_counted() {
         counters: &counters,
         clock: &clock,
     };
-    let is_over = deadline();
-    while counters.get(Counter::PacketsReceived) < 5 && !is_over() {
-        endpoint.poll(&mut context);
-    }
-    while endpoint.has_gaps() && !is_over() {
-        endpoint.handle_timeouts(clock.now(), &mut context);
-    }
-    assert_eq!(counters.get(Counter::PacketsReceived), 5);
-    assert_eq!(counters.get(Counter::PacketsLost), 4 + 2);
+    check(&mut endpoint, &mut context);
+}
+
+#[test]
+fn the_losses_of_every_session_of_a_batch_are_counted() {
+    let packets = [(1, 0), (1, 5), (2, 0), (2, 3), (3, 0)];
+    hear(Duration::from_millis(1), packets, |endpoint, context| {
+        let is_over = deadline();
+        while context.counters.get(Counter::PacketsReceived) < 5 && !is_over() {
+            endpoint.poll(context);
+        }
+        while endpoint.has_gaps() && !is_over() {
+            endpoint.handle_timeouts(context.clock.now(), context);
+        }
+        assert_eq!(context.counters.get(Counter::PacketsReceived), 5);
+        assert_eq!(context.counters.get(Counter::PacketsLost), 4 + 2);
+    });
+}
+
+#[test]
+fn nothing_is_asked_for_again_while_the_answer_may_wait_to_be_read() {
+    // Packet 1 comes after a whole burst.
+    let sequences = [0].into_iter().chain(2..=BURST as u64).chain([1]);
+    hear(Duration::from_secs(60), sequences.map(|sequence| (1, sequence)), |endpoint, context| {
+        let asked = |context: &Context<'_>| context.counters.get(Counter::NaksSent);
+        assert_eq!(endpoint.poll(context), (BURST, true));
+        assert_eq!(asked(context), 1, "at once");
+        let since = endpoint.unread_since.expect("there is more to read");
+        endpoint.handle_timeouts(since + READ_FIRST * 3 / 4, context);
+        assert_eq!(asked(context), 1);
+        endpoint.handle_timeouts(since + READ_FIRST, context);
+        assert_eq!(asked(context), 2, "others fill the socket all the time");
+        let is_over = deadline();
+        while endpoint.unread_since.is_some() && !is_over() {
+            endpoint.poll(context);
+        }
+        assert!(!endpoint.handle_timeouts(since + READ_FIRST * 2, context), "the gap is closed");
+        assert_eq!(asked(context), 2);
+    });
 }

@@ -169,6 +169,11 @@ impl Rings {
         if self.attached.contains_key(&session) || !self.shares_memory(instance) {
             return;
         }
+        if !backlog.has_room(&wanted.subscriber.poller) {
+            self.parts.counters.add(Counter::CommandsRefused, 1);
+            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
+            return;
+        }
         let own = self.parts.own;
         let opened =
             self.parts.directory.as_ref().map(|directory| open(directory, instance, session, own));
@@ -224,6 +229,8 @@ fn open(
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::sync::mpsc::Receiver;
+
     use super::*;
     use crate::config::Transport;
     use crate::counters::Counters;
@@ -234,24 +241,36 @@ mod tests {
     use crate::ring::shared::Description;
     use crate::time::Clock;
 
-    #[test]
-    fn a_ring_ends_with_the_advert_of_its_writer_and_not_with_that_of_a_stranger() {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::open(Some(&folder.path().join("rings"))).unwrap();
-        let (own, stranger) = (InstanceId::random(), InstanceId::random());
-        let (session, hash) = (SessionId::random(), TopicHash::of("prices"));
+    const SESSION: SessionId = SessionId(7);
+
+    /// A ring of this instance's own, a subscription to it, and the commands for its poller.
+    struct Fixture {
+        own: InstanceId,
+        rings: Rings,
+        subscriber: Arc<LocalSubscriber>,
+        commands: Receiver<Command>,
+        clock: Clock,
+        _writer: SharedRing,
+        _folder: tempfile::TempDir,
+    }
+
+    fn fixture(room: usize) -> Fixture {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = Directory::open(Some(&folder.path().join("rings"))).expect("a directory");
+        let (own, hash) = (InstanceId::random(), TopicHash::of("prices"));
         let layout = Layout::for_window(1408, 64 << 10);
         let bytes = SharedRing::file_bytes(layout) as u64;
-        let file = directory.create(&ring_name(own, session), bytes).unwrap();
+        let file = directory.create(&ring_name(own, SESSION), bytes).expect("a file");
+        let session = SESSION;
         let description = Description { layout, topic: hash, session, instance: own, stream: 0 };
-        let _writer = SharedRing::create(file, description);
+        let writer = SharedRing::create(file, description);
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::new()));
         let requests = Arc::new(RequestProcessor::new(own, 1, Arc::clone(&counters), clock));
         let directory = Some(directory);
         let parts =
             MatchingParts { own, host: 1, directory, max_message_bytes: 1024, requests, counters };
-        let (poller, commands) = stalled(0, 8);
+        let (poller, commands) = stalled(0, room);
         let subscriber = Arc::new(LocalSubscriber {
             topic: Arc::from("prices"),
             hash,
@@ -260,12 +279,44 @@ mod tests {
             locator: None,
             poller,
         });
-        let (mut rings, mut backlog) = (Rings::new(parts), Backlog::default());
+        let rings = Rings::new(parts);
+        Fixture { own, rings, subscriber, commands, clock, _writer: writer, _folder: folder }
+    }
+
+    #[test]
+    fn a_ring_waits_while_its_poller_has_no_room_for_commands() {
+        let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(1);
+        let (mut backlog, now) = (Backlog::default(), clock.now());
+        while backlog.has_room(&subscriber.poller) {
+            backlog.submit(&subscriber.poller, Command::ForgetInstance(*own));
+        }
+        rings.advertised(subscriber, *own, SESSION, now, &mut backlog);
+        assert!(!rings.has_attached());
+        assert_eq!(rings.parts.counters.get(Counter::CommandsRefused), 1);
+
+        commands.try_recv().expect("the first command");
+        backlog.retry();
+        assert_eq!(rings.next_deadline(), now + RETRY);
+        rings.retry(now + RETRY, &mut backlog);
+        assert!(rings.has_attached());
+        let last = std::iter::from_fn(|| {
+            let command = commands.try_recv().ok();
+            backlog.retry();
+            command
+        });
+        assert!(matches!(last.last(), Some(Command::AttachRing(_))));
+    }
+
+    #[test]
+    fn a_ring_ends_with_the_advert_of_its_writer_and_not_with_that_of_a_stranger() {
+        let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(8);
+        let (mut backlog, own, session) = (Backlog::default(), *own, SESSION);
+        let stranger = InstanceId::random();
         rings.instance_up(stranger, 1);
-        rings.advertised(&subscriber, own, session, clock.now(), &mut backlog);
+        rings.advertised(subscriber, own, session, clock.now(), &mut backlog);
         assert!(matches!(commands.try_recv(), Ok(Command::AttachRing(_))));
 
-        rings.advertised(&subscriber, stranger, session, clock.now(), &mut backlog);
+        rings.advertised(subscriber, stranger, session, clock.now(), &mut backlog);
         rings.withdrawn(stranger, session, &mut backlog);
         assert!(commands.try_recv().is_err());
         assert_eq!(subscriber.matches.instances(), [own]);

@@ -90,6 +90,9 @@ fn what_is_missing_is_asked_for_at_once_and_again_later() {
     assert_eq!(log.delivered, [1, 2, 3, 4, 5]);
     assert_eq!(asked(&mut session, START), [(8, 1)], "only what is new");
     let later = session.next_deadline();
+    session.handle_packet(later, 10, &packet(10), &mut log);
+    assert_eq!(asked(&mut session, later), [], "what was asked for may be behind this one");
+    session.handle_timeout(later, &mut log);
     assert_eq!(asked(&mut session, later), [(5, 2), (8, 1)]);
     assert_eq!(session.counters().naks, 3);
 }
