@@ -68,6 +68,17 @@ impl Publication {
         })
     }
 
+    fn send_small(&self, sequence: u64) -> Result<(), SendError> {
+        self.send(&Entry {
+            kind: FrameKind::Message,
+            publisher: 0,
+            topic: TOPIC,
+            sequence,
+            prefix: &[],
+            payload: b"small",
+        })
+    }
+
     fn counted(&self, counter: Counter) -> u64 {
         self.parts.counters.get(counter)
     }
@@ -81,6 +92,8 @@ struct Listener {
     /// Packets before this one have come.
     got: u64,
     heartbeats: u64,
+    /// Where the last packet came from.
+    source: Option<SocketAddr>,
 }
 
 impl Listener {
@@ -89,11 +102,12 @@ impl Listener {
         let address = SocketAddr::from(socket.local_address());
         publication.add_receiver(instance, TOPIC, Some(address), publication.parts.clock.now());
         let id = ReceiverId { instance, port: address.port() };
-        Self { id, socket, buffer: ReceiveBuffer::new(), got: 0, heartbeats: 0 }
+        Self { id, socket, buffer: ReceiveBuffer::new(), got: 0, heartbeats: 0, source: None }
     }
 
     fn read(&mut self) {
         while let Some(received) = self.socket.recv(&mut self.buffer).unwrap() {
+            self.source = Some(received.source());
             for packet in received.segments() {
                 let prefix = Prefix::decode(packet).unwrap();
                 let header = PacketHeader::decode(&packet[..prefix.length]).unwrap();
@@ -125,10 +139,60 @@ impl Listener {
             tag: 0,
             is_joining: false,
         };
-        let to = SocketAddr::from(publication.parts.socket.socket.local_address());
-        let (packet, to) = (status.encode(), Destination::from(to));
+        let shared = SocketAddr::from(publication.parts.socket.socket.local_address());
+        let (packet, to) = (status.encode(), Destination::from(self.source.unwrap_or(shared)));
         self.socket.send_run(Some(&to), &packet, packet.len()).unwrap();
     }
+}
+
+/// The first few have a connected socket each, and all are heard.
+#[test]
+fn every_receiver_answers_to_where_its_packets_come_from() {
+    let publication = publication();
+    let mut listeners: Vec<_> = (2..14).map(|byte| Listener::new(byte, &publication)).collect();
+    publication.send_packet().unwrap();
+    publication.flush();
+    let shared = SocketAddr::from(publication.parts.socket.socket.local_address());
+    let mut sources = Vec::new();
+    for listener in &mut listeners {
+        listener.expect(1);
+        listener.confirm(&publication);
+        sources.extend(listener.source.filter(|source| *source != shared));
+    }
+    sources.sort_unstable();
+    sources.dedup();
+    assert_eq!(sources.len(), 8, "of {}", listeners.len());
+    let begin = publication.parts.clock.now();
+    while publication.owes() {
+        let now = publication.parts.clock.now();
+        assert!(now.since(begin) < Duration::from_secs(20), "all are heard");
+        publication.parts.socket.read_feedback();
+        publication.service(now);
+    }
+}
+
+/// Frames that wait for more are sent with the next look, and the look after that finds that nobody
+/// streams any more.
+#[test]
+fn a_stream_is_noticed_and_its_end_as_well() {
+    let publication = publication();
+    let mut listener = Listener::new(2, &publication);
+    let begin = publication.parts.clock.now();
+    let mut sent = 0;
+    while publication.urgency() != Urgency::Streaming {
+        let waited = publication.parts.clock.now().since(begin);
+        assert!(waited < Duration::from_secs(20), "messages in a row are a stream");
+        sent += u64::from(publication.send_small(sent + 1).is_ok());
+        listener.read();
+        listener.confirm(&publication);
+    }
+    let now = publication.parts.clock.now();
+    publication.service(now);
+    assert_eq!(publication.urgency(), Urgency::Streaming);
+    listener.expect(publication.state.lock().ring.open_packet());
+    assert!(!publication.state.lock().ring.has_open_frames(), "the tail has left");
+    publication.service(now);
+    assert!(publication.urgency() < Urgency::Streaming);
 }
 
 /// A caller that tries without a pause leaves nobody else a chance to look after the publication.
