@@ -35,6 +35,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "the simulator forgot when the packets before a welcome were missed, and took a gap that was \
          given up in time for one given up at once",
     ),
+    (
+        736_048,
+        "the simulator forgot that with a welcome the window begins anew, with gaps of its own",
+    ),
 ];
 
 #[test]

@@ -135,8 +135,8 @@ impl Account {
 
     pub(super) fn note_welcome(&mut self, start: u64) {
         self.begin = Some(self.begin.map_or(start, |begin| begin.min(start)));
-        // What lies before the first packet heard is a gap, too.
-        self.news += 1;
+        // What lies before the first packet heard is a gap, too, and the window begins with it.
+        self.sight = 0;
     }
 
     pub(super) fn note_rtt(&mut self, rtt: Duration) {
