@@ -1,11 +1,11 @@
 //! Simulated sessions: seeds by the thousand, those that once failed, and the table in
-//! `docs/simulation.md`. Tests.
+//! `docs/simulation.md`; simulated discovery, and the tables in `docs/scale.md`. Tests.
 
 use std::fs;
 use std::path::Path;
 use std::thread;
 
-use vega::sim;
+use vega::sim::{self, Cost, Costs, Event, Size};
 
 const SEEDS: u64 = 2_400;
 /// Seeds are shared out to so many threads.
@@ -78,4 +78,57 @@ fn the_table_in_the_documents_is_what_the_simulator_says() {
     let document = fs::read_to_string(path).unwrap();
     let table = sim::table().unwrap().to_string();
     assert!(document.contains(&table), "`vega sim --table` says now:\n{table}");
+}
+
+/// Sizes of `docs/scale.md` that any machine simulates in a moment, and those that take minutes.
+const SMALL: &[Size] = &[Size::new(1_000, 20), Size::new(1_000, 100)];
+const LARGE: &[Size] = &[Size::new(10_000, 200), Size::new(1_000, 2_000)];
+
+/// What one event of a domain costs at most, per instance: see `docs/scale.md`.
+fn check_bounds(costs: &Costs) {
+    let (n, adverts) = (costs.size.instances as u64, 3 * costs.size.topics as u64);
+    // Pages of the log of one instance, and of all: 19 adverts of 70 bytes fill one.
+    let pages = n * (adverts / n).div_ceil(19).max(1);
+    for cost in &costs.costs {
+        let Cost { event, time, datagrams, peak_datagrams, dropped, .. } = *cost;
+        assert_eq!(dropped, 0, "{event}: nobody is told more than it can read");
+        let (most, peak) = match event {
+            // Three announcements and a greeting of each, all logs once, and some of them again.
+            Event::Start => (4 * n + 2 * pages, 200 + 2 * n),
+            Event::Steady => (12 * n, 50 + n / 10),
+            // A newcomer is greeted by all, and asks each for its log.
+            Event::Join => (3 * n + 2 * pages, 200 + n / 4),
+            // Halves greet each other, and tell each other everything.
+            Event::Heal => (6 * n + 3 * pages, 400 + n),
+            _ => panic!("an unknown event: {event}"),
+        };
+        assert!(datagrams <= most, "{event}: {datagrams} datagrams (allowed: {most})");
+        assert!(peak_datagrams <= peak, "{event}: {peak_datagrams} in 10 ms (allowed: {peak})");
+        let limit = if event == Event::Steady { 10_000 } else { 2_000 };
+        assert!(time.as_millis() <= limit, "{event} takes {time:?}");
+    }
+}
+
+fn check_scale(sizes: &[Size]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scale.md");
+    let document = fs::read_to_string(path).unwrap();
+    for size in sizes {
+        let costs = sim::discovery(*size).unwrap();
+        check_bounds(&costs);
+        let Size { topics, instances, .. } = size;
+        let command = format!("vega sim --discovery --topics {topics} --instances {instances}");
+        assert!(document.contains(&costs.to_string()), "`{command}` says now:\n{costs}");
+    }
+    assert!(document.contains(Costs::HEADER), "the columns are now\n{}", Costs::HEADER);
+}
+
+#[test]
+fn discovery_of_many_is_bounded_and_as_documented() {
+    check_scale(SMALL);
+}
+
+#[test]
+#[ignore = "takes minutes and gigabytes: cargo test --release --test sim -- --ignored"]
+fn discovery_of_very_many_is_bounded_and_as_documented() {
+    check_scale(LARGE);
 }

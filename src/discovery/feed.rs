@@ -6,7 +6,8 @@
 //! back to what the neediest of them has, and one transmission serves them all.
 //!
 //! What this costs is bounded whatever anybody sends us: [`BURST_PAGES`] per [`BURST_INTERVAL`] in
-//! all, at most [`MAX_ANSWER_PAGES`] per ASK, answers to at most [`MAX_ASKERS`] addresses and one
+//! all, of which the group gets its [`Turn`], so that all who talk to it do not tell more than one can
+//! read; at most [`MAX_ANSWER_PAGES`] per ASK, answers to at most [`MAX_ASKERS`] addresses and one
 //! transmission to the group per [`ASK_WINDOW`].
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Target;
+use super::floor::Turn;
 use super::log::{ChangeLog, Cursor};
 use crate::id::InstanceId;
 use crate::time::Timestamp;
@@ -43,8 +45,32 @@ pub(super) struct Feed {
     window_end: Timestamp,
     /// The group has been served anew in this window.
     shared: bool,
-    burst_end: Timestamp,
-    burst_left: u32,
+    /// What may leave in all, and what of it to the group.
+    all: Allowance,
+    turn: Allowance,
+    /// The group may be told something.
+    is_open: bool,
+}
+
+/// Pages that may leave before an instant, at which there are new ones.
+#[derive(Debug, Default)]
+struct Allowance {
+    left: u32,
+    end: Timestamp,
+}
+
+impl Allowance {
+    fn renew(&mut self, now: Timestamp, pages: u32, interval: Duration) {
+        if now >= self.end {
+            self.end = now + interval;
+            self.left = pages;
+        }
+    }
+
+    /// In the past while something is left.
+    fn next(&self) -> Timestamp {
+        if self.left > 0 { Timestamp::default() } else { self.end }
+    }
 }
 
 #[derive(Debug)]
@@ -107,23 +133,40 @@ impl Feed {
         }
     }
 
-    /// Writes the next page that is due.
+    /// From now on the group is told the log.
+    pub(super) const fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// Writes the next page that is due. `talkers` are the others that tell the group something now.
     pub(super) fn poll(
         &mut self,
         now: Timestamp,
+        talkers: u32,
         instance: InstanceId,
         log: &ChangeLog,
         buffer: &mut Vec<u8>,
     ) -> Option<Target> {
-        let group_is_due = self.group.have < log.head();
-        if (!group_is_due && self.answers.is_empty()) || !self.take_token(now) {
+        let group_is_due = self.group_is_due(log);
+        if !group_is_due && self.answers.is_empty() {
+            return None;
+        }
+        self.all.renew(now, BURST_PAGES, BURST_INTERVAL);
+        if self.all.left == 0 {
             return None;
         }
         if group_is_due {
-            log.write_page(instance, &mut self.group, false, buffer);
-            return Some(Target::Group);
+            let Turn { pages, interval } = Turn::among(talkers);
+            self.turn.renew(now, pages, interval);
+            if self.turn.left > 0 {
+                self.turn.left -= 1;
+                self.all.left -= 1;
+                log.write_page(instance, &mut self.group, false, buffer);
+                return Some(Target::Group);
+            }
         }
         let answer = self.answers.front_mut()?;
+        self.all.left -= 1;
         let to = answer.to;
         answer.pages_left = answer.pages_left.saturating_sub(1);
         let last = answer.pages_left == 0;
@@ -133,24 +176,18 @@ impl Feed {
         Some(Target::Unicast(to))
     }
 
-    fn take_token(&mut self, now: Timestamp) -> bool {
-        if now >= self.burst_end {
-            self.burst_end = now + BURST_INTERVAL;
-            self.burst_left = BURST_PAGES;
-        }
-        let allowed = self.burst_left > 0;
-        self.burst_left = self.burst_left.saturating_sub(1);
-        allowed
+    fn group_is_due(&self, log: &ChangeLog) -> bool {
+        self.is_open && self.group.have < log.head()
     }
 
     /// In the past when a page can leave at once.
     pub(super) fn next_deadline(&self, log: &ChangeLog) -> Timestamp {
-        if self.group.have == log.head() && self.answers.is_empty() {
-            Timestamp::NEVER
-        } else if self.burst_left > 0 {
-            Timestamp::default()
+        if !self.answers.is_empty() {
+            self.all.next()
+        } else if self.group_is_due(log) {
+            self.all.next().max(self.turn.next())
         } else {
-            self.burst_end
+            Timestamp::NEVER
         }
     }
 }
@@ -190,7 +227,7 @@ mod tests {
     fn drain(feed: &mut Feed, now: &mut Timestamp, log: &ChangeLog) -> Vec<(Target, bool)> {
         let (mut pages, mut buffer) = (Vec::new(), Vec::new());
         loop {
-            while let Some(target) = feed.poll(*now, INSTANCE, log, &mut buffer) {
+            while let Some(target) = feed.poll(*now, 0, INSTANCE, log, &mut buffer) {
                 let Ok(DiscoveryView::Changes(page)) = parse(&buffer) else { panic!("no page") };
                 pages.push((target, page.end));
             }
@@ -205,6 +242,7 @@ mod tests {
 
     fn caught_up(log: &ChangeLog) -> (Feed, Timestamp) {
         let (mut feed, mut now) = (Feed::default(), Timestamp::from_nanos(1));
+        feed.open();
         drain(&mut feed, &mut now, log);
         (feed, now)
     }
@@ -213,12 +251,30 @@ mod tests {
     fn pages_are_paced() {
         let log = log_of(5_000);
         let (mut feed, mut now) = (Feed::default(), Timestamp::from_nanos(1));
+        feed.open();
         let start = now;
         let pages = drain(&mut feed, &mut now, &log);
         let bursts = pages.len().div_ceil(16);
         assert!(bursts > 10);
         assert_eq!(now - start, BURST_INTERVAL * u32::try_from(bursts - 1).unwrap());
         assert_eq!(pages.iter().filter(|(_, end)| *end).count(), 1);
+    }
+
+    #[test]
+    fn who_shares_the_group_with_many_tells_it_page_by_page() {
+        const TALKERS: u32 = 200;
+        let log = log_of(500);
+        let (mut feed, mut now) = (Feed::default(), Timestamp::from_nanos(1));
+        feed.open();
+        let (mut pages, mut buffer, start) = (0, Vec::new(), now);
+        while feed.next_deadline(&log) != Timestamp::NEVER {
+            now = now.max(feed.next_deadline(&log));
+            while feed.poll(now, TALKERS, INSTANCE, &log, &mut buffer).is_some() {
+                pages += 1;
+            }
+        }
+        assert!(pages > 5);
+        assert_eq!(now - start, Turn::among(TALKERS).interval * (pages - 1));
     }
 
     #[test]

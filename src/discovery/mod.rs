@@ -31,6 +31,9 @@ mod announce;
 mod counters;
 pub(crate) mod event;
 mod feed;
+mod floor;
+#[cfg(feature = "sim")]
+mod inspect;
 mod jitter;
 mod log;
 mod peer;
@@ -374,7 +377,11 @@ impl Discovery {
     }
 
     fn poll_packet(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<Target> {
-        if let Some(due) = self.announcer.poll(now, &mut self.jitter) {
+        let talkers = self.registry.talkers(now);
+        if let Some(due) = self.announcer.poll(now, talkers, &mut self.jitter) {
+            if self.announcer.is_open() {
+                self.feed.open();
+            }
             self.write_announce(due, buffer);
             self.ledger.counters.announces_sent += 1;
             return Some(due.target);
@@ -391,19 +398,23 @@ impl Discovery {
             self.ledger.counters.asks_sent += 1;
             return Some(Target::Unicast(question.address));
         }
-        let target = self.feed.poll(now, self.identity.instance, &self.log, buffer)?;
+        let target = self.feed.poll(now, talkers, self.identity.instance, &self.log, buffer)?;
         self.ledger.counters.changes_sent += 1;
         Some(target)
     }
 
+    /// Before its log is told an instance advertises nothing: nobody shall ask for what comes anyway.
     fn write_announce(&self, due: Due, buffer: &mut Vec<u8>) {
+        let is_open = self.announcer.is_open();
+        let (head, digest) =
+            if is_open { (self.log.head(), self.log.digest()) } else { Default::default() };
         let announce = Announce {
             instance: self.identity.instance,
             control: self.identity.control,
             responses: self.identity.responses,
             host: self.identity.host,
-            head: self.log.head(),
-            digest: self.log.digest(),
+            head,
+            digest,
             interval_ms: milliseconds(self.settings.refresh.max(MIN_REFRESH)),
             timeout_ms: milliseconds(self.settings.timeout),
             direct: due.direct,

@@ -35,6 +35,8 @@ pub(super) struct AskTimer {
 pub(super) struct Peer {
     pub(super) info: Arc<PeerInfo>,
     pub(super) last_heard: Timestamp,
+    /// Kept by the registry's count of those that talk.
+    pub(super) talked: Timestamp,
     /// The instant under which the registry has filed the expiry of this peer.
     pub(super) expiry: Timestamp,
     pub(super) ask: AskTimer,
@@ -65,6 +67,7 @@ impl Peer {
             expiry: now + info.timeout,
             info: Arc::new(info),
             last_heard: now,
+            talked: Timestamp::default(),
             ask: AskTimer::default(),
             known: Cursor::default(),
             head: 0,
@@ -228,7 +231,7 @@ impl Peer {
         self.held.len()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) const fn digest(&self) -> u64 {
         self.digest
     }

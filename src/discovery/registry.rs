@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::event::{DownReason, Event, Overflow, PeerInfo};
+use super::floor::{Floor, Turn};
 use super::jitter::Jitter;
 use super::log::Cursor;
 use super::peer::{Peer, Progress};
@@ -25,7 +26,7 @@ const ASK_SPREAD: Duration = Duration::from_millis(4);
 const ASK_SPREAD_PER_PEER: Duration = Duration::from_millis(1);
 const MAX_ASK_SPREAD: Duration = Duration::from_millis(250);
 
-/// After a page, how long its successor may take before we ask for it.
+/// After a page, how long its successor may take before we ask for it, beyond two turns of its sender.
 const ASK_PATIENCE: Duration = Duration::from_millis(30);
 
 /// An unanswered ASK is repeated after the first of these, then ever later up to the second: short,
@@ -51,6 +52,7 @@ pub(super) struct Registry {
     /// At most one entry per peer.
     asks: BTreeSet<(Timestamp, InstanceId)>,
     buried: VecDeque<(Timestamp, InstanceId)>,
+    floor: Floor,
     full: bool,
 }
 
@@ -83,6 +85,7 @@ impl Registry {
             expiries: BTreeSet::new(),
             asks: BTreeSet::new(),
             buried: VecDeque::new(),
+            floor: Floor::default(),
             full: false,
         }
     }
@@ -140,7 +143,8 @@ impl Registry {
             interval: Duration::from_millis(announce.interval_ms.into()),
             timeout: timeout.clamp(MIN_PEER_TIMEOUT, MAX_PEER_TIMEOUT),
         };
-        let peer = Peer::new(info, now);
+        let mut peer = Peer::new(info, now);
+        self.floor.heard(now, &mut peer.talked);
         ledger.events.push(Event::InstanceUp(peer.info.clone()));
         self.expiries.insert((peer.expiry, announce.instance));
         self.peers.insert(announce.instance, peer);
@@ -162,13 +166,15 @@ impl Registry {
             return;
         };
         peer.last_heard = now;
+        self.floor.heard(now, &mut peer.talked);
         let before = peer.len();
         let progress = peer.apply(page, limit, ledger);
         self.adverts = self.adverts - before + peer.len();
         match progress {
             Progress::Applied { end } => {
                 peer.ask.wait = MIN_ASK_RETRY;
-                let due = if end { now } else { now + ASK_PATIENCE };
+                let turns = 2 * Turn::among(self.floor.talkers(now)).interval;
+                let due = if end { now } else { now + ASK_PATIENCE + turns };
                 Self::reschedule(&mut self.asks, peer, Some(due));
             }
             Progress::Stale => ledger.counters.changes_stale += 1,
@@ -282,6 +288,11 @@ impl Registry {
     fn limit_of(&self, instance: InstanceId) -> usize {
         let own = self.peers.get(&instance).map_or(0, Peer::len);
         self.max_adverts_per_peer.min(own + self.max_adverts.saturating_sub(self.adverts))
+    }
+
+    /// How many others tell the group something now.
+    pub(super) fn talkers(&self, now: Timestamp) -> u32 {
+        self.floor.talkers(now)
     }
 
     pub(super) fn next_deadline(&self) -> Timestamp {

@@ -152,7 +152,8 @@ fn a_silent_instance_expires_after_its_own_timeout() {
 
 #[test]
 fn nobody_expires_while_most_packets_get_through() {
-    let mut network = network(10, 3, 30);
+    // Ten in a row have to be lost: of 27 000 that are, with this loss, once in three hundred runs.
+    let mut network = network(10, 3, 20);
     network.converge(millis(10_000));
     network.run(Duration::from_secs(300));
     assert!(network.is_converged());

@@ -56,6 +56,12 @@ impl TopicTable {
         self.topics.get(&hash).map(|topic| &topic.name)
     }
 
+    /// The lengths of all names.
+    #[cfg(feature = "sim")]
+    pub(super) fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.topics.values().map(|topic| topic.name.len())
+    }
+
     pub(super) fn release(&mut self, hash: TopicHash) {
         if let Some(topic) = self.topics.get_mut(&hash) {
             topic.holders -= 1;

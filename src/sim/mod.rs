@@ -13,11 +13,14 @@
 
 mod account;
 mod asking;
+mod crowd;
 mod dice;
 mod host;
+mod meter;
 mod network;
 mod queue;
 mod report;
+mod scale;
 mod scenario;
 mod station;
 mod table;
@@ -29,6 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use thiserror::Error;
 
 pub use report::Report;
+pub use scale::{Cost, Costs, Event, Size, discovery};
 pub use table::{Row, Table, table};
 
 use scenario::Scenario;

@@ -37,6 +37,16 @@ impl<E> Queue<E> {
         self.heap.push(Reverse(Due { at, order: self.count, event }));
     }
 
+    /// When the next event happens; never when there is none.
+    pub(super) fn next_at(&self) -> Timestamp {
+        self.heap.peek().map_or(Timestamp::NEVER, |Reverse(due)| due.at)
+    }
+
+    /// Moves the clock to a time at which nothing happens.
+    pub(super) fn advance(&mut self, to: Timestamp) {
+        self.now = self.now.max(to.min(self.next_at()));
+    }
+
     /// The next event; the clock moves to its time.
     pub(super) fn pop(&mut self) -> Option<E> {
         let Reverse(due) = self.heap.pop()?;

@@ -8,4 +8,5 @@ mod lifecycle;
 mod output;
 mod pubsub;
 mod request;
+mod sim;
 mod world;

@@ -91,7 +91,7 @@ enum Command {
     Respond(request::RespondArgs),
     /// Measures latency and throughput between two processes
     Bench(bench::Args),
-    /// Simulates sessions on bad networks, as many as asked for, each repeatable by its seed
+    /// Simulates sessions on bad networks, each repeatable by its seed, or discovery of thousands
     Sim(sim::Args),
     /// Shows where topics travel: template, address, port, stream
     Topics(topics::Args),

@@ -1,11 +1,11 @@
-//! `vega sim`: simulated sessions. Layer: bin.
+//! `vega sim`: simulated sessions, and simulated crowds. Layer: bin.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
-use vega::sim::{self, Report};
+use vega::sim::{self, Costs, Report, Size};
 
 use crate::answer;
 use crate::args::Common;
@@ -16,6 +16,8 @@ Examples:
   vega sim --seeds 10000                     ten thousand scenarios
   vega sim --seeds 1 --start 4711            one of them again
   vega sim --table                           throughput and latency in virtual time
+  vega sim --discovery                       what discovery costs many instances
+  vega sim --discovery --topics 1000 --instances 2000
 
 Nothing is sent: clock, network and processes are virtual, and a seed decides all of it.
 Exit code 1: a scenario has failed.";
@@ -33,6 +35,18 @@ pub(crate) struct Args {
     /// Print throughput and latency over loss, round trip and window instead
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     table: bool,
+    /// Print what discovery costs instead: at a start of all at once, in steady state, when one joins,
+    /// and when two halves of a network meet again
+    #[arg(long, conflicts_with_all = ["seeds", "start", "table"])]
+    discovery: bool,
+    /// Topics, each with one publisher and two subscribers
+    #[arg(long, value_name = "COUNT", requires = "discovery", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    topics: u32,
+    /// Instances, each on a host of its own
+    #[arg(long, value_name = "COUNT", requires = "discovery", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    instances: u32,
 }
 
 /// Runs `vega sim`.
@@ -43,6 +57,9 @@ pub(crate) struct Args {
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     if args.table {
         return table(common);
+    }
+    if args.discovery {
+        return discovery(common, args);
     }
     let mut summaries = BTreeMap::new();
     let mut failures = Vec::new();
@@ -75,6 +92,14 @@ fn table(common: &Common) -> anyhow::Result<ExitCode> {
     let table = sim::table().map_err(anyhow::Error::msg)?;
     let rows: Vec<_> = table.rows.iter().map(RowJson::from).collect();
     Output::new(common).finish(&rows, &table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn discovery(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
+    let size = Size::new(usize::try_from(args.topics)?, usize::try_from(args.instances)?);
+    let costs = sim::discovery(size).map_err(anyhow::Error::msg)?;
+    let document = CostsJson::from(&costs);
+    Output::new(common).finish(&document, format_args!("{}\n{costs}", Costs::HEADER))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -178,6 +203,46 @@ impl From<&sim::Row> for RowJson {
             messages_per_second: row.messages_per_second,
             p50_ms: milliseconds(row.p50),
             p99_ms: milliseconds(row.p99),
+        }
+    }
+}
+
+/// What discovery costs, in JSON.
+#[derive(Debug, Serialize)]
+struct CostsJson {
+    topics: usize,
+    instances: usize,
+    memory_bytes: usize,
+    events: Vec<CostJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct CostJson {
+    event: String,
+    ms: f64,
+    datagrams: u64,
+    bytes: u64,
+    peak_datagrams: u64,
+    peak_bytes: u64,
+    dropped: u64,
+}
+
+impl From<&Costs> for CostsJson {
+    fn from(costs: &Costs) -> Self {
+        let event = |cost: &sim::Cost| CostJson {
+            event: cost.event.to_string(),
+            ms: milliseconds(cost.time),
+            datagrams: cost.datagrams,
+            bytes: cost.bytes,
+            peak_datagrams: cost.peak_datagrams,
+            peak_bytes: cost.peak_bytes,
+            dropped: cost.dropped,
+        };
+        Self {
+            topics: costs.size.topics,
+            instances: costs.size.instances,
+            memory_bytes: costs.memory,
+            events: costs.costs.iter().map(event).collect(),
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::wire::advert::{Add, ChangesWriter};
 fn a_wrong_set_is_noticed_by_its_digest_and_repaired() {
     let mut network = network(2, 10, 0);
     network.converge(millis(1_000));
+    // Greetings and the repetition after a start are over: what repairs is the next regular ANNOUNCE.
+    network.run(millis(500));
     // A forged page removes three adverts behind the back of their owner.
     let mut forged = Vec::new();
     let mut writer = ChangesWriter::begin(&mut forged, instance(1), 10, 11, false);
