@@ -65,7 +65,8 @@ mod transport;
 mod wire;
 
 pub use config::{
-    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TopicRoute, Transport,
+    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TemplateRanges, TopicRoute,
+    Transport,
 };
 pub use counters::{Counter, CounterSnapshot};
 pub use id::{InstanceId, PublisherId, RequestId};
@@ -76,7 +77,7 @@ pub use instance::{
 pub use listener::{
     Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
     OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
-    SendError, SendStatus, SentRequest, TopicReceiver, on_request,
+    SendError, SendStatus, SentRequest, Side, TopicAdvert, TopicReceiver, on_request,
 };
 
 /// Compiles and runs the program in the README.

@@ -12,6 +12,7 @@ mod document;
 mod error;
 mod file;
 mod interface;
+mod places;
 mod quantity;
 mod range;
 mod settings;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
 pub(crate) use self::interface::InterfaceSpec;
+pub use self::places::TemplateRanges;
 pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{

@@ -40,6 +40,11 @@ impl PortRange {
         self.min <= port && port <= self.max
     }
 
+    /// The smallest and the largest.
+    pub(super) const fn ends(self) -> (u16, u16) {
+        (self.min, self.max)
+    }
+
     /// The port that belongs to `hash`.
     #[expect(clippy::cast_possible_truncation, reason = "the result is at most max - min")]
     pub(crate) fn pick(self, hash: u64) -> u16 {
@@ -90,6 +95,11 @@ impl StreamRange {
         Self::new(min, max)
     }
 
+    /// The smallest and the largest.
+    pub(super) const fn ends(self) -> (u32, u32) {
+        (self.min, self.max)
+    }
+
     /// The stream that belongs to `hash`.
     pub(crate) fn pick(self, hash: u64) -> u32 {
         self.min + reduce(hash, u64::from(self.max - self.min) + 1)
@@ -132,6 +142,11 @@ impl AddressRange {
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let (min, max) = ends(text, parse_address)?;
         Self::new(min, max)
+    }
+
+    /// The lowest and the highest.
+    pub(super) const fn ends(self) -> (Ipv4Addr, Ipv4Addr) {
+        (self.min, self.max)
     }
 
     pub(crate) fn contains(self, address: Ipv4Addr) -> bool {

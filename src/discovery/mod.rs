@@ -441,6 +441,14 @@ impl Discovery {
         self.registry.peers().map(|peer| &*peer.info)
     }
 
+    /// All known adverts of others, instance by instance.
+    pub(crate) fn adverts(&self) -> impl Iterator<Item = (InstanceId, &Advert)> {
+        self.registry.peers().flat_map(|peer| {
+            let instance = peer.info.instance;
+            peer.adverts().map(move |advert| (instance, advert))
+        })
+    }
+
     pub(crate) fn counters(&self) -> DiscoveryCounters {
         DiscoveryCounters {
             peers: self.registry.len() as u64,

@@ -226,6 +226,11 @@ impl Peer {
         if self.restart { Cursor::default() } else { self.known }
     }
 
+    /// What it advertises, as far as it is known and not refused.
+    pub(super) fn adverts(&self) -> impl Iterator<Item = &Advert> {
+        self.held.values().filter_map(|held| held.advert.as_deref())
+    }
+
     /// Adverts held, the refused ones included.
     pub(super) fn len(&self) -> usize {
         self.held.len()

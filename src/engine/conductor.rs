@@ -28,7 +28,7 @@ use crate::counters::{Counter, Counters};
 use crate::discovery::event::{self, PeerInfo};
 use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
 use crate::id::{InstanceId, TopicHash};
-use crate::listener::{DownReason, Event, Peer};
+use crate::listener::{DownReason, Event, Peer, Side, TopicAdvert};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Alarm;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
@@ -262,6 +262,10 @@ impl Conductor {
                     let peers = self.discovery.peers().map(peer).collect();
                     let _ = reply.send(peers);
                 }
+                Command::Adverts(reply) => {
+                    let adverts = self.discovery.adverts().map(topic_advert).collect();
+                    let _ = reply.send(adverts);
+                }
                 Command::Stop => return true,
             }
         }
@@ -395,6 +399,20 @@ impl Conductor {
             self.send(Target::Group);
         }
         self.count();
+    }
+}
+
+/// An advert as users see it.
+fn topic_advert((instance, advert): (InstanceId, &Advert)) -> TopicAdvert {
+    TopicAdvert {
+        instance,
+        topic: Arc::clone(&advert.topic),
+        side: match advert.kind {
+            AdvertKind::Publisher => Side::Publisher,
+            AdvertKind::Subscriber => Side::Subscriber,
+        },
+        transport: advert.transport,
+        place: advert.locator.map(|locator| (locator.address, locator.stream)),
     }
 }
 

@@ -48,7 +48,7 @@ use self::topics::Topics;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::id::InstanceId;
-use crate::listener::Peer;
+use crate::listener::{Peer, TopicAdvert};
 use crate::time::Clock;
 use crate::transport::shm::{Directory, ShmError};
 use crate::transport::udp::{SocketOptions, UdpSocket};
@@ -104,6 +104,13 @@ impl Engine {
     pub(crate) fn peers(&self) -> Vec<Peer> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.conductor.submit(Command::Peers(reply));
+        answer.recv().unwrap_or_default()
+    }
+
+    /// What they publish and subscribe to.
+    pub(crate) fn adverts(&self) -> Vec<TopicAdvert> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.conductor.submit(Command::Adverts(reply));
         answer.recv().unwrap_or_default()
     }
 

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::counters::CounterSnapshot;
 use crate::engine::{Engine, callback};
 use crate::id::InstanceId;
-use crate::listener::{ChannelListener, Listener, Peer, TopicReceiver};
+use crate::listener::{ChannelListener, Listener, Peer, TopicAdvert, TopicReceiver};
 
 /// One engine in one process: its threads, its sockets, its identity.
 ///
@@ -140,6 +140,13 @@ impl Instance {
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         self.engine.peers()
+    }
+
+    /// What the other instances publish and subscribe to, all topics included that this one does not
+    /// use. A snapshot, instance by instance, for tools that watch a system.
+    #[must_use]
+    pub fn adverts(&self) -> Vec<TopicAdvert> {
+        self.engine.adverts()
     }
 
     /// What has been counted so far.

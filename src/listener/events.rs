@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::Transport;
 use crate::id::InstanceId;
 
 /// Another instance, as discovery knows it.
@@ -45,6 +46,64 @@ impl Peer {
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Peer({} {:?} at {})", self.id, self.name, self.control)
+    }
+}
+
+/// The side of a topic that an instance is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Side {
+    /// It publishes the topic.
+    Publisher,
+    /// It listens to the topic.
+    Subscriber,
+}
+
+/// What another instance tells of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicAdvert {
+    pub(crate) instance: InstanceId,
+    pub(crate) topic: Arc<str>,
+    pub(crate) side: Side,
+    pub(crate) transport: Transport,
+    pub(crate) place: Option<(SocketAddr, u32)>,
+}
+
+impl TopicAdvert {
+    /// Whose it is.
+    #[must_use]
+    pub const fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Whether it is published or listened to.
+    #[must_use]
+    pub const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What carries it.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Where the data arrives: the group and port of multicast, the socket of a unicast subscriber.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.place.map(|(address, _)| address)
+    }
+
+    /// The stream there.
+    #[must_use]
+    pub fn stream(&self) -> Option<u32> {
+        self.place.map(|(_, stream)| stream)
     }
 }
 

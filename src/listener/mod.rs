@@ -12,7 +12,7 @@ mod send;
 mod sent_request;
 
 pub use channel::{Delivery, TopicReceiver};
-pub use events::{DownReason, InstanceListener, Peer};
+pub use events::{DownReason, InstanceListener, Peer, Side, TopicAdvert};
 pub use loss::MessageLoss;
 pub use message::{Listener, Message, OwnedMessage, on_request};
 pub use request::{OwnedRequest, Request, RespondError};

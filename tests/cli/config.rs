@@ -78,6 +78,10 @@ fn topics_are_shown_as_the_library_routes_them() {
             "port": route.port(),
             "stream": route.stream(),
             "hash": format!("{:016x}", route.hash()),
+            "same_place": [],
+            "same_socket": [],
+            "foreign": 0.0,
+            "foreign_share": 0.0,
         });
         assert_eq!(*shown, expected);
     }

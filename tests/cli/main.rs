@@ -9,4 +9,5 @@ mod output;
 mod pubsub;
 mod request;
 mod sim;
+mod tune;
 mod world;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use vega::{Config, Instance};
 
-use crate::{bench, config, demo, pubsub, request, sim, topics};
+use crate::{bench, config, demo, pubsub, request, sim, topics, tune};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,6 +95,8 @@ enum Command {
     Sim(sim::Args),
     /// Shows where topics travel: template, address, port, stream
     Topics(topics::Args),
+    /// Shows how topics share places, and ranges on which they collide less
+    Tune(tune::Args),
     /// Checks a configuration file, or prints the default one
     Config(config::Args),
 }
@@ -111,6 +113,7 @@ impl Cli {
             Command::Bench(args) => bench::run(common, args),
             Command::Sim(args) => sim::run(common, &args),
             Command::Topics(args) => topics::run(common, &args),
+            Command::Tune(args) => tune::run(common, &args),
             Command::Config(args) => config::run(common, args),
         }
     }

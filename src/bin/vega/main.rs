@@ -18,6 +18,7 @@ mod sim;
 mod stage;
 mod subscribers;
 mod topics;
+mod tune;
 
 use std::process::ExitCode;
 

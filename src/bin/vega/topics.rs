@@ -1,20 +1,25 @@
-//! `vega topics`: where topics travel. Layer: bin.
+//! `vega topics`: where topics travel, and with which others. Layer: bin.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use vega::{RouteError, TopicRoute};
+use vega::{Config, TopicRoute};
 
 use crate::answer;
 use crate::args::Common;
 use crate::output::{Output, Table, note};
+use crate::tune::{Demand, Spread, number, percent};
 
 const EXAMPLES: &str = "\
 Examples:
   vega topics prices.EURUSD unicast.orders ipc.books
   vega topics -c vega.toml prices.EURUSD --json
+  vega topics -c vega.toml --topics topics.txt
 
-The port of a unicast topic is the one that a subscriber tries first. Exit code 1: there is no
+With several topics: \"place\" are those that share group, port and stream with a topic, \"socket\"
+those that share only group and port, \"foreign\" what somebody who listens to it alone discards of
+what arrives: by the rates of the file, or each topic counting as one. The port of a unicast topic is the one that a subscriber tries first. Exit code 1: there is no
 pattern for one of the topics.";
 
 /// The arguments of `vega topics`.
@@ -22,8 +27,11 @@ pattern for one of the topics.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Topics to look up
-    #[arg(value_name = "TOPIC", required = true)]
+    #[arg(value_name = "TOPIC", required_unless_present = "file")]
     topics: Vec<String>,
+    /// File of topics, with rates if it has them: see `vega tune`
+    #[arg(long = "topics", value_name = "FILE", conflicts_with = "topics")]
+    file: Option<PathBuf>,
 }
 
 /// Runs `vega topics`.
@@ -33,32 +41,57 @@ pub(crate) struct Args {
 /// When the configuration has problems, or standard output cannot be written.
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let config = common.load()?;
-    let routes: Vec<_> = args.topics.iter().map(|topic| (topic, config.route(topic))).collect();
+    let demand = match &args.file {
+        Some(path) => Demand::from_file(path, None)?,
+        None => Demand::of_names(args.topics.iter().map(String::as_str)),
+    };
+    let (known, unknown) = demand.routed(&config);
+    let spread = Spread::new(&config, &known)?;
     let mut output = Output::new(common);
     if common.json {
-        let entries: Vec<_> =
-            routes.iter().map(|(topic, route)| Entry::new(topic, route)).collect();
-        output.json(&entries)?;
-    } else {
-        let found: Vec<_> = routes.iter().filter_map(|(_, route)| route.as_ref().ok()).collect();
-        if !found.is_empty() {
-            output.text(table(&found))?;
+        let mut entries = Vec::new();
+        for topic in demand.names() {
+            entries.push(match (config.route(topic), known.position(topic)) {
+                (Ok(route), Some(index)) => Entry::route(route, &spread, index),
+                (Ok(_), None) => continue,
+                (Err(error), _) => Entry::Unknown { topic, error: error.to_string() },
+            });
         }
+        output.json(&entries)?;
+    } else if known.names().next().is_some() {
+        output.text(table(&config, &known, &spread)?)?;
     }
     output.flush()?;
-    let failures = routes.iter().filter_map(|(_, route)| route.as_ref().err());
-    failures.clone().for_each(note);
-    Ok(answer(failures.count() == 0))
+    unknown.iter().for_each(note);
+    Ok(answer(unknown.is_empty()))
 }
 
-fn table(routes: &[&TopicRoute<'_>]) -> Table {
+fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Result<Table> {
     fn shown(value: Option<impl ToString>) -> String {
         value.map_or_else(|| "-".to_owned(), |value| value.to_string())
     }
-    let header = ["topic", "template", "transport", "address", "port", "stream", "hash"];
-    let mut table = Table::new(&header).right(&[4, 5]);
-    for route in routes {
-        table.row([
+    let header = [
+        "topic",
+        "template",
+        "transport",
+        "address",
+        "port",
+        "stream",
+        "hash",
+        "place",
+        "socket",
+        "foreign",
+    ];
+    // Alone, a topic shares nothing with anybody.
+    let is_alone = demand.names().nth(1).is_none();
+    let columns = if is_alone { 7 } else { header.len() };
+    let right: &[usize] = if is_alone { &[4, 5] } else { &[4, 5, 7, 8, 9] };
+    let mut table = Table::new(&header[..columns]).right(right);
+    for (index, topic) in demand.names().enumerate() {
+        let route = config.route(topic)?;
+        let (place, socket) = spread.neighbours(index);
+        let heard = spread.heard(&[index]);
+        let cells = [
             route.topic().to_owned(),
             route.template().to_owned(),
             route.transport().to_string(),
@@ -66,9 +99,13 @@ fn table(routes: &[&TopicRoute<'_>]) -> Table {
             shown(route.port()),
             shown(route.stream()),
             format!("{:016x}", route.hash()),
-        ]);
+            place.len().to_string(),
+            socket.len().to_string(),
+            format!("{} ({})", number(heard.foreign()), percent(heard.foreign_share())),
+        ];
+        table.row(&cells[..columns]);
     }
-    table
+    Ok(table)
 }
 
 /// One topic in JSON.
@@ -84,6 +121,13 @@ enum Entry<'a> {
         stream: Option<u32>,
         /// In hexadecimal digits: a JSON number holds 53 bits in most languages.
         hash: String,
+        /// Other topics that were asked for: of the same group, port and stream, and of the same group
+        /// and port only.
+        same_place: Vec<&'a str>,
+        same_socket: Vec<&'a str>,
+        /// What somebody who listens to this topic alone discards, and its part of what arrives.
+        foreign: f64,
+        foreign_share: f64,
     },
     Unknown {
         topic: &'a str,
@@ -92,18 +136,21 @@ enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(topic: &'a str, route: &'a Result<TopicRoute<'_>, RouteError>) -> Self {
-        match route {
-            Ok(route) => Self::Route {
-                topic,
-                template: route.template(),
-                transport: route.transport().to_string(),
-                address: route.address().map(|address| address.to_string()),
-                port: route.port(),
-                stream: route.stream(),
-                hash: format!("{:016x}", route.hash()),
-            },
-            Err(error) => Self::Unknown { topic, error: error.to_string() },
+    fn route(route: TopicRoute<'a>, spread: &Spread<'a>, index: usize) -> Self {
+        let (same_place, same_socket) = spread.neighbours(index);
+        let heard = spread.heard(&[index]);
+        Self::Route {
+            topic: route.topic(),
+            template: route.template(),
+            transport: route.transport().to_string(),
+            address: route.address().map(|address| address.to_string()),
+            port: route.port(),
+            stream: route.stream(),
+            hash: format!("{:016x}", route.hash()),
+            same_place,
+            same_socket,
+            foreign: heard.foreign(),
+            foreign_share: heard.foreign_share(),
         }
     }
 }

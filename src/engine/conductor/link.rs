@@ -15,7 +15,7 @@ use crate::engine::matching::{LocalPublisher, LocalSubscriber};
 use crate::engine::poller::Reports;
 use crate::engine::publication::Attention;
 use crate::id::{SessionId, TopicHash};
-use crate::listener::Peer;
+use crate::listener::{Peer, TopicAdvert};
 use crate::protocol::delivery::Delivery;
 
 /// Commands that may wait.
@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Unsubscribe(TopicHash),
     RingLost(SessionId, Delivery),
     Peers(Sender<Vec<Peer>>),
+    Adverts(Sender<Vec<TopicAdvert>>),
     Stop,
 }
 

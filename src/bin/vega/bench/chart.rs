@@ -4,13 +4,8 @@
 use std::fmt::{self, Write};
 
 use super::latency::Latency;
+use crate::output::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, figure, level};
 
-const WIDTH: f64 = 460.0;
-const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = 16.0;
-const TOP: f64 = 14.0;
-const BOTTOM: f64 = 36.0;
 /// Points of a curve for each nine.
 const STEPS_PER_NINE: u32 = 24;
 /// Beyond so many nines, there is nothing to be seen in a run that ends the same day.
@@ -64,27 +59,26 @@ impl fmt::Display for Chart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let curves: Vec<_> = self.curves.iter().filter(|(_, all)| all.count() > 0).collect();
         let scale = Scale::of(&curves);
-        let title = &self.title;
-        writeln!(f, "<figure><figcaption>{title}</figcaption>")?;
-        writeln!(f, r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#)?;
-        grid(f, &scale)?;
-        for (index, (name, latency)) in curves.into_iter().enumerate() {
-            curve(f, &scale, latency, index)?;
-            // Curves rise to the right: the corner below their end is free.
-            let (x, y) = (WIDTH - RIGHT - 66.0, HEIGHT - BOTTOM - 28.0 + 16.0 * index as f64);
-            writeln!(
-                f,
-                r#"<path class="curve c{index}" d="M{x} {:.1}h18"/><text x="{}" y="{y}">{name}</text>"#,
-                y - 4.0,
-                x + 24.0
-            )?;
-        }
-        writeln!(f, "</svg></figure>")
+        figure(f, &self.title, |f| {
+            grid(f, &scale)?;
+            for (index, (name, latency)) in curves.into_iter().enumerate() {
+                curve(f, &scale, latency, index)?;
+                // Curves rise to the right: the corner below their end is free.
+                let (x, y) = (WIDTH - RIGHT - 66.0, HEIGHT - BOTTOM - 28.0 + 16.0 * index as f64);
+                writeln!(
+                    f,
+                    r#"<path class="curve c{index}" d="M{x} {:.1}h18"/><text x="{}" y="{y}">{name}</text>"#,
+                    y - 4.0,
+                    x + 24.0
+                )?;
+            }
+            Ok(())
+        })
     }
 }
 
 fn grid(f: &mut fmt::Formatter<'_>, scale: &Scale) -> fmt::Result {
-    let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+    let bottom = HEIGHT - BOTTOM;
     for (nines, label) in (0..=scale.nines).zip(LABELS) {
         let x = scale.x(f64::from(nines));
         writeln!(f, r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/>"#)?;
@@ -97,9 +91,7 @@ fn grid(f: &mut fmt::Formatter<'_>, scale: &Scale) -> fmt::Result {
     }
     for power in scale.low..=scale.high {
         let ns = 10_f64.powi(power);
-        let (x, y, label) = (LEFT - 6.0, scale.y(ns), duration(ns));
-        writeln!(f, r#"<path class="grid" d="M{LEFT} {y:.1}H{right}"/>"#)?;
-        writeln!(f, r#"<text x="{x}" y="{:.1}" text-anchor="end">{label}</text>"#, y + 4.0)?;
+        level(f, scale.y(ns), &duration(ns))?;
     }
     Ok(())
 }

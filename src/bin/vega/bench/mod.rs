@@ -14,7 +14,6 @@ mod latency;
 mod load;
 mod machine;
 mod measured;
-mod page;
 mod peer;
 mod recorder;
 mod report;

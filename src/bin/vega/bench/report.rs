@@ -6,14 +6,16 @@ use super::latency::Latency;
 use super::load::Load;
 use super::machine::Machine;
 use super::measured::{OneWay, RoundTrips};
-use super::page::{Page, Rows};
-use crate::output::{Output, Table};
+use crate::output::{Output, Page, Rows};
+
+/// What the figures of a measurement show.
+pub(super) const PERCENTILES: &str = "Percentiles";
 
 const NS_PER_US: f64 = 1e3;
 
 pub(super) fn round_trips(mut out: Output, run: &RoundTrips) -> anyhow::Result<()> {
     let figures = RoundTripFigures::of(run);
-    let (title, table, ratio) = (title(&run.load), table(&round_trip_rows(run)), ratio(run));
+    let (title, table, ratio) = (title(&run.load), round_trip_rows(run).table(), ratio(run));
     let ratio = ratio.map_or_else(String::new, |ratio| format!("\n{ratio}"));
     out.result(&figures, format_args!("{title}\n{table}{ratio}"))?;
     Ok(out.flush()?)
@@ -21,9 +23,9 @@ pub(super) fn round_trips(mut out: Output, run: &RoundTrips) -> anyhow::Result<(
 
 pub(super) fn one_way(mut out: Output, run: &OneWay) -> anyhow::Result<()> {
     let figures = StreamFigures::of(run);
-    let (title, table) = (title(&run.load), table(&stream_rows(run)));
+    let (title, table) = (title(&run.load), stream_rows(run).table());
     let open_loop = match (open_loop_rows(run), pace(run)) {
-        (Some(rows), Some(pace)) => format!("\n\n{}\n{pace}", self::table(&rows)),
+        (Some(rows), Some(pace)) => format!("\n\n{}\n{pace}", rows.table()),
         _ => String::new(),
     };
     out.result(&figures, format_args!("{title}\n{table}{open_loop}"))?;
@@ -34,41 +36,35 @@ pub(super) fn one_way(mut out: Output, run: &OneWay) -> anyhow::Result<()> {
 pub(super) fn round_trip_page<'a>(
     mode: &str,
     run: &'a RoundTrips,
-    machine: &'a Machine,
-) -> Page<'a> {
+    machine: &Machine,
+) -> Page<Chart<'a>> {
     Page {
         title: format!("{mode} {}", title(&run.load)),
         summary: ratio(run).unwrap_or_default(),
-        machine,
+        origin: machine.to_string(),
         tables: vec![round_trip_rows(run)],
-        charts: vec![round_trip_chart(mode.to_owned(), run)],
+        heading: PERCENTILES,
+        figures: vec![round_trip_chart(mode.to_owned(), run)],
     }
 }
 
 /// The page of a stream. Only an open loop has a distribution.
-pub(super) fn one_way_page<'a>(run: &'a OneWay, machine: &'a Machine) -> Page<'a> {
+pub(super) fn one_way_page<'a>(run: &'a OneWay, machine: &Machine) -> Page<Chart<'a>> {
     let curves = run.latency.iter().map(|latency| ("vega", latency)).collect();
     let chart = Chart { title: "from the intended time to the arrival".to_owned(), curves };
     Page {
         title: format!("throughput {}", title(&run.load)),
         summary: pace(run).unwrap_or_default(),
-        machine,
+        origin: machine.to_string(),
         tables: [stream_rows(run)].into_iter().chain(open_loop_rows(run)).collect(),
-        charts: run.latency.is_some().then_some(chart).into_iter().collect(),
+        heading: PERCENTILES,
+        figures: run.latency.is_some().then_some(chart).into_iter().collect(),
     }
 }
 
 pub(super) fn round_trip_chart(title: String, run: &RoundTrips) -> Chart<'_> {
     let raw = run.raw.iter().map(|raw| ("raw", raw));
     Chart { title, curves: [("vega", &run.engine)].into_iter().chain(raw).collect() }
-}
-
-/// Rows as people read them in a terminal.
-pub(super) fn table(rows: &Rows) -> Table {
-    let numbers: Vec<_> = rows.numbers.clone().collect();
-    let mut table = Table::new(&rows.header).right(&numbers);
-    rows.rows.iter().for_each(|row| table.row(row));
-    table
 }
 
 fn round_trip_rows(run: &RoundTrips) -> Rows {

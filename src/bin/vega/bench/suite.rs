@@ -11,18 +11,18 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::chart::Chart;
 use super::create;
 use super::figures::{RoundTripFigures, StreamFigures, rounded};
 use super::machine::Machine;
 use super::measured::{OneWay, RoundTrips};
-use super::page::{Page, Rows};
-use super::report::{self, round_trip_chart, us};
+use super::report::{PERCENTILES, round_trip_chart, us};
 use super::rounds::remark_on_cores;
 use super::targets::{CASES, Case, CaseMode, Verdict};
 use crate::answer;
 use crate::args::Common;
 use crate::clock;
-use crate::output::{Output, explain, note};
+use crate::output::{Output, Page, Rows, explain, note};
 use crate::signals;
 
 #[derive(Debug, clap::Args)]
@@ -155,7 +155,7 @@ impl<'a> CaseDocument<'a> {
 /// What people read.
 fn text(document: &Document<'_>, outcomes: &[Outcome]) -> String {
     let (machine, summary) = (document.machine, summary(document));
-    let [round_trips, streams] = tables(outcomes).map(|rows| report::table(&rows));
+    let [round_trips, streams] = tables(outcomes).map(|rows| rows.table());
     format!("{machine}\n\n{round_trips}\n\n{streams}\n\n{summary}")
 }
 
@@ -166,7 +166,7 @@ fn summary(document: &Document<'_>) -> String {
     format!("{held} of {targets} targets hold{failures} ({seconds:.0} s)")
 }
 
-fn page_of<'a>(document: &Document<'a>, outcomes: &'a [Outcome]) -> Page<'a> {
+fn page_of<'a>(document: &Document<'_>, outcomes: &'a [Outcome]) -> Page<Chart<'a>> {
     let charts = outcomes.iter().filter_map(|outcome| match &outcome.run {
         Ok(Run::RoundTrips(run)) => Some(round_trip_chart(outcome.case.to_string(), run)),
         Ok(Run::OneWay(_)) | Err(_) => None,
@@ -174,9 +174,10 @@ fn page_of<'a>(document: &Document<'a>, outcomes: &'a [Outcome]) -> Page<'a> {
     Page {
         title: "vega bench all".to_owned(),
         summary: summary(document),
-        machine: document.machine,
+        origin: document.machine.to_string(),
         tables: tables(outcomes).into(),
-        charts: charts.collect(),
+        heading: PERCENTILES,
+        figures: charts.collect(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What commands print: results on standard output, as JSON for machines or as text for people,
 //! and remarks on standard error. Layer: bin.
 
+mod figure;
+mod page;
 mod payload;
 mod progress;
 mod table;
@@ -12,6 +14,8 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
+pub(crate) use figure::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, figure, level};
+pub(crate) use page::{Escaped, Page, Rows};
 pub(crate) use payload::{Format, PayloadJson, hex, one_line};
 pub(crate) use progress::progress;
 pub(crate) use table::Table;

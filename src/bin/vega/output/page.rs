@@ -1,12 +1,11 @@
-//! `--report`: a measurement as one HTML file that needs nothing else to be read. Layer: bin; runs
-//! on the commanding thread.
+//! `--report`: results as one HTML file that needs nothing else to be read. Layer: bin; runs on the
+//! commanding thread.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-use super::chart::Chart;
-use super::machine::Machine;
+use super::Table;
 
 /// Light and dark as the reader's system is. The two colours of curves can be told apart on both
 /// grounds, also by those who see no red or green.
@@ -29,56 +28,59 @@ th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); tex
 figure { margin: 0; max-width: 34rem; } svg { width: 100%; height: auto; } svg text { font-size: 11px; }
 .grid { stroke: var(--line); fill: none; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.bar { fill: var(--c0); }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); stroke-dasharray: 5 3; }
 ";
 
 /// Rows under a header; columns from the second one on are numbers, up to the first of words.
 #[derive(Debug)]
-pub(super) struct Rows {
-    pub(super) title: &'static str,
-    pub(super) header: Vec<&'static str>,
+pub(crate) struct Rows {
+    pub(crate) title: &'static str,
+    pub(crate) header: Vec<&'static str>,
     /// Columns of numbers.
-    pub(super) numbers: std::ops::Range<usize>,
-    pub(super) rows: Vec<Vec<String>>,
+    pub(crate) numbers: std::ops::Range<usize>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
-/// What is on the page.
-pub(super) struct Page<'a> {
-    pub(super) title: String,
-    pub(super) summary: String,
-    pub(super) machine: &'a Machine,
-    pub(super) tables: Vec<Rows>,
-    pub(super) charts: Vec<Chart<'a>>,
+/// What is on the page. Figures are markup; everything else is text.
+pub(crate) struct Page<F> {
+    pub(crate) title: String,
+    pub(crate) summary: String,
+    /// What it was made from.
+    pub(crate) origin: String,
+    pub(crate) tables: Vec<Rows>,
+    /// Heading of the figures.
+    pub(crate) heading: &'static str,
+    pub(crate) figures: Vec<F>,
 }
 
-impl Page<'_> {
+impl<F: fmt::Display> Page<F> {
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub(super) fn write(&self, file: File) -> io::Result<()> {
+    pub(crate) fn write(&self, file: File) -> io::Result<()> {
         let mut file = BufWriter::new(file);
         write!(file, "{self}")?;
         file.flush()
     }
 }
 
-impl fmt::Display for Page<'_> {
+impl<F: fmt::Display> fmt::Display for Page<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let title = Escaped(&self.title);
         writeln!(f, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">")?;
         writeln!(f, r#"<meta name="viewport" content="width=device-width, initial-scale=1">"#)?;
         writeln!(f, "<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>")?;
-        let machine = self.machine.to_string();
         writeln!(
             f,
             "<p>{}</p>\n<p class=\"pale\">{}</p>",
             Escaped(&self.summary),
-            Escaped(&machine)
+            Escaped(&self.origin)
         )?;
         self.tables.iter().filter(|rows| !rows.rows.is_empty()).try_for_each(|rows| rows.fmt(f))?;
-        if !self.charts.is_empty() {
-            writeln!(f, "<h2>Percentiles</h2>\n<div class=\"charts\">")?;
-            self.charts.iter().try_for_each(|chart| chart.fmt(f))?;
+        if !self.figures.is_empty() {
+            writeln!(f, "<h2>{}</h2>\n<div class=\"charts\">", Escaped(self.heading))?;
+            self.figures.iter().try_for_each(|figure| figure.fmt(f))?;
             writeln!(f, "</div>")?;
         }
         writeln!(f, "</html>")
@@ -104,6 +106,14 @@ impl fmt::Display for Rows {
 }
 
 impl Rows {
+    /// As people read them in a terminal.
+    pub(crate) fn table(&self) -> Table {
+        let numbers: Vec<_> = self.numbers.clone().collect();
+        let mut table = Table::new(&self.header).right(&numbers);
+        self.rows.iter().for_each(|row| table.row(row));
+        table
+    }
+
     fn class(&self, column: usize, cell: &str) -> &'static str {
         match cell {
             _ if self.numbers.contains(&column) => "right",
@@ -115,7 +125,7 @@ impl Rows {
 }
 
 /// Text that is no markup.
-struct Escaped<'a>(&'a str);
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,9 +148,9 @@ mod tests {
         let rows = vec![vec!["<a & \"b\">".to_owned(), "1".to_owned(), "yes, no".to_owned()]];
         let header = vec!["case", "p50", "holds"];
         let tables = vec![Rows { title: "t", header, numbers: 1..2, rows }];
-        let (title, summary) = ("1 < 2".to_owned(), String::new());
-        let machine = Machine::look();
-        let page = Page { title, summary, machine: &machine, tables, charts: vec![] }.to_string();
+        let (title, summary, origin) = ("1 < 2".to_owned(), String::new(), String::new());
+        let figures: Vec<String> = Vec::new();
+        let page = Page { title, summary, origin, tables, heading: "", figures }.to_string();
         assert!(page.contains("<title>1 &lt; 2</title>"), "{page}");
         assert!(page.contains("<td class=\"left\">&lt;a &amp; &quot;b&quot;&gt;</td>"), "{page}");
         assert!(page.contains("<td class=\"right\">1</td><td class=\"no\">yes, no</td>"), "{page}");
