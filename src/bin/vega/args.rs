@@ -97,7 +97,7 @@ enum Command {
     Topics(topics::Args),
     /// Shows how topics share places, and ranges on which they collide less
     Tune(tune::Args),
-    /// Checks a configuration file, or prints the default one
+    /// Checks, prints and imports configuration files
     Config(config::Args),
 }
 

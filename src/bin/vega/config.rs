@@ -1,4 +1,7 @@
-//! `vega config`: checks a configuration file, or prints the default one. Layer: bin.
+//! `vega config`: checks a configuration file, prints the default one, imports one of BBVA Vega.
+//! Layer: bin.
+
+mod import;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   vega config default > vega.toml
   vega config check vega.toml
+  vega config import vega.xml -o vega.toml
   vega sub prices.EURUSD -c vega.toml";
 
 const CHECK_EXAMPLES: &str = "\
@@ -43,6 +47,9 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Turns an XML configuration of BBVA Vega into one of ours
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Args),
     /// Prints the built-in configuration, with unit, range and reason of every key
     Default,
 }
@@ -56,6 +63,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let output = Output::new(common);
     match args.command {
         Command::Check { file } => check(output, &file),
+        Command::Import(args) => import::run(output, &args),
         Command::Default => {
             let toml = Config::default_toml();
             output.finish(&serde_json::json!({ "toml": toml }), toml.trim_end())?;
