@@ -1,0 +1,142 @@
+//! All contestants of a case: first each tries its setups, then the best ones take turns. Layer:
+//! peers; runs on the commanding thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::cases::Case;
+use crate::exchange::{self, Outcome};
+use crate::links;
+use crate::setups::{Peer, Setup};
+
+/// How long and how often is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Each of the rounds, of which everybody has as many.
+    pub(crate) duration: Duration,
+    pub(crate) rounds: u32,
+    /// A setup that is tried.
+    pub(crate) trial: Duration,
+}
+
+/// What became of a contestant.
+#[derive(Clone, Debug)]
+pub(crate) struct Result {
+    pub(crate) peer: Peer,
+    pub(crate) standing: Standing,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// The best of so many setups, and all its rounds together.
+    Measured {
+        setup: Setup,
+        tried: usize,
+        outcome: Outcome,
+    },
+    NotAvailable(String),
+}
+
+/// Measures a case. `remark` hears of every exchange.
+///
+/// # Errors
+///
+/// When the user wants to stop.
+pub(crate) fn hold(
+    case: Case,
+    peers: &[Peer],
+    effort: Effort,
+    stop: &Arc<AtomicBool>,
+    mut remark: impl FnMut(&Setup, &anyhow::Result<Outcome>),
+) -> anyhow::Result<Vec<Result>> {
+    let mut exchange = |setup, duration| {
+        let outcome = exchange::run(case, setup, duration, stop);
+        if stop.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        remark(&setup, &outcome);
+        Ok(outcome)
+    };
+    let mut contestants = Vec::new();
+    for &peer in peers.iter().filter(|peer| peer.takes_part(&case)) {
+        let entry = match links::absence(peer) {
+            Some(reason) => Err(reason),
+            None => try_out(&peer.setups(&case), |setup| exchange(setup, effort.trial))?,
+        };
+        contestants.push((peer, entry, None::<Outcome>));
+    }
+    for _ in 0..effort.rounds {
+        for (_, entry, sum) in &mut contestants {
+            let Ok((setup, _)) = *entry else { continue };
+            match (exchange(setup, effort.duration)?, &mut *sum) {
+                (Ok(outcome), Some(sum)) => sum.add(&outcome)?,
+                (Ok(outcome), None) => *sum = Some(outcome),
+                (Err(error), _) => *entry = Err(format!("{error:#}")),
+            }
+        }
+    }
+    let results = contestants.into_iter().map(|(peer, entry, sum)| {
+        let standing = match (entry, sum) {
+            (Ok((setup, tried)), Some(outcome)) => Standing::Measured { setup, tried, outcome },
+            (Ok(_), None) => Standing::NotAvailable("not measured".to_owned()),
+            (Err(reason), _) => Standing::NotAvailable(reason),
+        };
+        Result { peer, standing }
+    });
+    Ok(results.collect())
+}
+
+/// The best setup and how many there were, or why none works.
+fn try_out(
+    setups: &[Setup],
+    mut attempt: impl FnMut(Setup) -> anyhow::Result<anyhow::Result<Outcome>>,
+) -> anyhow::Result<std::result::Result<(Setup, usize), String>> {
+    if let [only] = setups {
+        return Ok(Ok((*only, 1)));
+    }
+    let mut best = Err("no setup".to_owned());
+    let mut most = -1.0;
+    for &setup in setups {
+        match attempt(setup)? {
+            Ok(outcome) if outcome.merit() > most => {
+                most = outcome.merit();
+                best = Ok((setup, setups.len()));
+            }
+            Ok(_) => {}
+            Err(error) if best.is_err() => best = Err(format!("{error:#}")),
+            Err(_) => {}
+        }
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Flow;
+
+    fn stream(received: u64) -> anyhow::Result<Outcome> {
+        let flow = Flow { sent: 100, received, astray: 0, timed: received, elapsed_ns: 1_000 };
+        Ok(Outcome::Stream(flow))
+    }
+
+    #[test]
+    fn the_best_setup_is_the_fastest_that_loses_nothing() {
+        let case = Case::all()[3];
+        let setups = Peer::Aeron.setups(&case);
+        let mut results = vec![stream(90), stream(100), Err(anyhow::anyhow!("broken"))].into_iter();
+        let best = try_out(&setups[..3], |_| Ok(results.next().unwrap())).unwrap();
+        assert_eq!(best, Ok((setups[1], 3)));
+    }
+
+    #[test]
+    fn a_peer_without_a_setup_that_works_says_why() {
+        let case = Case::all()[0];
+        let setups = Peer::Aeron.setups(&case);
+        let best = try_out(&setups, |_| Ok(Err(anyhow::anyhow!("no driver")))).unwrap();
+        assert_eq!(best, Err("no driver".to_owned()));
+    }
+}
