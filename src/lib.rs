@@ -3,7 +3,7 @@
 //!
 //! An [`Instance`] is one engine in one process. Through it, an application publishes to and
 //! subscribes to *topics*, which are names; the [`Config`] says which transport carries which.
-//! Instances find each other by multicast discovery.
+//! Instances find each other by multicast, or through discovery daemons where there is none.
 //!
 //! | to | use |
 //! |---|---|
@@ -15,6 +15,7 @@
 //! | ask many | [`Publisher::request`], which gives a [`SentRequest`] |
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
+//! | find others without multicast | `vega daemon`, or a [`DiscoveryDaemon`] of one's own |
 //! | see what happens | [`Instance::counters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
 //! # Guarantees
@@ -71,16 +72,23 @@ pub use config::{
 pub use counters::{Counter, CounterSnapshot};
 pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
-    Claim, CloseError, Instance, InstanceBuilder, PublishError, Publisher, RequestError,
-    SharedPublisher, StartError, SubscribeError, Subscription,
+    Claim, CloseError, DaemonBuilder, DaemonCounters, DiscoveryDaemon, Instance, InstanceBuilder,
+    PublishError, Publisher, RequestError, SharedPublisher, StartError, SubscribeError,
+    Subscription,
 };
 pub use listener::{
-    Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
-    OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
-    SendError, SendStatus, SentRequest, Side, TopicAdvert, TopicReceiver, on_request,
+    DaemonClient, DaemonEvent, Delivery, DownReason, InstanceListener, Listener, Message,
+    MessageLoss, OwnedMessage, OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response,
+    ResponseListener, SendError, SendStatus, SentRequest, Side, TopicAdvert, TopicReceiver,
+    on_request,
 };
 
 /// Compiles and runs the program in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the program in the guide to discovery daemons.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/discovery-daemon.md")]
+struct GuideToDaemons;

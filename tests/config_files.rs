@@ -21,6 +21,7 @@ fn every_file_loads() {
         .collect();
     names.sort();
     let expected = [
+        "daemon.toml",
         "default.toml",
         "ipc.toml",
         "lan-multicast.toml",
@@ -45,6 +46,7 @@ fn topics_go_where_the_files_say() {
         ("lan-multicast.toml", "prices.EURUSD", "prices", Transport::Multicast),
         ("lan-multicast.toml", "bulk.history", "bulk", Transport::Multicast),
         ("unicast.toml", "prices", "unicast", Transport::Unicast),
+        ("daemon.toml", "prices", "unicast", Transport::Unicast),
         ("ipc.toml", "prices", "ipc", Transport::Ipc),
         ("low-latency.toml", "orders.new", "hot", Transport::Multicast),
         ("low-latency.toml", "statistics", "background", Transport::Multicast),

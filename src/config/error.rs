@@ -161,6 +161,14 @@ pub(super) enum Fault {
     Ipv6,
     #[error("is not an address of one interface")]
     NotAnInterfaceAddress,
+    #[error("is not an address of one host")]
+    NotAHostAddress,
+    #[error("maps {mapped} to another number of ports than {ports} has")]
+    PortsDiffer { ports: String, mapped: String },
+    #[error("needs daemons")]
+    DaemonsNeeded,
+    #[error("kind = \"multicast\" uses no daemons")]
+    DaemonsUnused,
     #[error("is not a multicast address that applications may use")]
     NotMulticast,
     #[error("is not a name")]

@@ -11,27 +11,30 @@ use toml::de::{DeTable, DeValue};
 use super::Config;
 use super::document::{List, Names, Report, Section};
 use super::error::{ConfigError, Fault};
+use super::host::{Advertise, DaemonAddress, Host};
 use super::interface::InterfaceSpec;
 use super::quantity::format_duration;
 use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
 use super::settings::{
-    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY,
-    FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS,
-    MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, Offload,
-    PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT,
-    ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings,
-    WINDOW_BYTES,
+    CLIENT_TIMEOUT, CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DaemonConfig,
+    DiscoveryConfig, DiscoveryKind, FAULT_DELAY, FaultConfig, FlowControl, IdleKind, IpcConfig,
+    LimitsConfig, MAX_DAEMONS, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES,
+    MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, Offload, PACKET_BYTES, PACKET_STEP,
+    PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, RESOLVE, ResponsesConfig, SEEDS,
+    SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES,
 };
 use super::topics::TopicRule;
-use super::value::{choice, choice_names, size, size_range, text, text_or_number};
+use super::value::{choice, choice_names, size, size_range, text, text_or_number, wrong_type};
 
 pub(super) const ROOT_KEYS: &[&str] = &[
     "interface",
+    "advertise",
     "offload",
     "poller",
     "responses",
     "control",
     "discovery",
+    "daemon",
     "ipc",
     "limits",
     "fault",
@@ -43,20 +46,23 @@ pub(super) const RESPONSES_KEYS: &[&str] = &[
     "poller",
     "interface",
     "ports",
+    "advertise",
+    "advertise_ports",
     "streams",
     "packet_bytes",
     "window_bytes",
     "receiver_timeout",
     "repair_timeout",
 ];
-pub(super) const CONTROL_KEYS: &[&str] = &["interface", "ports"];
+pub(super) const CONTROL_KEYS: &[&str] = &["interface", "ports", "advertise", "advertise_ports"];
 pub(super) const DISCOVERY_KEYS: &[&str] =
-    &["kind", "interface", "address", "port", "ttl", "refresh", "timeout"];
+    &["kind", "daemons", "resolve", "interface", "address", "port", "ttl", "refresh", "timeout"];
+pub(super) const DAEMON_KEYS: &[&str] = &["interface", "port", "client_timeout", "max_clients"];
 pub(super) const IPC_KEYS: &[&str] = &["directory", "reader_timeout"];
 pub(super) const LIMITS_KEYS: &[&str] = &["max_message_bytes", "max_open_requests", "max_peers"];
 pub(super) const FAULT_KEYS: &[&str] = &["seed", "loss", "duplicate", "reorder", "delay", "jitter"];
-/// Those of an `ipc` template come first, then those of `unicast`, then those of `multicast`: each
-/// transport has the keys of the ones before.
+/// Those of every template come first, then those of both kinds by UDP, then those of `multicast` alone,
+/// then those of `unicast` alone.
 pub(super) const TEMPLATE_KEYS: &[&str] = &[
     "name",
     "transport",
@@ -72,6 +78,8 @@ pub(super) const TEMPLATE_KEYS: &[&str] = &[
     "flow_control",
     "addresses",
     "ttl",
+    "advertise",
+    "advertise_ports",
 ];
 pub(super) const TOPIC_KEYS: &[&str] = &["pattern", "template"];
 
@@ -87,6 +95,12 @@ const SLOW_CONSUMERS: [(&str, SlowConsumer); 2] =
 const FLOW_CONTROL_ALLOWED: &str = "\"min\", \"max\", or \"tagged:N\" with N from 1 to 4294967295";
 
 const OFFLOADS: [(&str, Offload); 2] = [("auto", Offload::Auto), ("off", Offload::Off)];
+
+const DISCOVERY_KINDS: [(&str, DiscoveryKind); 3] = [
+    ("multicast", DiscoveryKind::Multicast),
+    ("daemon", DiscoveryKind::Daemon),
+    ("both", DiscoveryKind::Both),
+];
 
 const IDLE_CHOICES: [(&str, IdleKind); 5] = [
     ("busy_spin", IdleKind::BusySpin),
@@ -128,6 +142,7 @@ fn built_in_topics(templates: &Names) -> Vec<TopicRule> {
 
 fn read_root(root: &Section<'_>) -> Config {
     let interface = root.interface(&InterfaceSpec::Loopback);
+    let advertise = Advertise { host: read_advertised_host(root, None), ports: None };
     let (pollers, poller_names) = read_pollers(root);
     let discovery_section = root.table("discovery", DISCOVERY_KEYS);
     let discovery = read_discovery(&discovery_section, DiscoveryConfig::on(&interface));
@@ -137,14 +152,16 @@ fn read_root(root: &Section<'_>) -> Config {
             let names = read_names("template", &sections);
             let of = |(section, name): (&Section<'_>, &Option<String>)| {
                 let name = name.as_deref().unwrap_or_default();
-                let template = read_template(section, name, &interface, &poller_names);
+                let template =
+                    read_template(section, name, (&interface, &advertise), &poller_names);
                 check_apart(&discovery_section, &discovery, Some(section), &template);
                 template
             };
             (sections.iter().zip(&names.names).map(of).collect(), names)
         }
         list => {
-            let templates = Transport::CHOICES.map(|(_, of)| Template::built_in(of, &interface));
+            let templates =
+                Transport::CHOICES.map(|(_, of)| Template::built_in(of, &interface, &advertise));
             for template in &templates {
                 check_apart(&discovery_section, &discovery, None, template);
             }
@@ -158,8 +175,9 @@ fn read_root(root: &Section<'_>) -> Config {
     Config {
         offload,
         pollers,
-        responses: read_responses(root, ResponsesConfig::on(&interface), &poller_names),
-        control: read_control(root, ControlConfig::on(&interface)),
+        responses: read_responses(root, ResponsesConfig::on(&interface, &advertise), &poller_names),
+        control: read_control(root, ControlConfig::on(&interface, &advertise)),
+        daemon: read_daemon(root, DaemonConfig::on(&interface)),
         discovery,
         ipc: read_ipc(root, IpcConfig::default()),
         limits: read_limits(root, LimitsConfig::default()),
@@ -254,10 +272,12 @@ fn read_responses(
     pollers: &Names,
 ) -> ResponsesConfig {
     let section = root.table("responses", RESPONSES_KEYS);
+    let ports = read_ports(&section, default.ports);
     let responses = ResponsesConfig {
         poller: section.reference("poller", pollers).unwrap_or(default.poller),
         interface: section.interface(&default.interface),
-        ports: read_ports(&section, default.ports),
+        ports,
+        advertise: read_advertise(&section, default.advertise, ports),
         streams: read_streams(&section, default.streams),
         packet_bytes: read_packet_bytes(&section, default.packet_bytes),
         window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
@@ -270,16 +290,31 @@ fn read_responses(
 
 fn read_control(root: &Section<'_>, default: ControlConfig) -> ControlConfig {
     let section = root.table("control", CONTROL_KEYS);
+    let ports = read_ports(&section, default.ports);
     ControlConfig {
         interface: section.interface(&default.interface),
-        ports: read_ports(&section, default.ports),
+        ports,
+        advertise: read_advertise(&section, default.advertise, ports),
     }
 }
 
 fn read_discovery(section: &Section<'_>, default: DiscoveryConfig) -> DiscoveryConfig {
-    const KINDS: [(&str, ()); 1] = [("multicast", ())];
-    section.read("kind", (), choice_names(&KINDS), |value| choice(value, &KINDS));
+    let kind = section.read("kind", default.kind, choice_names(&DISCOVERY_KINDS), |value| {
+        choice(value, &DISCOVERY_KINDS)
+    });
+    let allowed = format!("1 to {MAX_DAEMONS} times \"host\" or \"host:port\"");
+    let daemons = section.read("daemons", default.daemons, allowed.as_str(), read_daemons);
+    if !section.is_faulty() && kind.uses_daemons() == daemons.is_empty() {
+        if daemons.is_empty() {
+            section.fault("kind", Fault::DaemonsNeeded, format!("daemons, {allowed}"));
+        } else {
+            section.fault("daemons", Fault::DaemonsUnused, choice_names(&DISCOVERY_KINDS[1..]));
+        }
+    }
     let discovery = DiscoveryConfig {
+        kind,
+        daemons,
+        resolve: section.duration("resolve", default.resolve, &RESOLVE),
         interface: section.interface(&default.interface),
         address: section.read("address", default.address, MULTICAST_ALLOWED, read_group),
         port: section.integer("port", default.port, &(1..=u16::MAX)),
@@ -296,6 +331,27 @@ fn read_discovery(section: &Section<'_>, default: DiscoveryConfig) -> DiscoveryC
         section.fault(key, fault, "a timeout of at least twice the refresh interval");
     }
     discovery
+}
+
+fn read_daemons(value: &DeValue<'_>) -> Result<Vec<DaemonAddress>, Fault> {
+    let list = value.as_array().ok_or_else(|| wrong_type(value))?;
+    match list.len() {
+        0 => Err(Fault::EmptyList),
+        1..=MAX_DAEMONS => {
+            list.iter().map(|item| DaemonAddress::parse(text(item.get_ref())?)).collect()
+        }
+        found => Err(Fault::TooMany { found }),
+    }
+}
+
+fn read_daemon(root: &Section<'_>, default: DaemonConfig) -> DaemonConfig {
+    let section = root.table("daemon", DAEMON_KEYS);
+    DaemonConfig {
+        interface: section.interface(&default.interface),
+        port: section.integer("port", default.port, &(1..=u16::MAX)),
+        client_timeout: section.duration("client_timeout", default.client_timeout, &CLIENT_TIMEOUT),
+        max_clients: section.integer("max_clients", default.max_clients, &PEERS),
+    }
 }
 
 fn read_ipc(root: &Section<'_>, default: IpcConfig) -> IpcConfig {
@@ -333,16 +389,22 @@ fn read_fault(root: &Section<'_>, default: FaultConfig) -> FaultConfig {
 fn read_template(
     section: &Section<'_>,
     name: &str,
-    interface: &InterfaceSpec,
+    (interface, advertise): (&InterfaceSpec, &Advertise),
     pollers: &Names,
 ) -> Template {
     let choices = &Transport::CHOICES;
     let transport =
         section.require("transport", choice_names(choices), |value| choice(value, choices));
-    // Multicast has every key, so that they are all checked when the transport is not known.
-    let default = Template::built_in(transport.unwrap_or(Transport::Multicast), interface);
+    // All keys are checked when the transport is not known.
+    let default =
+        Template::built_in(transport.unwrap_or(Transport::Multicast), interface, advertise);
+    if transport.is_none()
+        && let Some(udp) = default.udp()
+    {
+        read_advertise(section, advertise.clone(), udp.ports);
+    }
+    let applicable = transport.map_or_else(|| TEMPLATE_KEYS.to_vec(), template_keys);
     let transport = default.transport();
-    let applicable = template_keys(transport);
     for key in TEMPLATE_KEYS.iter().filter(|key| !applicable.contains(key) && section.has(key)) {
         section.fault(key, Fault::Inapplicable(transport), applicable.join(", "));
     }
@@ -359,11 +421,11 @@ fn read_template(
 }
 
 /// The keys that a template of `transport` may have.
-pub(super) fn template_keys(transport: Transport) -> &'static [&'static str] {
+pub(super) fn template_keys(transport: Transport) -> Vec<&'static str> {
     match transport {
-        Transport::Ipc => &TEMPLATE_KEYS[..6],
-        Transport::Unicast => &TEMPLATE_KEYS[..12],
-        Transport::Multicast => TEMPLATE_KEYS,
+        Transport::Ipc => TEMPLATE_KEYS[..6].to_vec(),
+        Transport::Multicast => TEMPLATE_KEYS[..14].to_vec(),
+        Transport::Unicast => [&TEMPLATE_KEYS[..12], &TEMPLATE_KEYS[14..]].concat(),
     }
 }
 
@@ -389,7 +451,11 @@ fn read_carrier(section: &Section<'_>, default: Carrier) -> Carrier {
             }),
             ttl: section.integer("ttl", ttl, &TTL),
         },
-        Carrier::Unicast { udp } => Carrier::Unicast { udp: read_udp(udp) },
+        Carrier::Unicast { udp, advertise } => {
+            let udp = read_udp(udp);
+            let advertise = read_advertise(section, advertise, udp.ports);
+            Carrier::Unicast { udp, advertise }
+        }
         Carrier::Ipc => Carrier::Ipc,
     }
 }
@@ -432,6 +498,7 @@ fn read_topic(section: &Section<'_>, templates: &Names) -> Option<TopicRule> {
     })
 }
 
+const PORTS_ALLOWED: &str = "1 to 65535";
 const MULTICAST_ALLOWED: &str = "224.0.1.0 to 239.255.255.255";
 
 fn read_group(value: &DeValue<'_>) -> Result<Ipv4Addr, Fault> {
@@ -440,7 +507,27 @@ fn read_group(value: &DeValue<'_>) -> Result<Ipv4Addr, Fault> {
 }
 
 fn read_ports(section: &Section<'_>, default: PortRange) -> PortRange {
-    section.read("ports", default, "1 to 65535", |value| PortRange::parse(&text_or_number(value)?))
+    section.read("ports", default, PORTS_ALLOWED, |value| PortRange::parse(&text_or_number(value)?))
+}
+
+fn read_advertised_host(section: &Section<'_>, default: Option<Host>) -> Option<Host> {
+    section.read("advertise", default, Host::ALLOWED, |value| Host::parse(text(value)?).map(Some))
+}
+
+/// What to tell of sockets whose ports are of `ports`.
+fn read_advertise(section: &Section<'_>, default: Advertise, ports: PortRange) -> Advertise {
+    let host = read_advertised_host(section, default.host);
+    let mapped = section.read("advertise_ports", default.ports, PORTS_ALLOWED, |value| {
+        PortRange::parse(&text_or_number(value)?).map(Some)
+    });
+    if let Some(mapped) = mapped
+        && !section.is_faulty()
+        && !mapped.is_as_long_as(ports)
+    {
+        let fault = Fault::PortsDiffer { ports: ports.to_string(), mapped: mapped.to_string() };
+        section.fault("advertise_ports", fault, "as many ports as the range has");
+    }
+    Advertise { host, ports: mapped }
 }
 
 fn read_streams(section: &Section<'_>, default: StreamRange) -> StreamRange {
@@ -501,6 +588,9 @@ fn check_apart(
     template: &Template,
 ) {
     let Carrier::Multicast { udp, addresses, .. } = &template.carrier else { return };
+    if !discovery.kind.uses_multicast() {
+        return;
+    }
     let overlaps = addresses.contains(discovery.address) && udp.ports.contains(discovery.port);
     let is_faulty = discovery_section.is_faulty() || section.is_some_and(Section::is_faulty);
     if !overlaps || is_faulty {

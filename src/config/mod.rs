@@ -3,7 +3,7 @@
 //! A [`Config`] is immutable; no thread owns it.
 //!
 //! Text becomes a [`Config`] in one pass: `document` reads typed values (`value`, `quantity`,
-//! `range`, `interface`) out of the TOML tree and notes every fault with its line, `file` knows the
+//! `range`, `interface`, `host`) out of the TOML tree and notes every fault with its line, `file` knows the
 //! tables and keys, `settings` holds what they are turned into, with all defaults and limits. A
 //! [`Config`] that exists is valid: ranges are not empty, references between tables are resolved to
 //! indices. `topics` and `spread` map a topic's name to its template, group, port and stream.
@@ -11,6 +11,7 @@
 mod document;
 mod error;
 mod file;
+mod host;
 mod interface;
 mod places;
 mod quantity;
@@ -28,14 +29,15 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
+pub(crate) use self::host::{Advertise, DaemonAddress, Host};
 pub(crate) use self::interface::InterfaceSpec;
 pub use self::places::TemplateRanges;
 pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
-    Carrier, ControlConfig, DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig,
-    LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, Offload, PollerConfig, ResponsesConfig,
-    SlowConsumer, Template, UdpSettings,
+    Carrier, ControlConfig, DaemonChanges, DaemonConfig, DiscoveryConfig, FaultConfig, FlowControl,
+    IdleKind, IpcConfig, LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, Offload, PollerConfig,
+    ResponsesConfig, SlowConsumer, Template, UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};
@@ -54,6 +56,7 @@ pub struct Config {
     pub(crate) responses: ResponsesConfig,
     pub(crate) control: ControlConfig,
     pub(crate) discovery: DiscoveryConfig,
+    pub(crate) daemon: DaemonConfig,
     pub(crate) ipc: IpcConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) fault: FaultConfig,
@@ -90,6 +93,17 @@ impl Config {
     /// [`ConfigError`] with every problem of the text.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         file::read("<text>", text)
+    }
+
+    /// The hosts that others are told instead of the addresses of sockets.
+    pub(crate) fn advertised_hosts(&mut self) -> impl Iterator<Item = &mut Host> {
+        let unicast =
+            self.templates.iter_mut().filter_map(|template| match &mut template.carrier {
+                Carrier::Unicast { advertise, .. } => Some(advertise),
+                _ => None,
+            });
+        let all = [&mut self.responses.advertise, &mut self.control.advertise];
+        all.into_iter().chain(unicast).filter_map(|advertise| advertise.host.as_mut())
     }
 
     /// A file that says what [`Config::default`] is: every key with its unit, default, range and

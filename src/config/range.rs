@@ -51,6 +51,19 @@ impl PortRange {
         self.min + reduce(hash, u64::from(self.max - self.min) + 1) as u16
     }
 
+    /// As many ports as `other` has.
+    pub(super) const fn is_as_long_as(self, other: Self) -> bool {
+        self.max - self.min == other.max - other.min
+    }
+
+    /// The port that has the place here that `port` has in `other`, if it has one.
+    pub(super) const fn counterpart(self, other: Self, port: u16) -> Option<u16> {
+        if !other.contains(port) || !self.is_as_long_as(other) {
+            return None;
+        }
+        Some(self.min + (port - other.min))
+    }
+
     /// Every port once: from `preferred` upwards, then wrapping around to the smallest. Starts at
     /// the smallest when `preferred` lies outside.
     pub(crate) fn candidates(self, preferred: u16) -> impl Iterator<Item = u16> {
@@ -180,7 +193,7 @@ pub(super) fn parse_address(text: &str) -> Result<Ipv4Addr, Fault> {
     text.parse().map_err(|_| Fault::NotA("address"))
 }
 
-fn parse_port(text: &str) -> Result<u16, Fault> {
+pub(super) fn parse_port(text: &str) -> Result<u16, Fault> {
     u16::try_from(parse_stream(text)?).map_err(|_| Fault::OutOfRange)
 }
 

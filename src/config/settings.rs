@@ -10,8 +10,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::error::{ConfigError, Fault, Problem};
+use super::host::{Advertise, DaemonAddress};
 use super::interface::InterfaceSpec;
-use super::quantity::Probability;
+use super::quantity::{Probability, format_duration};
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::spread::Choice;
 use crate::id::InstanceId;
@@ -48,6 +50,12 @@ pub(super) const SEEDS: RangeInclusive<u64> = 0..=MAX_SEED;
 pub(crate) const MAX_SEED: u64 = u32::MAX as u64;
 pub(super) const FAULT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 pub(super) const PEERS: RangeInclusive<usize> = 1..=65_536;
+pub(super) const MAX_DAEMONS: usize = 16;
+/// From what DNS servers bear to what people wait for.
+pub(super) const RESOLVE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
+pub(super) const CLIENT_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_hours(1);
 
 /// Fills an Ethernet frame of 1500 bytes, and is a multiple of a cache line.
 const DEFAULT_PACKET_BYTES: usize = 1408;
@@ -57,6 +65,8 @@ const DEFAULT_RECEIVER_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_REPAIR_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_STREAMS: StreamRange = StreamRange::constant(1, 10);
 const DEFAULT_TTL: u8 = 1;
+/// That of Vega, so that firewalls need no other rule.
+pub(super) const DEFAULT_DAEMON_PORT: u16 = 40300;
 /// The pause of `idle = "sleep"`.
 pub(super) const DEFAULT_SLEEP: Duration = Duration::from_micros(100);
 
@@ -114,6 +124,7 @@ pub(crate) struct ResponsesConfig {
     pub(crate) poller: usize,
     pub(crate) interface: InterfaceSpec,
     pub(crate) ports: PortRange,
+    pub(crate) advertise: Advertise,
     pub(crate) streams: StreamRange,
     pub(crate) packet_bytes: usize,
     pub(crate) window_bytes: usize,
@@ -122,8 +133,9 @@ pub(crate) struct ResponsesConfig {
 }
 
 impl ResponsesConfig {
-    pub(super) fn on(interface: &InterfaceSpec) -> Self {
+    pub(super) fn on(interface: &InterfaceSpec, advertise: &Advertise) -> Self {
         Self {
+            advertise: advertise.clone(),
             poller: 0,
             interface: interface.clone(),
             ports: const { PortRange::constant(35004, 35099) },
@@ -151,11 +163,16 @@ impl ResponsesConfig {
 pub(crate) struct ControlConfig {
     pub(crate) interface: InterfaceSpec,
     pub(crate) ports: PortRange,
+    pub(crate) advertise: Advertise,
 }
 
 impl ControlConfig {
-    pub(super) fn on(interface: &InterfaceSpec) -> Self {
-        Self { interface: interface.clone(), ports: const { PortRange::constant(35010, 35099) } }
+    pub(super) fn on(interface: &InterfaceSpec, advertise: &Advertise) -> Self {
+        Self {
+            interface: interface.clone(),
+            ports: const { PortRange::constant(35010, 35099) },
+            advertise: advertise.clone(),
+        }
     }
 
     /// The port that `instance` tries first.
@@ -164,9 +181,32 @@ impl ControlConfig {
     }
 }
 
-/// How instances find each other, by multicast.
+/// What carries discovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiscoveryKind {
+    Multicast,
+    Daemon,
+    Both,
+}
+
+impl DiscoveryKind {
+    pub(crate) const fn uses_multicast(self) -> bool {
+        matches!(self, Self::Multicast | Self::Both)
+    }
+
+    pub(crate) const fn uses_daemons(self) -> bool {
+        matches!(self, Self::Daemon | Self::Both)
+    }
+}
+
+/// How instances find each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DiscoveryConfig {
+    pub(crate) kind: DiscoveryKind,
+    /// Empty if none is used.
+    pub(crate) daemons: Vec<DaemonAddress>,
+    /// How often the names of daemons that do not answer are looked up.
+    pub(crate) resolve: Duration,
     pub(crate) interface: InterfaceSpec,
     pub(crate) address: Ipv4Addr,
     pub(crate) port: u16,
@@ -180,6 +220,9 @@ pub(crate) struct DiscoveryConfig {
 impl DiscoveryConfig {
     pub(super) fn on(interface: &InterfaceSpec) -> Self {
         Self {
+            kind: DiscoveryKind::Multicast,
+            daemons: Vec::new(),
+            resolve: Duration::from_secs(5),
             interface: interface.clone(),
             address: Ipv4Addr::new(239, 255, 0, 1),
             port: 35000,
@@ -188,6 +231,76 @@ impl DiscoveryConfig {
             timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// A discovery daemon; instances do not use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DaemonConfig {
+    pub(crate) interface: InterfaceSpec,
+    pub(crate) port: u16,
+    /// Silence after which a client is taken for gone.
+    pub(crate) client_timeout: Duration,
+    pub(crate) max_clients: usize,
+}
+
+impl DaemonConfig {
+    pub(super) fn on(interface: &InterfaceSpec) -> Self {
+        Self {
+            interface: interface.clone(),
+            port: DEFAULT_DAEMON_PORT,
+            client_timeout: Duration::from_secs(10),
+            max_clients: LimitsConfig::default().max_peers,
+        }
+    }
+
+    /// Changes what a program names, by the rules of a file. A port of 0 is any that is free.
+    ///
+    /// # Errors
+    ///
+    /// The first value that a file could not have either.
+    pub(crate) fn change(&mut self, to: &DaemonChanges) -> Result<(), ConfigError> {
+        let refuse = |key: &str, value: String, fault: Fault, allowed: String| {
+            let problem = Problem {
+                key: format!("daemon.{key}"),
+                value,
+                allowed,
+                ..Problem::of(None, fault)
+            };
+            ConfigError::new("<argument>", vec![problem])
+        };
+        if let Some(text) = &to.interface {
+            self.interface = InterfaceSpec::parse(text).map_err(|fault| {
+                refuse("interface", text.clone(), fault, InterfaceSpec::ALLOWED.to_owned())
+            })?;
+        }
+        self.port = to.port.unwrap_or(self.port);
+        if let Some(timeout) = to.client_timeout {
+            if !CLIENT_TIMEOUT.contains(&timeout) {
+                let ends = [CLIENT_TIMEOUT.start(), CLIENT_TIMEOUT.end()];
+                let allowed = ends.map(|end| format_duration(*end)).join(" to ");
+                let value = format!("{timeout:?}");
+                return Err(refuse("client_timeout", value, Fault::OutOfRange, allowed));
+            }
+            self.client_timeout = timeout;
+        }
+        if let Some(limit) = to.max_clients {
+            if !PEERS.contains(&limit) {
+                let allowed = format!("{} to {}", PEERS.start(), PEERS.end());
+                return Err(refuse("max_clients", limit.to_string(), Fault::OutOfRange, allowed));
+            }
+            self.max_clients = limit;
+        }
+        Ok(())
+    }
+}
+
+/// What a program wants of a daemon other than its configuration says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DaemonChanges {
+    pub(crate) interface: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) client_timeout: Option<Duration>,
+    pub(crate) max_clients: Option<usize>,
 }
 
 /// Shared-memory rings.
@@ -255,7 +368,11 @@ pub(crate) struct Template {
 
 impl Template {
     /// The built-in template of `transport`, which carries the transport's name.
-    pub(super) fn built_in(transport: Transport, interface: &InterfaceSpec) -> Self {
+    pub(super) fn built_in(
+        transport: Transport,
+        interface: &InterfaceSpec,
+        advertise: &Advertise,
+    ) -> Self {
         let udp = |ports| UdpSettings {
             interface: interface.clone(),
             ports,
@@ -275,9 +392,10 @@ impl Template {
                 },
                 ttl: DEFAULT_TTL,
             },
-            Transport::Unicast => {
-                Carrier::Unicast { udp: udp(const { PortRange::constant(35008, 35099) }) }
-            }
+            Transport::Unicast => Carrier::Unicast {
+                udp: udp(const { PortRange::constant(35008, 35099) }),
+                advertise: advertise.clone(),
+            },
             Transport::Ipc => Carrier::Ipc,
         };
         Self {
@@ -301,7 +419,7 @@ impl Template {
     /// The socket settings; `None` for shared memory.
     pub(crate) fn udp(&self) -> Option<&UdpSettings> {
         match &self.carrier {
-            Carrier::Multicast { udp, .. } | Carrier::Unicast { udp } => Some(udp),
+            Carrier::Multicast { udp, .. } | Carrier::Unicast { udp, .. } => Some(udp),
             Carrier::Ipc => None,
         }
     }
@@ -313,7 +431,7 @@ pub(crate) enum Carrier {
     /// Each topic has a group, a port and a stream.
     Multicast { udp: UdpSettings, addresses: AddressRange, ttl: u8 },
     /// Each subscriber has a socket, on the topic's preferred port or the next free one.
-    Unicast { udp: UdpSettings },
+    Unicast { udp: UdpSettings, advertise: Advertise },
     /// Each publisher has a ring in shared memory.
     Ipc,
 }

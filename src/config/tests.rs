@@ -11,19 +11,20 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::file::{
-    CONTROL_KEYS, DISCOVERY_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS, POLLER_KEYS, RESPONSES_KEYS,
-    ROOT_KEYS, TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
+    CONTROL_KEYS, DAEMON_KEYS, DISCOVERY_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS, POLLER_KEYS,
+    RESPONSES_KEYS, ROOT_KEYS, TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
 };
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::*;
 
 /// Each table: its header and the keys of it that are values.
-const TABLES: [(&str, &[&str]); 10] = [
-    ("", &["interface", "offload"]),
+const TABLES: [(&str, &[&str]); 11] = [
+    ("", &["interface", "advertise", "offload"]),
     ("[[poller]]", POLLER_KEYS),
     ("[responses]", RESPONSES_KEYS),
     ("[control]", CONTROL_KEYS),
     ("[discovery]", DISCOVERY_KEYS),
+    ("[daemon]", DAEMON_KEYS),
     ("[ipc]", IPC_KEYS),
     ("[limits]", LIMITS_KEYS),
     ("[fault]", FAULT_KEYS),
@@ -71,6 +72,49 @@ fn keys_override_one_by_one() {
     assert_eq!(config.discovery, DiscoveryConfig { ttl: 4, refresh, ..default.discovery });
     assert_eq!(config.limits, LimitsConfig { max_peers: 7, ..default.limits });
     assert_eq!(config.templates, default.templates);
+}
+
+#[test]
+fn daemons_take_the_place_of_multicast() {
+    let daemons = "[discovery]\nkind = 'daemon'\ndaemons = ['10.1.0.7', 'd2:7']\n";
+    let discovery = parse(&format!("{daemons}resolve = '1m'\n")).discovery;
+    assert!(discovery.kind.uses_daemons() && !discovery.kind.uses_multicast());
+    let shown: Vec<_> = discovery.daemons.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.1.0.7:40300", "d2:7"]);
+    assert_eq!(discovery.resolve, Duration::from_mins(1));
+    // A group that nobody joins is in nobody's way.
+    parse(&format!("{daemons}address = '239.255.0.9'\nport = 35006\n"));
+}
+
+#[test]
+fn one_host_is_advertised_for_all_that_name_none() {
+    let mut config = parse(
+        "advertise = 'outer'\n\
+         [control]\nadvertise = '203.0.113.7'\nadvertise_ports = '45010-45099'\n",
+    );
+    let hosts: Vec<_> = config.advertised_hosts().map(|host| host.to_string()).collect();
+    assert_eq!(hosts, ["outer", "203.0.113.7", "outer"]);
+    assert_eq!(Config::default().advertised_hosts().count(), 0);
+}
+
+#[test]
+fn programs_change_the_settings_of_a_daemon_by_the_rules_of_a_file() {
+    let mut daemon = Config::default().daemon;
+    let changes = DaemonChanges {
+        interface: Some("10.1.0.0/16".to_owned()),
+        port: Some(0),
+        client_timeout: Some(Duration::from_secs(1)),
+        max_clients: Some(1),
+    };
+    daemon.change(&changes).unwrap();
+    assert_eq!((daemon.port, daemon.max_clients), (0, 1));
+    for refused in [
+        DaemonChanges { interface: Some("a b".to_owned()), ..DaemonChanges::default() },
+        DaemonChanges { client_timeout: Some(Duration::ZERO), ..DaemonChanges::default() },
+        DaemonChanges { max_clients: Some(0), ..DaemonChanges::default() },
+    ] {
+        assert!(daemon.change(&refused).is_err(), "{refused:?}");
+    }
 }
 
 #[test]

@@ -132,6 +132,8 @@ counters! {
     DiscoveryBytesSent => "discovery_bytes_sent", "bytes";
     /// Discovery datagrams received.
     DiscoveryReceived => "discovery_received", "packets";
+    /// Discovery daemons that answered no more.
+    DaemonsLost => "daemons_lost", "daemons";
     /// Topics refused because another name has the same hash, or a peer uses another route.
     TopicConflicts => "topic_conflicts", "topics";
 }

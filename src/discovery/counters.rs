@@ -45,6 +45,10 @@ pub(crate) struct DiscoveryCounters {
     pub(crate) peers_expired: u64,
     /// Datagrams dropped because events were not polled.
     pub(crate) overruns: u64,
+    /// Daemons that answered no more.
+    pub(crate) daemons_lost: u64,
+    /// TICKETs and HEARDs from somebody who is no daemon of ours.
+    pub(crate) not_from_daemons: u64,
     /// Peers now.
     pub(crate) peers: u64,
     /// Adverts of all peers now.

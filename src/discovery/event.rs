@@ -57,6 +57,16 @@ pub(crate) enum Event {
     },
     /// A limit was reached. Told once until there is room again.
     Overflow(Overflow),
+    /// A daemon has given this instance a ticket; the number is that of the carrier's list.
+    DaemonUp {
+        index: usize,
+        address: SocketAddr,
+        daemon: InstanceId,
+    },
+    /// A daemon answers no more.
+    DaemonDown {
+        index: usize,
+    },
     /// Somebody else, at this address, uses the identity of this instance. Told once.
     DuplicateIdentity {
         source: SocketAddr,

@@ -12,11 +12,11 @@
 //! 2. After any `handle_*`, [`Discovery::advertise`] or [`Discovery::withdraw`], call
 //!    [`Discovery::poll_event`] and [`Discovery::poll_transmit`] until they return nothing.
 //! 3. Send everything **from the control socket**, to the group as well: an ASK is answered to its
-//!    source address, and our own packets are recognized by it. A datagram that cannot be sent may
+//!    source address, a daemon sends there, and our own packets are recognized by it. A datagram that cannot be sent may
 //!    be dropped; that is a loss like any other.
 //! 4. Call [`Discovery::handle_timeout`], then `poll_*`, when [`Discovery::next_deadline`] has come.
 //!    It is in the past when something can leave at once.
-//! 5. At the end send what [`Discovery::goodbye`] writes, two or three times: nobody repeats it.
+//! 5. At the end call [`Discovery::goodbye`], and send what there is to send then.
 //!
 //! The adverts of this instance itself are never reported as events.
 //!
@@ -26,9 +26,13 @@
 //! multicast at once; who misses some notices it by the change number or the digest in the next
 //! ANNOUNCE and asks for the difference ([`peer`], [`registry`]), paced and bounded by [`feed`]. In
 //! steady state all that is sent is one ANNOUNCE per instance and interval ([`announce`]).
+//!
+//! Where there is no multicast, what is meant for the group goes through daemons ([`daemons`]), each of
+//! which is a [`relay`]; everything between two instances stays between them.
 
 mod announce;
 mod counters;
+mod daemons;
 pub(crate) mod event;
 mod feed;
 mod floor;
@@ -38,6 +42,7 @@ mod jitter;
 mod log;
 mod peer;
 mod registry;
+pub(crate) mod relay;
 mod topics;
 
 use std::fmt;
@@ -50,6 +55,7 @@ use thiserror::Error;
 pub(crate) use counters::DiscoveryCounters;
 
 use self::announce::{Announcer, Due};
+use self::daemons::{Daemons, Errand};
 use self::event::{Event, EventQueue, PeerInfo};
 use self::feed::{Feed, MAX_ANSWER_PAGES, Reception, STRANGER_PAGES};
 use self::jitter::Jitter;
@@ -60,10 +66,12 @@ use crate::config::Transport;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::time::Timestamp;
 use crate::wire::WireError;
+use crate::wire::advert::daemon::{DaemonView, HeardView};
 use crate::wire::advert::{
     self, AdvertKind, Announce, Ask, ChangesView, DiscoveryView, MAX_TEXT_BYTES,
 };
 use crate::wire::locator::Locator;
+use crate::wire::packet::{PacketKind, Prefix};
 
 /// A shorter refresh interval is raised to this one: announcing is not a busy loop.
 const MIN_REFRESH: Duration = Duration::from_millis(10);
@@ -84,8 +92,10 @@ pub(crate) struct Identity {
     pub(crate) instance: InstanceId,
     /// For people; cut at [`MAX_TEXT_BYTES`].
     pub(crate) name: Arc<str>,
-    /// The socket that everything is sent from and that takes unicast packets.
+    /// Where others reach the socket that everything is sent from and that takes unicast packets.
     pub(crate) control: Locator,
+    /// The address of that socket here: where our own packets to the group come from.
+    pub(crate) source: SocketAddr,
     pub(crate) responses: Locator,
     /// Equal on instances that can share memory.
     pub(crate) host: u64,
@@ -101,6 +111,15 @@ pub(crate) struct Settings {
     pub(crate) max_peers: usize,
     pub(crate) max_adverts_per_peer: usize,
     pub(crate) max_adverts: usize,
+}
+
+/// What carries the packets that are for everybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carrier {
+    /// The discovery group.
+    pub(crate) group: bool,
+    /// The discovery daemons: `None` for one whose name is not resolved yet.
+    pub(crate) daemons: Vec<Option<SocketAddr>>,
 }
 
 /// One side of one topic, of this instance or another.
@@ -130,7 +149,7 @@ impl fmt::Display for AdvertKey {
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The discovery group.
+    /// The discovery group; never without one.
     Group,
     Unicast(SocketAddr),
 }
@@ -181,14 +200,28 @@ pub(crate) struct Discovery {
     announcer: Announcer,
     feed: Feed,
     registry: Registry,
+    has_group: bool,
+    daemons: Daemons,
+    /// GOODBYEs to send. Once there have been any, nothing else is sent.
+    farewells: Option<usize>,
     ledger: Ledger,
 }
 
 impl Discovery {
     /// The first ANNOUNCE is due at once. `seed` spreads the timers: it must differ between
     /// instances.
-    pub(crate) fn new(identity: Identity, settings: Settings, seed: u64, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        settings: Settings,
+        carrier: &Carrier,
+        seed: u64,
+        now: Timestamp,
+    ) -> Self {
+        let refresh = settings.refresh.max(MIN_REFRESH);
         Self {
+            has_group: carrier.group,
+            daemons: Daemons::new(&carrier.daemons, refresh, now),
+            farewells: None,
             jitter: Jitter::new(seed),
             log: ChangeLog::default(),
             announcer: Announcer::new(settings.refresh, now),
@@ -269,17 +302,25 @@ impl Discovery {
         let counters = &mut self.ledger.counters;
         counters.packets_received += 1;
         counters.bytes_received += bytes.len() as u64;
-        let view = match advert::parse(bytes) {
-            Ok(view) => view,
-            Err(error) => {
-                counters.malformed += 1;
-                return Err(error);
-            }
-        };
         if self.ledger.events.len() >= MAX_WAITING_EVENTS {
             counters.overruns += 1;
             return Ok(());
         }
+        let handled = match Prefix::decode(bytes).map(|prefix| prefix.kind) {
+            Ok(PacketKind::Ticket | PacketKind::Heard) => self.handle_daemon(now, source, bytes),
+            _ => self.handle_instance(now, source, bytes),
+        };
+        self.ledger.counters.malformed += u64::from(handled.is_err());
+        handled
+    }
+
+    fn handle_instance(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), WireError> {
+        let view = advert::parse(bytes)?;
         let sender = match &view {
             DiscoveryView::Announce(announce) => announce.instance,
             DiscoveryView::Changes(page) => page.instance,
@@ -295,16 +336,50 @@ impl Discovery {
             DiscoveryView::Changes(page) => self.handle_changes(now, &page),
             DiscoveryView::Ask(ask) => self.handle_ask(now, source, &ask),
             DiscoveryView::Goodbye(instance) => {
-                counters.goodbyes_received += 1;
+                self.ledger.counters.goodbyes_received += 1;
                 self.registry.goodbye(now, instance, &mut self.ledger);
             }
         }
         Ok(())
     }
 
+    fn handle_daemon(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), WireError> {
+        let view = advert::daemon::parse(bytes)?;
+        let Some(index) = self.daemons.position(source) else {
+            self.ledger.counters.not_from_daemons += 1;
+            return Ok(());
+        };
+        match view {
+            DaemonView::Ticket { daemon, ticket } => {
+                self.daemons.ticket((index, now), daemon, ticket, &mut self.ledger);
+            }
+            DaemonView::Heard(heard) => self.handle_heard(now, index, &heard),
+            _ => return Err(WireError::Malformed { what: "kind of a discovery packet" }),
+        }
+        Ok(())
+    }
+
+    fn handle_heard(&mut self, now: Timestamp, index: usize, view: &HeardView<'_>) {
+        for heard in view.entries() {
+            if heard.instance == self.identity.instance {
+                self.daemons.confirmed(index, view.daemon, now, &mut self.ledger);
+            } else if !self.registry.heard_of(now, &heard, &mut self.ledger, &mut self.jitter)
+                && self.registry.has_room_for(heard.instance)
+            {
+                self.daemons.want(index, heard.instance);
+            }
+        }
+    }
+
     fn handle_own(&mut self, source: SocketAddr) {
+        let is_echo = source == self.identity.source || self.daemons.position(source).is_some();
         let counters = &mut self.ledger.counters;
-        if source == self.identity.control.address {
+        if is_echo {
             counters.echoes += 1;
             return;
         }
@@ -348,9 +423,20 @@ impl Discovery {
         }
     }
 
-    /// Drops the peers whose time is up.
+    /// The name of a daemon was resolved; `index` is its place in [`Carrier::daemons`].
+    pub(crate) fn daemon_moved(&mut self, index: usize, address: SocketAddr, now: Timestamp) {
+        self.daemons.moved(index, address, now);
+    }
+
+    /// The daemons that are up now, by their places in [`Carrier::daemons`].
+    pub(crate) fn daemons_up(&self) -> impl Iterator<Item = usize> {
+        self.daemons.up()
+    }
+
+    /// Drops the peers and gives up the daemons whose time is up.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         self.registry.expire(now, &mut self.ledger);
+        self.daemons.expire(now, &mut self.ledger);
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next, if nothing happens
@@ -360,6 +446,7 @@ impl Discovery {
             .next_deadline()
             .min(self.registry.next_deadline())
             .min(self.feed.next_deadline(&self.log))
+            .min(self.daemons.next_deadline())
     }
 
     /// Writes the next datagram that is due into `buffer`, replacing its content, and says where it
@@ -376,7 +463,34 @@ impl Discovery {
         Some(target)
     }
 
+    /// What is for everybody leaves once for the group and once for each daemon.
     fn poll_packet(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<Target> {
+        loop {
+            if !self.daemons.has_spread()
+                && let Some(address) = self.daemons.poll_spread(buffer)
+            {
+                return Some(Target::Unicast(address));
+            }
+            match self.poll_one(now, buffer)? {
+                Target::Group => {
+                    if !self.daemons.is_empty() {
+                        self.daemons.spread(buffer);
+                    }
+                    if self.has_group {
+                        return Some(Target::Group);
+                    }
+                }
+                unicast => return Some(unicast),
+            }
+        }
+    }
+
+    fn poll_one(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<Target> {
+        if let Some(left) = &mut self.farewells {
+            *left = left.checked_sub(1)?;
+            advert::encode_goodbye(self.identity.instance, buffer);
+            return Some(Target::Group);
+        }
         let talkers = self.registry.talkers(now);
         if let Some(due) = self.announcer.poll(now, talkers, &mut self.jitter) {
             if self.announcer.is_open() {
@@ -385,6 +499,9 @@ impl Discovery {
             self.write_announce(due, buffer);
             self.ledger.counters.announces_sent += 1;
             return Some(due.target);
+        }
+        if let Some(address) = self.poll_daemons(now, buffer) {
+            return Some(Target::Unicast(address));
         }
         if let Some(question) = self.registry.next_question(now, &mut self.jitter) {
             let ask = Ask {
@@ -401,6 +518,27 @@ impl Discovery {
         let target = self.feed.poll(now, talkers, self.identity.instance, &self.log, buffer)?;
         self.ledger.counters.changes_sent += 1;
         Some(target)
+    }
+
+    fn poll_daemons(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
+        let (instance, registry) = (self.identity.instance, &self.registry);
+        let is_news = |instance| registry.get(instance).is_none();
+        loop {
+            match self.daemons.poll(now, instance, is_news, &mut self.jitter, buffer)? {
+                Errand::Send(address) => return Some(address),
+                Errand::Introduce(index) => {
+                    let mut announce = Vec::new();
+                    self.write_announce(
+                        Due { target: Target::Group, direct: false },
+                        &mut announce,
+                    );
+                    if let Some(address) = self.daemons.relay_by(index, &announce, buffer) {
+                        self.ledger.counters.announces_sent += 1;
+                        return Some(address);
+                    }
+                }
+            }
+        }
     }
 
     /// Before its log is told an instance advertises nothing: nobody shall ask for what comes anyway.
@@ -428,12 +566,10 @@ impl Discovery {
         self.ledger.events.pop()
     }
 
-    /// Writes the GOODBYE of this instance into `buffer`, replacing its content. It goes to the
-    /// group.
-    pub(crate) fn goodbye(&mut self, buffer: &mut Vec<u8>) {
-        advert::encode_goodbye(self.identity.instance, buffer);
-        self.ledger.counters.packets_sent += 1;
-        self.ledger.counters.bytes_sent += buffer.len() as u64;
+    /// Says GOODBYE to everybody, so many times, because nobody repeats it later. It leaves with
+    /// [`Discovery::poll_transmit`], and nothing else does any more.
+    pub(crate) fn goodbye(&mut self, times: usize) {
+        self.farewells = Some(times);
     }
 
     /// All known instances, in no particular order.

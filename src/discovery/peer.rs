@@ -11,7 +11,7 @@ use super::topics::TopicTable;
 use super::{Advert, AdvertKey, Ledger};
 use crate::id::TopicHash;
 use crate::time::Timestamp;
-use crate::wire::advert::{Add, Announce, ChangesView, Entry};
+use crate::wire::advert::{Add, ChangesView, Entry};
 
 /// An advert of a peer, filed under its key.
 #[derive(Debug)]
@@ -78,16 +78,16 @@ impl Peer {
         }
     }
 
-    /// Compares what is known with what the peer says there is. An ANNOUNCE has the last word about
+    /// Compares what is known with what the peer says there is. An ANNOUNCE, or what a daemon tells of it, has the last word about
     /// the head, so that a false one in a page misleads for one interval at most.
     ///
     /// Returns whether this calls for a listing from the start.
-    pub(super) fn compare(&mut self, announce: &Announce<'_>, limit: usize) -> bool {
-        self.head = announce.head;
+    pub(super) fn compare(&mut self, head: u64, digest: u64, limit: usize) -> bool {
+        self.head = head;
         let room = !self.incomplete || self.held.len() < limit;
-        let wrong = match announce.head.cmp(&self.known.have) {
+        let wrong = match head.cmp(&self.known.have) {
             std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => announce.digest != self.digest && room,
+            std::cmp::Ordering::Equal => digest != self.digest && room,
             std::cmp::Ordering::Greater => return false,
         };
         let first = wrong && !self.restart;

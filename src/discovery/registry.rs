@@ -13,6 +13,7 @@ use super::peer::{Peer, Progress};
 use super::{Ledger, Settings};
 use crate::id::InstanceId;
 use crate::time::Timestamp;
+use crate::wire::advert::daemon::Heard;
 use crate::wire::advert::{Announce, ChangesView};
 
 /// Bounds of the timeout of a peer, whatever it says itself: a shorter one would make it flap, a
@@ -110,11 +111,37 @@ impl Registry {
             return Sighting::Ignored;
         }
         peer.last_heard = now;
-        if peer.compare(announce, limit) {
+        if peer.compare(announce.head, announce.digest, limit) {
             ledger.counters.restarts += 1;
         }
         Self::settle(&mut self.asks, peer, now + spread);
         if known { Sighting::Known } else { Sighting::New }
+    }
+
+    /// A daemon has heard an ANNOUNCE of an instance, and tells what matters of it. False when the
+    /// instance is not known here.
+    pub(super) fn heard_of(
+        &mut self,
+        now: Timestamp,
+        heard: &Heard,
+        ledger: &mut Ledger,
+        jitter: &mut Jitter,
+    ) -> bool {
+        let limit = self.limit_of(heard.instance);
+        let spread = self.ask_spread(jitter);
+        let Some(peer) = self.peers.get_mut(&heard.instance) else { return false };
+        peer.last_heard = now;
+        if peer.compare(heard.head, heard.digest, limit) {
+            ledger.counters.restarts += 1;
+        }
+        Self::settle(&mut self.asks, peer, now + spread);
+        true
+    }
+
+    /// Whether an instance that is not known would be let in.
+    pub(super) fn has_room_for(&self, instance: InstanceId) -> bool {
+        self.peers.len() < self.max_peers
+            && !self.buried.iter().any(|(_, buried)| *buried == instance)
     }
 
     /// Makes room for an unknown instance, or says why not.

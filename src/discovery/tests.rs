@@ -1,6 +1,7 @@
 //! Discovery as a whole, on a simulated network: who finds whom, how soon, at what cost.
 
 mod bounds;
+mod daemons;
 mod forged;
 mod network;
 
@@ -96,11 +97,7 @@ fn what_comes_and_goes_before_anybody_looks_is_never_seen() {
 fn goodbye_takes_everything_along_at_once() {
     let mut network = network(3, 5, 0);
     network.converge(millis(1_000));
-    let mut buffer = Vec::new();
-    network.nodes[2].discovery.goodbye(&mut buffer);
-    network.send(2, Target::Group, &buffer);
-    network.send(2, Target::Group, &buffer);
-    network.kill(2);
+    network.leave(2);
     let seen = network.nodes[0].log.len();
     network.run(LATENCY * 2);
     assert!(network.is_converged());
@@ -120,7 +117,7 @@ fn a_packet_from_before_the_goodbye_does_not_raise_the_dead() {
     let announce = Due { target: Target::Group, direct: false };
     let (mut late, mut goodbye) = (Vec::new(), Vec::new());
     network.nodes[1].discovery.write_announce(announce, &mut late);
-    network.nodes[1].discovery.goodbye(&mut goodbye);
+    advert::encode_goodbye(instance(1), &mut goodbye);
     let discovery = &mut network.nodes[0].discovery;
     discovery.handle_datagram(now, source, &goodbye).unwrap();
     discovery.handle_datagram(now + millis(100), source, &late).unwrap();

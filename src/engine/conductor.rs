@@ -22,6 +22,7 @@ use super::matching::{LocalSubscriber, Matching, MatchingParts};
 use super::poller::PollerHandle;
 use super::publication::Urgency;
 use super::request_processor::RequestProcessor;
+use super::resolver::Resolver;
 use super::responses::Responses;
 use super::tending::Tending;
 use crate::counters::{Counter, Counters};
@@ -56,14 +57,24 @@ const GOODBYES: usize = 2;
 pub(crate) struct DiscoverySockets {
     /// Everything is sent from here, to the group as well.
     pub(crate) control: UdpSocket,
-    pub(crate) group: UdpSocket,
-    pub(crate) group_address: Destination,
+    /// The discovery group and its address, where the network has multicast.
+    pub(crate) group: Option<(UdpSocket, Destination)>,
+}
+
+impl DiscoverySockets {
+    fn all(&self) -> impl Iterator<Item = &UdpSocket> {
+        [&self.control].into_iter().chain(self.group.as_ref().map(|(group, _)| group))
+    }
 }
 
 /// What the conductor needs from its instance.
 pub(crate) struct ConductorParts {
     pub(crate) instance: InstanceId,
     pub(crate) discovery: Discovery,
+    /// The daemons, as they are configured.
+    pub(crate) daemons: Vec<Arc<str>>,
+    /// Looks up those that have names, and how often it is to.
+    pub(crate) resolver: Option<(Resolver, Duration)>,
     pub(crate) sockets: DiscoverySockets,
     pub(crate) matching: MatchingParts,
     pub(crate) pollers: Vec<PollerHandle>,
@@ -82,7 +93,9 @@ pub(crate) struct ConductorParts {
 pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<JoinHandle<()>> {
     let registry = mailroom.poll.registry();
     registry.register(&mut &parts.sockets.control, CONTROL, Interest::READABLE)?;
-    registry.register(&mut &parts.sockets.group, GROUP, Interest::READABLE)?;
+    if let Some((group, _)) = &parts.sockets.group {
+        registry.register(&mut &*group, GROUP, Interest::READABLE)?;
+    }
     let alarm = Alarm::open(&mailroom.poll, ALARM)?;
     let conductor = Conductor {
         queue: mailroom.queue,
@@ -92,6 +105,9 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         matching: Matching::new(parts.matching),
         instance: parts.instance,
         discovery: parts.discovery,
+        daemons: parts.daemons,
+        resolver: parts.resolver,
+        resolve_at: Timestamp::default(),
         sockets: parts.sockets,
         pollers: parts.pollers,
         requests: parts.requests,
@@ -119,6 +135,9 @@ struct Conductor {
     events: Events,
     instance: InstanceId,
     discovery: Discovery,
+    daemons: Vec<Arc<str>>,
+    resolver: Option<(Resolver, Duration)>,
+    resolve_at: Timestamp,
     sockets: DiscoverySockets,
     matching: Matching,
     pollers: Vec<PollerHandle>,
@@ -156,6 +175,7 @@ impl Conductor {
                 self.tending.forget(self.instance);
             }
             self.discovery.handle_timeout(now);
+            self.look_up_daemons(now);
             self.take_events(now);
             self.transmit(now);
             self.matching.service(now);
@@ -190,8 +210,10 @@ impl Conductor {
         if !is_kept || self.leaving_until.is_some() {
             timeout = timeout.min(self.tend_at.since(now));
         }
-        let DiscoverySockets { control, group, .. } = &self.sockets;
-        if control.is_holding() || group.is_holding() || self.tending.is_holding() {
+        if self.resolver.is_some() {
+            timeout = timeout.min(self.resolve_at.since(now));
+        }
+        if self.sockets.all().any(UdpSocket::is_holding) || self.tending.is_holding() {
             timeout = timeout.min(TICK);
         }
         if self.busy {
@@ -204,7 +226,7 @@ impl Conductor {
 
     /// Reads both sockets; what is left after a burst is read in the next cycle.
     fn receive(&mut self, now: Timestamp) {
-        for socket in [&self.sockets.control, &self.sockets.group] {
+        for socket in self.sockets.all() {
             for count in 0..=BURST {
                 let received = match socket.recv(&mut self.buffer) {
                     Ok(Some(received)) => received,
@@ -265,6 +287,12 @@ impl Conductor {
                 Command::Adverts(reply) => {
                     let adverts = self.discovery.adverts().map(topic_advert).collect();
                     let _ = reply.send(adverts);
+                }
+                Command::Daemons(reply) => {
+                    let _ = reply.send(self.discovery.daemons_up().collect());
+                }
+                Command::DaemonMoved(index, address) => {
+                    self.discovery.daemon_moved(index, address, now);
                 }
                 Command::Stop => return true,
             }
@@ -341,9 +369,30 @@ impl Conductor {
                 event::Event::Overflow(limit) => {
                     tracing::warn!(?limit, "discovery holds as much as it may");
                 }
+                event::Event::DaemonUp { index, address, daemon } => {
+                    let name = &self.daemons[index];
+                    tracing::info!(daemon = %name, %address, id = %daemon, "a discovery daemon is up");
+                    self.requests.tell(Event::DaemonUp(Arc::clone(name)));
+                }
+                event::Event::DaemonDown { index } => {
+                    let name = &self.daemons[index];
+                    tracing::warn!(daemon = %name, "a discovery daemon answers no more");
+                    self.requests.tell(Event::DaemonDown(Arc::clone(name)));
+                }
                 event::Event::DuplicateIdentity { source } => {
                     tracing::error!(%source, "somebody else uses the identity of this instance");
                 }
+            }
+        }
+    }
+
+    /// Has the names of daemons looked up while one of them does not answer.
+    fn look_up_daemons(&mut self, now: Timestamp) {
+        let Some((resolver, pause)) = &self.resolver else { return };
+        if self.resolve_at <= now {
+            self.resolve_at = now + *pause;
+            if self.discovery.daemons_up().count() < self.daemons.len() {
+                resolver.ask();
             }
         }
     }
@@ -361,7 +410,10 @@ impl Conductor {
     fn send(&self, target: Target) {
         let unicast;
         let destination = match target {
-            Target::Group => &self.sockets.group_address,
+            Target::Group => match &self.sockets.group {
+                Some((_, address)) => address,
+                None => return,
+            },
             Target::Unicast(address) => {
                 unicast = Destination::from(address);
                 &unicast
@@ -389,15 +441,14 @@ impl Conductor {
         counters.add(Counter::DiscoverySent, now.packets_sent - before.packets_sent);
         counters.add(Counter::DiscoveryBytesSent, now.bytes_sent - before.bytes_sent);
         counters.add(Counter::DiscoveryReceived, now.packets_received - before.packets_received);
+        counters.add(Counter::DaemonsLost, now.daemons_lost - before.daemons_lost);
         counters.add(Counter::Malformed, now.malformed - before.malformed);
     }
 
     /// Says goodbye.
     fn leave(mut self) {
-        self.discovery.goodbye(&mut self.outgoing);
-        for _ in 0..GOODBYES {
-            self.send(Target::Group);
-        }
+        self.discovery.goodbye(GOODBYES);
+        self.transmit(self.clock.now());
         self.count();
     }
 }

@@ -128,16 +128,17 @@ pub(super) struct Context<'a> {
 }
 
 impl SocketEndpoint {
+    /// `receiver` is what senders know this endpoint as: its port is the one that they are told.
     pub(crate) fn new(
         id: EndpointId,
         socket: UdpSocket,
         feedback: Option<Arc<UdpSocket>>,
-        instance: InstanceId,
+        receiver: ReceiverId,
         settings: ReceiveSettings,
     ) -> Self {
         Self {
             id,
-            receiver: ReceiverId { instance, port: socket.local_address().port() },
+            receiver,
             socket,
             feedback,
             streams: Vec::new(),

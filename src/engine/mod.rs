@@ -6,6 +6,8 @@
 //! | caller | nothing; frames and transmits under a publication's lock | [`publication`], [`ring_publication`] |
 //! | poller, one per `[[poller]]` | sockets, rings, sessions, listeners | [`poller`], [`endpoint`], [`dispatch`] |
 //! | conductor | discovery, matches | [`conductor`], [`matching`] |
+//! | daemon, of a discovery daemon and no instance | its socket and clients | [`daemon`] |
+//! | resolver, where daemons are configured by name | nothing | [`resolver`] |
 //! | request processor | expiry; runs timeout callbacks and instance events | [`request_processor`] |
 //!
 //! [`Engine`] is what the public API holds: it starts and stops the threads, and opens what topics
@@ -13,6 +15,7 @@
 
 pub(crate) mod callback;
 pub(crate) mod conductor;
+pub(crate) mod daemon;
 mod dispatch;
 mod endpoint;
 mod idle;
@@ -25,6 +28,7 @@ mod poller;
 pub(crate) mod probe;
 pub(crate) mod publication;
 pub(crate) mod request_processor;
+mod resolver;
 mod responses;
 mod ring_endpoint;
 pub(crate) mod ring_publication;
@@ -98,6 +102,15 @@ impl Engine {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// The discovery daemons that answer, as they are configured.
+    pub(crate) fn daemons_up(&self) -> Vec<String> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.conductor.submit(Command::Daemons(reply));
+        let up = answer.recv().unwrap_or_default();
+        let daemons = &self.config.discovery.daemons;
+        up.into_iter().filter_map(|index| daemons.get(index)).map(ToString::to_string).collect()
     }
 
     /// The other instances that discovery knows.

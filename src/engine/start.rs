@@ -1,8 +1,9 @@
 //! Starting an instance: sockets first, then threads. Layer: engine. Runs on the thread of whoever
 //! builds the instance; what was started is stopped again when a later step fails.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,21 +16,26 @@ use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
 use super::poller::{self, Command, PollerHandle, PollerParts, Reports};
 use super::request_processor::RequestProcessor;
+use super::resolver::Resolver;
 use super::responses::{Responses, ResponsesParts};
 use super::send_socket::{Opener, SendSocket};
 use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
-use crate::config::{Config, FaultConfig, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS, Offload};
+use crate::config::{
+    Config, DaemonAddress, FaultConfig, Host, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS, Offload,
+    ResponsesConfig,
+};
 use crate::counters::{Counter, Counters};
-use crate::discovery::{Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
-use crate::id::InstanceId;
+use crate::discovery::{Carrier, Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
+use crate::id::{InstanceId, ReceiverId};
 use crate::listener::{InstanceListener, Respond};
 use crate::protocol::receiver::ReceiveSettings;
 use crate::ring::Layout;
 use crate::time::Clock;
 use crate::transport::accept_barriers;
 use crate::transport::interface::{Interface, InterfaceError, resolve};
+use crate::transport::lookup::lookup;
 use crate::transport::shm::Directory;
 use crate::transport::udp::{Destination, FaultSource, OpenError, SocketOptions, UdpSocket};
 use crate::wire::frame::REQUEST_PREFIX_LENGTH;
@@ -45,7 +51,7 @@ const SEND_BUFFER_BYTES: usize = 1 << 20;
 const MAX_PREFIX_BYTES: usize = REQUEST_PREFIX_LENGTH;
 
 /// What sockets ask for unless the configuration wants something else.
-const SOCKET_OPTIONS: SocketOptions = SocketOptions {
+pub(super) const SOCKET_OPTIONS: SocketOptions = SocketOptions {
     receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
     send_buffer_bytes: SEND_BUFFER_BYTES,
     force_portable: false,
@@ -97,15 +103,23 @@ pub(crate) enum StartError {
     Interface { section: &'static str, source: InterfaceError },
     #[error("[{section}] socket")]
     Socket { section: &'static str, source: OpenError },
+    #[error("advertise = {host:?} is not found")]
+    Lookup { host: String, source: io::Error },
     #[error("the operating system gives no thread or no poll instance")]
     Thread(#[from] io::Error),
 }
 
-fn interface(section: &'static str, spec: &InterfaceSpec) -> Result<Interface, StartError> {
+pub(super) fn interface(
+    section: &'static str,
+    spec: &InterfaceSpec,
+) -> Result<Interface, StartError> {
     resolve(spec).map_err(|source| StartError::Interface { section, source })
 }
 
-fn opened<T>(section: &'static str, result: Result<T, OpenError>) -> Result<T, StartError> {
+pub(super) fn opened<T>(
+    section: &'static str,
+    result: Result<T, OpenError>,
+) -> Result<T, StartError> {
     result.map_err(|source| StartError::Socket { section, source })
 }
 
@@ -160,16 +174,36 @@ fn open_discovery(
     options: &SocketOptions,
 ) -> Result<DiscoverySockets, StartError> {
     let discovery = &config.discovery;
-    let at = interface("discovery", &discovery.interface)?;
-    let group = UdpSocket::bind_multicast(&at, discovery.address, discovery.port, options);
-    let group = opened("discovery", group)?;
     let control_at = interface("control", &config.control.interface)?;
     let ports = config.control.ports.candidates(config.control.preferred_port(id));
     let control = UdpSocket::bind_unicast(&control_at, ports, options);
     let control = opened("control", control)?;
+    if !discovery.kind.uses_multicast() {
+        return Ok(DiscoverySockets { control, group: None });
+    }
+    let at = interface("discovery", &discovery.interface)?;
+    let group = UdpSocket::bind_multicast(&at, discovery.address, discovery.port, options);
+    let group = opened("discovery", group)?;
     opened("discovery", control.send_to_groups(&at, discovery.ttl))?;
-    let group_address = SocketAddr::from((discovery.address, discovery.port));
-    Ok(DiscoverySockets { control, group, group_address: Destination::from(group_address) })
+    let address = SocketAddr::from((discovery.address, discovery.port));
+    Ok(DiscoverySockets { control, group: Some((group, Destination::from(address))) })
+}
+
+/// Replaces the names of hosts that others are told by their addresses.
+fn look_up_advertised(config: &mut Config) -> Result<(), StartError> {
+    let mut found: HashMap<String, Ipv4Addr> = HashMap::new();
+    for host in config.advertised_hosts() {
+        let Host::Name(name) = host else { continue };
+        let address = match found.get(name) {
+            Some(address) => *address,
+            None => {
+                lookup(name).map_err(|source| StartError::Lookup { host: name.clone(), source })?
+            }
+        };
+        found.insert(name.clone(), address);
+        *host = Host::Address(address);
+    }
+    Ok(())
 }
 
 impl Engine {
@@ -180,10 +214,11 @@ impl Engine {
     /// [`StartError`]; nothing is left running.
     pub(crate) fn start(
         name: &str,
-        config: Config,
+        mut config: Config,
         receiver_tag: u32,
         listener: Box<dyn InstanceListener>,
     ) -> Result<Arc<Self>, StartError> {
+        look_up_advertised(&mut config)?;
         let id = InstanceId::random();
         let clock = Clock::start();
         let counters = Arc::new(Counters::new());
@@ -200,7 +235,10 @@ impl Engine {
             counters.add(Counter::RingsReclaimed, removed as u64);
         }
         let responses_at = Locator {
-            address: opened.responses.local_address().into(),
+            address: {
+                let ResponsesConfig { advertise, ports, .. } = &config.responses;
+                advertise.of(opened.responses.local_address(), *ports)
+            },
             stream: config.responses.stream(id),
         };
         let requests = Arc::new(RequestProcessor::new(
@@ -283,8 +321,9 @@ impl Engine {
         let layout = Layout::for_window(responses.packet_bytes, responses.window_bytes);
         let (window_bytes, patience) = (responses.window_bytes, responses.repair_timeout);
         let settings = self.receive_settings(layout, window_bytes, patience, &socket);
+        let receiver = ReceiverId { instance: self.id, port: self.responses_at.address.port() };
         let mut endpoint =
-            SocketEndpoint::new(EndpointId::RESPONSES, socket, None, self.id, settings);
+            SocketEndpoint::new(EndpointId::RESPONSES, socket, None, receiver, settings);
         endpoint.add_stream(self.responses_at.stream);
         self.pollers[responses.poller].submit(Command::AddSocket(Box::new(endpoint)));
     }
@@ -330,7 +369,11 @@ impl Engine {
         let identity = Identity {
             instance: self.id,
             name: Arc::clone(&self.name),
-            control: Locator { address: control.into(), stream: 0 },
+            control: Locator {
+                address: self.config.control.advertise.of(control, self.config.control.ports),
+                stream: 0,
+            },
+            source: control.into(),
             responses: self.responses_at,
             host,
         };
@@ -341,10 +384,17 @@ impl Engine {
             max_adverts_per_peer: MAX_ADVERTS_PER_PEER,
             max_adverts: MAX_ADVERTS,
         };
+        let carrier = Carrier {
+            group: config.kind.uses_multicast(),
+            daemons: config.daemons.iter().map(DaemonAddress::socket).collect(),
+        };
+        let resolver = Resolver::start(&config.daemons, Arc::clone(&self.conductor))?;
         let seed = self.id.as_uuid().as_u64_pair().0;
         let parts = ConductorParts {
             instance: self.id,
-            discovery: Discovery::new(identity, settings, seed, self.clock.now()),
+            discovery: Discovery::new(identity, settings, &carrier, seed, self.clock.now()),
+            daemons: config.daemons.iter().map(|daemon| daemon.to_string().into()).collect(),
+            resolver: resolver.map(|resolver| (resolver, config.resolve)),
             sockets,
             matching: MatchingParts {
                 own: self.id,

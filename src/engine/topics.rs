@@ -18,7 +18,9 @@ use super::matches::Matches;
 use super::publication::Publication;
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
-use crate::config::{Carrier, IdleKind, RouteError, Template, TopicRoute, Transport, UdpSettings};
+use crate::config::{
+    Advertise, Carrier, IdleKind, RouteError, Template, TopicRoute, Transport, UdpSettings,
+};
 use crate::discovery::AdvertiseError;
 use crate::id::{SessionId, TopicHash};
 use crate::transport::interface::{Interface, InterfaceError, resolve};
@@ -148,8 +150,16 @@ impl Place {
 fn udp_settings(template: &Template) -> Result<(&UdpSettings, u8), TopicError> {
     match &template.carrier {
         Carrier::Multicast { udp, ttl, .. } => Ok((udp, *ttl)),
-        Carrier::Unicast { udp } => Ok((udp, 0)),
+        Carrier::Unicast { udp, .. } => Ok((udp, 0)),
         Carrier::Ipc => Err(TopicError::SharedMemory { reason: "it has no sockets".to_owned() }),
+    }
+}
+
+/// What others are told of a unicast socket.
+fn advertise_of(template: &Template) -> Advertise {
+    match &template.carrier {
+        Carrier::Unicast { advertise, .. } => advertise.clone(),
+        Carrier::Multicast { .. } | Carrier::Ipc => Advertise::default(),
     }
 }
 

@@ -18,11 +18,12 @@ pub use send::send;
 
 use crate::config::{Config, Problem};
 use crate::id::InstanceId;
+use crate::wire::advert::daemon::{self, DaemonView};
 use crate::wire::advert::{Add, ChangesWriter, DiscoveryView, Entry, add_digest, parse};
 use crate::wire::control::{Feedback, Heartbeat, Welcome, encode_gone};
 use crate::wire::frame::{FRAME_HEADER_LENGTH, Frames, RequestPrefix, ResponsePrefix};
 use crate::wire::locator::Locator;
-use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix};
+use crate::wire::packet::{PACKET_HEADER_LENGTH, PREFIX_LENGTH, PacketHeader, PacketKind, Prefix};
 
 /// Reads a datagram as an endpoint, a control socket or discovery does. What is understood is
 /// written and read again, and must not have changed.
@@ -38,6 +39,11 @@ pub fn packet(bytes: &[u8]) {
         PacketKind::Announce | PacketKind::Changes | PacketKind::Ask | PacketKind::Goodbye => {
             advert(packet);
         }
+        PacketKind::Register
+        | PacketKind::Ticket
+        | PacketKind::Relay
+        | PacketKind::Heard
+        | PacketKind::Who => daemon_packet(packet),
         PacketKind::Data | PacketKind::Heartbeat | PacketKind::Welcome | PacketKind::Gone => {
             if let Ok(header) = PacketHeader::decode(packet) {
                 session_packet(&prefix, &header, packet);
@@ -152,6 +158,30 @@ pub fn advert(bytes: &[u8]) {
         }
         Ok(DiscoveryView::Goodbye(_)) | Err(_) => {}
     }
+}
+
+/// Reads a packet between an instance and a discovery daemon, and what a RELAY carries.
+///
+/// # Panics
+///
+/// When what was read changes when it is written and read again.
+fn daemon_packet(bytes: &[u8]) {
+    let Ok(view) = daemon::parse(bytes) else { return };
+    let mut again = Vec::new();
+    match view {
+        // What stands in its reserved field is not read.
+        DaemonView::Register => return,
+        DaemonView::Ticket { daemon, ticket } => daemon::encode_ticket(daemon, ticket, &mut again),
+        DaemonView::Relay { ticket, packet } => {
+            advert(packet);
+            daemon::encode_relay(ticket, packet, &mut again);
+        }
+        DaemonView::Heard(heard) => {
+            daemon::encode_heard(heard.daemon, heard.entries(), &mut again);
+        }
+        DaemonView::Who(who) => daemon::encode_who(who.ticket, who.instances(), &mut again),
+    }
+    assert_eq!(again[PREFIX_LENGTH..], bytes[PREFIX_LENGTH..]);
 }
 
 /// An advert on a page of its own is the same advert.

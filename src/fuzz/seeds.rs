@@ -7,6 +7,7 @@ use crate::random::SplitMix64;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Entry};
 use crate::ring::storage::Slots;
+use crate::wire::advert::daemon::{self, Heard, Ticket};
 use crate::wire::advert::{Add, AdvertKind, Announce, Ask, ChangesWriter, encode_goodbye};
 use crate::wire::control::{Heartbeat, Range, Status, Welcome, encode_gone};
 use crate::wire::frame::{FrameKind, RequestPrefix, ResponsePrefix};
@@ -49,6 +50,9 @@ pub(super) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     for (name, bytes) in discovery_packets() {
         add("packet", name, &bytes, false);
         add("advert", name, &bytes, true);
+    }
+    for (name, bytes) in daemon_packets() {
+        add("packet", name, &bytes, true);
     }
     for (name, address) in [("v4", "127.0.0.1:35004"), ("v6", "[::1]:1"), ("any", "0.0.0.0:65535")]
     {
@@ -167,6 +171,24 @@ fn discovery_packets() -> Vec<(&'static str, Vec<u8>)> {
         ("changes-reset", changes(0, 9)),
         ("ask", asked),
         ("goodbye", goodbye),
+    ]
+}
+
+fn daemon_packets() -> Vec<(&'static str, Vec<u8>)> {
+    let packet = |encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        bytes
+    };
+    let ticket = Ticket(11);
+    let heard = Heard { instance: INSTANCE, head: 9, digest: 0xdd };
+    let goodbye = packet(&|bytes| encode_goodbye(INSTANCE, bytes));
+    vec![
+        ("register", packet(&|bytes| daemon::encode_register(INSTANCE, bytes))),
+        ("ticket", packet(&|bytes| daemon::encode_ticket(INSTANCE, ticket, bytes))),
+        ("relay", packet(&|bytes| daemon::encode_relay(ticket, &goodbye, bytes))),
+        ("heard", packet(&|bytes| daemon::encode_heard(INSTANCE, [heard, heard], bytes))),
+        ("who", packet(&|bytes| daemon::encode_who(ticket, [INSTANCE, INSTANCE], bytes))),
     ]
 }
 

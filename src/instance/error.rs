@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 
 use thiserror::Error;
 
-use crate::config::RouteError;
+use crate::config::{ConfigError, RouteError};
 use crate::engine::{self, TopicError};
 use crate::listener::SendError;
 use crate::request::RegisterError;
@@ -24,6 +24,9 @@ pub enum StartError {
         /// What was looked for, and what there is.
         source: Source,
     },
+    /// A setting that was given to a builder is none that a configuration could have.
+    #[error(transparent)]
+    Setting(#[from] ConfigError),
     /// A socket cannot be opened; when all ports of a range are taken, the range is named.
     #[error("[{section}] socket: {source}")]
     Socket {
@@ -31,6 +34,14 @@ pub enum StartError {
         section: &'static str,
         /// Interface, address and cause.
         source: Source,
+    },
+    /// The name of a host that others are to be told is not found.
+    #[error("advertise = {host:?}: {source}")]
+    Lookup {
+        /// The name.
+        host: String,
+        /// What the operating system says.
+        source: std::io::Error,
     },
     /// The operating system gives no thread or no poll instance.
     #[error("threads: {source}")]
@@ -49,6 +60,7 @@ impl From<engine::StartError> for StartError {
             engine::StartError::Socket { section, source } => {
                 Self::Socket { section, source: Box::new(source) }
             }
+            engine::StartError::Lookup { host, source } => Self::Lookup { host, source },
             engine::StartError::Thread(source) => Self::Threads { source },
         }
     }

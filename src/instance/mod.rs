@@ -2,6 +2,7 @@
 //! library. Holds no logic of its own: it validates, translates errors and calls the engine.
 
 mod builder;
+mod daemon;
 mod error;
 mod publisher;
 mod subscription;
@@ -10,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::InstanceBuilder;
+pub use daemon::{DaemonBuilder, DaemonCounters, DiscoveryDaemon};
 pub use error::{CloseError, PublishError, RequestError, StartError, SubscribeError};
 pub use publisher::{Claim, Publisher, SharedPublisher};
 pub use subscription::Subscription;
@@ -134,6 +136,12 @@ impl Instance {
     ) -> Result<(Subscription, TopicReceiver), SubscribeError> {
         let (listener, receiver) = ChannelListener::new(capacity);
         Ok((self.subscribe(topic, listener)?, receiver))
+    }
+
+    /// The discovery daemons that answer now, each as `host:port`. Empty when discovery is by multicast.
+    #[must_use]
+    pub fn daemons_up(&self) -> Vec<String> {
+        self.engine.daemons_up()
     }
 
     /// The other instances that are known now.

@@ -117,7 +117,7 @@ pub enum DownReason {
     Expired,
 }
 
-/// Hears of peers and matches.
+/// Hears of peers, matches and discovery daemons.
 ///
 /// # Threads
 ///
@@ -154,6 +154,16 @@ pub trait InstanceListener: Send + 'static {
         let _ = (topic, publisher);
     }
 
+    /// A discovery daemon, `host:port` as it is configured, has let this instance in.
+    fn on_daemon_up(&mut self, daemon: &str) {
+        let _ = daemon;
+    }
+
+    /// A discovery daemon answers no more. Those that are left do all of its work.
+    fn on_daemon_down(&mut self, daemon: &str) {
+        let _ = daemon;
+    }
+
     /// A peer uses the topic in a way that can never meet ours: another transport, another group,
     /// port or stream, or another name with the same hash. `reason` says which.
     fn on_topic_conflict(&mut self, topic: &str, peer: InstanceId, reason: &str) {
@@ -174,6 +184,8 @@ pub(crate) enum Event {
     PublisherMatched(Arc<str>, InstanceId),
     PublisherUnmatched(Arc<str>, InstanceId),
     TopicConflict(Arc<str>, InstanceId, &'static str),
+    DaemonUp(Arc<str>),
+    DaemonDown(Arc<str>),
 }
 
 impl Event {
@@ -185,6 +197,8 @@ impl Event {
             Self::SubscriberUnmatched(topic, id) => listener.on_subscriber_unmatched(topic, *id),
             Self::PublisherMatched(topic, id) => listener.on_publisher_matched(topic, *id),
             Self::PublisherUnmatched(topic, id) => listener.on_publisher_unmatched(topic, *id),
+            Self::DaemonUp(daemon) => listener.on_daemon_up(daemon),
+            Self::DaemonDown(daemon) => listener.on_daemon_down(daemon),
             Self::TopicConflict(topic, id, reason) => {
                 listener.on_topic_conflict(topic, *id, reason);
             }

@@ -3,6 +3,7 @@
 //! through a small handle that the engine puts in.
 
 mod channel;
+mod daemon;
 mod events;
 mod loss;
 mod message;
@@ -12,6 +13,7 @@ mod send;
 mod sent_request;
 
 pub use channel::{Delivery, TopicReceiver};
+pub use daemon::{DaemonClient, DaemonEvent};
 pub use events::{DownReason, InstanceListener, Peer, Side, TopicAdvert};
 pub use loss::MessageLoss;
 pub use message::{Listener, Message, OwnedMessage, on_request};

@@ -14,7 +14,7 @@ use super::dice::Dice;
 use super::meter::Meter;
 use super::queue::Queue;
 use crate::discovery::event::Event;
-use crate::discovery::{Advert, Discovery, Identity, Settings, Target};
+use crate::discovery::{Advert, Carrier, Discovery, Identity, Settings, Target};
 use crate::id::InstanceId;
 use crate::time::Timestamp;
 use crate::wire::locator::Locator;
@@ -95,7 +95,9 @@ impl Crowd {
     /// One more instance starts now.
     pub(super) fn join(&mut self, settings: Settings, adverts: &[Advert]) {
         let (index, now) = (self.members.len(), self.now());
-        let mut discovery = Discovery::new(identity(index), settings, self.dice.draw(), now);
+        let group = Carrier { group: true, daemons: Vec::new() };
+        let mut discovery =
+            Discovery::new(identity(index), settings, &group, self.dice.draw(), now);
         for advert in adverts {
             // Names are short and apart, and nothing is known yet that could collide.
             discovery.advertise(advert.clone()).expect("an advert of the simulation");
@@ -276,6 +278,7 @@ fn identity(index: usize) -> Identity {
         instance: InstanceId::from_bytes((index as u128 + 1).to_be_bytes()),
         name: format!("service-{index}").into(),
         control: Locator { address: control(index), stream: 0 },
+        source: control(index),
         responses: Locator { address: (control(index).ip(), RESPONSE_PORT).into(), stream: 1 },
         host: index as u64 + 1,
     }

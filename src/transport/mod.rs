@@ -7,6 +7,7 @@
 //!
 //! * [`interface`] turns what the configuration names into one concrete local interface. Nothing
 //!   here listens wider than that interface.
+//! * [`lookup`] turns a host name into an address.
 //! * [`udp`] sends *runs*: contiguous packets of equal size that lie in a packet ring, handed to
 //!   the kernel in one system call, and receives runs the same way.
 //!   When a configuration asks for it, [`udp`] also loses, doubles, delays and reorders what it
@@ -33,6 +34,7 @@
 
 mod fault;
 pub(crate) mod interface;
+pub(crate) mod lookup;
 pub(crate) mod shm;
 mod sys;
 pub(crate) mod udp;

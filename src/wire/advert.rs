@@ -1,4 +1,4 @@
-//! The four discovery packets: who is there and what they publish and subscribe. Layer: wire. Plain
+//! The four discovery packets of instances: who is there and what they publish and subscribe. Layer: wire. Plain
 //! data and functions over byte slices; no thread owns anything here.
 //!
 //! One datagram is one packet of at most [`MAX_DISCOVERY_BYTES`], and its length field equals the
@@ -33,6 +33,7 @@
 //! **Digest.** XOR of the XXH3-64 (seed 0) of the add entry of each live advert; 0 for the empty set.
 
 mod changes;
+pub(crate) mod daemon;
 
 pub(crate) use self::changes::{Add, ChangesView, ChangesWriter, Entry, add_digest};
 use super::WireError;
@@ -44,6 +45,9 @@ use crate::id::InstanceId;
 /// The longest discovery datagram in bytes: fits the payload of an Ethernet frame with room for
 /// tunnels.
 pub(crate) const MAX_DISCOVERY_BYTES: usize = 1408;
+
+/// The longest of those that are for everybody: fits into a RELAY.
+pub(crate) const MAX_SHARED_BYTES: usize = MAX_DISCOVERY_BYTES - daemon::RELAY_HEADER;
 
 /// The longest topic or instance name in bytes of UTF-8: its length travels in one byte.
 pub(crate) const MAX_TEXT_BYTES: usize = MAX_TOPIC_BYTES;
@@ -107,12 +111,8 @@ pub(crate) enum DiscoveryView<'a> {
 /// Says what is wrong with the first field that no sender writes like that; nothing of such a
 /// datagram may be used.
 pub(crate) fn parse(bytes: &[u8]) -> Result<DiscoveryView<'_>, WireError> {
-    let prefix = Prefix::decode(bytes)?;
-    if prefix.length != bytes.len() || prefix.length > MAX_DISCOVERY_BYTES {
-        return Err(WireError::Malformed { what: "length of a discovery packet" });
-    }
-    let mut reader = Reader { rest: &bytes[PREFIX_LENGTH..], what: "discovery packet" };
-    let view = match prefix.kind {
+    let (kind, mut reader) = framed(bytes)?;
+    let view = match kind {
         PacketKind::Announce => DiscoveryView::Announce(Announce::read(&mut reader)?),
         PacketKind::Changes => DiscoveryView::Changes(ChangesView::read(&mut reader)?),
         PacketKind::Ask => DiscoveryView::Ask(Ask::read(&mut reader)?),
@@ -121,6 +121,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<DiscoveryView<'_>, WireError> {
     };
     reader.finish()?;
     Ok(view)
+}
+
+/// The kind of a datagram that is one discovery packet, and what follows its prefix.
+fn framed(bytes: &[u8]) -> Result<(PacketKind, Reader<'_>), WireError> {
+    let prefix = Prefix::decode(bytes)?;
+    if prefix.length != bytes.len() || prefix.length > MAX_DISCOVERY_BYTES {
+        return Err(WireError::Malformed { what: "length of a discovery packet" });
+    }
+    Ok((prefix.kind, Reader { rest: &bytes[PREFIX_LENGTH..], what: "discovery packet" }))
 }
 
 /// The one packet that an instance sends in steady state.
@@ -304,6 +313,11 @@ impl<'a> Reader<'a> {
             .ok_or(WireError::Truncated { what: self.what })?;
         self.rest = rest;
         std::str::from_utf8(text).map_err(|_| WireError::Malformed { what })
+    }
+
+    /// All that is left.
+    fn remainder(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
     }
 
     /// A packet has nothing behind its last field.

@@ -44,6 +44,11 @@ pub(crate) enum PacketKind {
     Changes = 17,
     Ask = 18,
     Goodbye = 19,
+    Register = 20,
+    Ticket = 21,
+    Relay = 22,
+    Heard = 23,
+    Who = 24,
 }
 
 impl PacketKind {
@@ -59,6 +64,11 @@ impl PacketKind {
             17 => Self::Changes,
             18 => Self::Ask,
             19 => Self::Goodbye,
+            20 => Self::Register,
+            21 => Self::Ticket,
+            22 => Self::Relay,
+            23 => Self::Heard,
+            24 => Self::Who,
             _ => return None,
         })
     }

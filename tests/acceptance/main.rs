@@ -59,12 +59,13 @@
 //!     - `callbacks::messages_bounce_between_callbacks_of_two_processes`
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
-//! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs) and
-//! `offload` (UDP without the help of the kernel).
+//! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
+//! `offload` (UDP without the help of the kernel) and `daemons` (discovery without multicast).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
 mod callbacks;
+mod daemons;
 mod delivery;
 mod departures;
 mod faults;
@@ -92,6 +93,12 @@ fn role() {
     if let (Ok(name), Ok(config)) = (std::env::var(role::NAME), std::env::var(role::CONFIG)) {
         role::play(&name, &config);
     }
+}
+
+/// Not a test of its own: the discovery daemons of the others.
+#[test]
+fn daemon() {
+    support::daemon::play();
 }
 
 /// The list above is how a reader finds the tests: it has all points and names what exists.

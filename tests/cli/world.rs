@@ -50,6 +50,13 @@ impl World {
         world
     }
 
+    /// Has those that start from now on find each other through a daemon.
+    pub(crate) fn find_each_other_by(&self, daemon: &str) {
+        let text = fs::read_to_string(self.config_file()).unwrap();
+        let keys = format!("[discovery]\nkind = 'daemon'\ndaemons = ['{daemon}']\n");
+        fs::write(self.config_file(), text.replace("[discovery]\n", &keys)).unwrap();
+    }
+
     fn discovery_port(&self) -> u16 {
         self.port.local_addr().unwrap().port()
     }
@@ -154,6 +161,11 @@ impl Process {
             again();
             thread::sleep(POLLING_PAUSE);
         }
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(&self.stdout).unwrap()
     }
 
     fn stderr(&self) -> String {

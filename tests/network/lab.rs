@@ -5,16 +5,19 @@
 //! Addresses are of 10.77.0.0/24, and of 10.78.0.0/24 where there is a second network. They exist inside
 //! the namespaces only: every lab uses the same ones and none hears of another.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::support::{Host, Ports, Settings};
+use crate::support::{DaemonProcess, Host, Ports, Settings};
 
 /// Names of namespaces: this, the process that made them, the number of the lab, the host.
 const PREFIX: &str = "vega-lab";
@@ -39,7 +42,17 @@ pub(crate) struct Lab {
     name: String,
     settings: Settings,
     hosts: usize,
+    containers: RefCell<Vec<String>>,
     files: TempDir,
+}
+
+/// A network namespace behind a host that translates addresses, as containers have it: others reach some
+/// ports of it as other ports of the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    space: String,
+    /// Its own address, which means nothing to other hosts.
+    pub(crate) address: String,
 }
 
 impl Lab {
@@ -63,7 +76,7 @@ impl Lab {
         let name = format!("{PREFIX}-{}-{number}", std::process::id());
         let files = tempfile::tempdir().unwrap();
         // Made first: what is built is removed even if the next step fails.
-        let lab = Self { name, settings, hosts, files };
+        let lab = Self { name, settings, hosts, containers: RefCell::default(), files };
         lab.build(runs);
         Some(lab)
     }
@@ -119,12 +132,82 @@ impl Lab {
 
     /// Starts a process on a host, and an instance in it.
     pub(crate) fn start(&self, host: usize, name: &str) -> Host {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.space(host)]);
-        command.arg(std::env::current_exe().unwrap());
-        let rings = self.files.path().join("rings");
-        let config = self.settings.config_text(SUBNET, PORTS, &rings);
-        Host::try_start_by(command, name, &config).unwrap_or_else(|error| panic!("{name}: {error}"))
+        let config = self.settings.config_text(SUBNET, PORTS, &self.rings());
+        self.start_with(host, name, &config)
+    }
+
+    /// Puts a container behind a host: each of `ports` is reached at the host's port that is `shift` above
+    /// it. `None` where the kernel does not translate addresses: the reason has been shown.
+    pub(crate) fn contain(
+        &self,
+        host: usize,
+        ports: RangeInclusive<u16>,
+        shift: u16,
+    ) -> Option<Container> {
+        let mut containers = self.containers.borrow_mut();
+        let number = containers.len() + 1;
+        let outer = self.space(host);
+        let container = Container {
+            space: format!("{}-inner{number}", self.name),
+            address: format!("172.30.{number}.2"),
+        };
+        let (space, device) = (&container.space, &format!("inner{number}"));
+        containers.push(space.clone());
+        run(&["ip", "netns", "add", space]);
+        run(&["ip", "-n", space, "link", "set", "lo", "up"]);
+        let mut cable = vec!["ip", "link", "add", device, "netns", &outer, "type", "veth"];
+        cable.extend(["peer", "name", "eth0", "netns", space]);
+        run(&cable);
+        let gateway = format!("172.30.{number}.1");
+        for (space, device, address) in
+            [(&outer, device.as_str(), &gateway), (space, "eth0", &container.address)]
+        {
+            run(&["ip", "-n", space, "address", "add", &format!("{address}/24"), "dev", device]);
+            run(&["ip", "-n", space, "link", "set", device, "up"]);
+        }
+        run(&["ip", "-n", space, "route", "add", "default", "via", &gateway]);
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        run(&["ip", "netns", "exec", &outer, "sh", "-c", forward]);
+
+        // What an earlier container of the host has added stays.
+        let mut rules = "add table ip mapped; \
+             add chain ip mapped in { type nat hook prerouting priority dstnat; }; \
+             add chain ip mapped out { type nat hook postrouting priority srcnat; }; \
+             add rule ip mapped out ip saddr 172.30.0.0/16 masquerade"
+            .to_owned();
+        for port in ports {
+            let (address, outside) = (&container.address, port + shift);
+            let rule =
+                format!("ip daddr 10.77.0.{host} udp dport {outside} dnat to {address}:{port}");
+            rules.push_str(&format!("; add rule ip mapped in {rule}"));
+        }
+        if let Err(reason) = attempt(&["ip", "netns", "exec", &outer, "nft", &rules]) {
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: {reason}");
+            return None;
+        }
+        Some(container)
+    }
+
+    /// Starts a process in a container, and an instance in it, with a configuration of its own.
+    #[expect(clippy::unused_self, reason = "a container lives no longer than its lab")]
+    pub(crate) fn start_inside(&self, container: &Container, name: &str, config: &str) -> Host {
+        start_in(&container.space, name, config)
+    }
+
+    /// As [`Lab::start`], with a configuration of its own.
+    pub(crate) fn start_with(&self, host: usize, name: &str, config: &str) -> Host {
+        start_in(&self.space(host), name, config)
+    }
+
+    /// Starts a process on a host, and a discovery daemon in it.
+    pub(crate) fn start_daemon(&self, host: usize, address: SocketAddr) -> DaemonProcess {
+        DaemonProcess::start_by(command_in(&self.space(host)), address)
+    }
+
+    /// Where the instances of the lab may keep rings.
+    pub(crate) fn rings(&self) -> PathBuf {
+        self.files.path().join("rings")
     }
 
     /// Drops so many of a thousand datagrams that reach a host, at random.
@@ -186,10 +269,24 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let spaces = (1..=self.hosts).map(|host| self.space(host));
-        for space in spaces.chain([self.switch()]) {
+        let containers = self.containers.take();
+        for space in containers.into_iter().chain(spaces).chain([self.switch()]) {
             remove(&space);
         }
     }
+}
+
+/// This program, to be run in a namespace.
+fn command_in(space: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", space]);
+    command.arg(std::env::current_exe().unwrap());
+    command
+}
+
+fn start_in(space: &str, name: &str, config: &str) -> Host {
+    Host::try_start_by(command_in(space), name, config)
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The switch's end of a host's cable.

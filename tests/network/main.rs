@@ -8,6 +8,7 @@
 //! | `requests` | requests and responses under loss, and many responders at once |
 //! | `departures` | each role is killed; the others go on |
 //! | `interfaces` | hosts with more than one |
+//! | `nat` | instances in containers with mapped ports, which meet through daemons |
 //! | `lab` | how the network is made, broken and removed |
 
 #![cfg(target_os = "linux")]
@@ -17,6 +18,7 @@ mod delivery;
 mod departures;
 mod interfaces;
 mod lab;
+mod nat;
 mod pauses;
 mod requests;
 #[allow(dead_code, unused_imports, reason = "shared with `tests/acceptance`")]
@@ -31,4 +33,10 @@ fn role() {
     if let (Ok(name), Ok(config)) = (std::env::var(role::NAME), std::env::var(role::CONFIG)) {
         role::play(&name, &config);
     }
+}
+
+/// Not a test of its own: the discovery daemons of the others.
+#[test]
+fn daemon() {
+    support::daemon::play();
 }

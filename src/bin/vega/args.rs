@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use vega::{Config, Instance};
 
-use crate::{bench, config, demo, pubsub, request, sim, topics, tune};
+use crate::{bench, config, daemon, demo, pubsub, request, sim, topics, tune};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,6 +89,8 @@ enum Command {
     Request(request::RequestArgs),
     /// Answers the requests of a topic
     Respond(request::RespondArgs),
+    /// Lets instances find each other on networks without multicast
+    Daemon(daemon::Args),
     /// Measures latency and throughput between two processes
     Bench(bench::Args),
     /// Simulates sessions on bad networks, each repeatable by its seed, or discovery of thousands
@@ -110,6 +112,7 @@ impl Cli {
             Command::Sub(args) => pubsub::subscribe(common, args),
             Command::Request(args) => request::request(common, args),
             Command::Respond(args) => request::respond(common, args),
+            Command::Daemon(args) => daemon::run(common, args),
             Command::Bench(args) => bench::run(common, args),
             Command::Sim(args) => sim::run(common, &args),
             Command::Topics(args) => topics::run(common, &args),

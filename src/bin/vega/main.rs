@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod clock;
 mod config;
+mod daemon;
 mod demo;
 mod inbox;
 mod logging;

@@ -10,7 +10,8 @@ fn the_default_file_is_the_default() {
 /// Keys with a default of their own are written out, so that the test above compares them.
 #[test]
 fn the_default_file_shows_every_key() {
-    const WITHOUT_VALUE: [&str; 3] = ["#interface", "#sleep", "#core"];
+    const WITHOUT_VALUE: [&str; 6] =
+        ["#interface", "#advertise", "#advertise_ports", "#sleep", "#core", "#daemons"];
     for (header, keys) in TABLES {
         let shown = keys_shown_in(&table_of_default_file(header));
         for key in keys {

@@ -47,8 +47,34 @@ fn values_out_of_range_or_of_another_kind() {
              IPv4 subnet such as \"10.1.0.0/16\", or an interface name)",
         ),
         (
+            "discovery.kind = 'gossip'",
+            "1: discovery.kind = 'gossip': is not one of the choices \
+             (allowed: \"multicast\", \"daemon\", \"both\")",
+        ),
+        (
             "discovery.kind = 'daemon'",
-            "1: discovery.kind = 'daemon': is not one of the choices (allowed: \"multicast\")",
+            "1: discovery.kind = 'daemon': needs daemons \
+             (allowed: daemons, 1 to 16 times \"host\" or \"host:port\")",
+        ),
+        (
+            "discovery.daemons = ['d1']",
+            "1: discovery.daemons = ['d1']: kind = \"multicast\" uses no daemons \
+             (allowed: \"daemon\", \"both\")",
+        ),
+        (
+            "discovery.kind = 'both'\ndiscovery.daemons = ['d1', 'd2:0']",
+            "2: discovery.daemons = ['d1', 'd2:0']: is out of range \
+             (allowed: 1 to 16 times \"host\" or \"host:port\")",
+        ),
+        (
+            "advertise = '10.1.2.300'",
+            "1: advertise = '10.1.2.300': is not a host \
+             (allowed: an IPv4 address or a host name)",
+        ),
+        (
+            "control.advertise_ports = '45010-45020'",
+            "1: control.advertise_ports = '45010-45020': maps 45010-45020 to another number of \
+             ports than 35010-35099 has (allowed: as many ports as the range has)",
         ),
     ] {
         assert_eq!(problem(text), expected);
@@ -59,10 +85,11 @@ fn values_out_of_range_or_of_another_kind() {
 fn unknown_keys_and_tables() {
     assert_eq!(
         problem("[control]\n# a comment\nport = 5\n"),
-        "3: control.port = 5: unknown key, did you mean \"ports\"? (allowed: interface, ports)"
+        "3: control.port = 5: unknown key, did you mean \"ports\"? (allowed: interface, ports, \
+         advertise, advertise_ports)"
     );
     assert!(problem("[[pollers]]\nname = 'a'\n").starts_with(
-        "1: pollers: unknown key, did you mean \"poller\"? (allowed: interface, offload, poller,"
+        "1: pollers: unknown key, did you mean \"poller\"? (allowed: interface, advertise, offload,"
     ));
     let odd = problem("\"a\\nb\" = 1");
     assert!(odd.starts_with(r"1: a\nb = 1: unknown key"), "{odd}");

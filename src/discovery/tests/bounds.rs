@@ -83,7 +83,7 @@ fn the_number_of_adverts_is_bounded_and_room_is_used_again() {
 
 #[test]
 fn a_topic_name_that_cannot_travel_is_refused() {
-    let mut discovery = Discovery::new(identity(0), SETTINGS, 1, Timestamp::default());
+    let mut discovery = Discovery::new(identity(0), SETTINGS, &MULTICAST, 1, Timestamp::default());
     for length in [0, 256] {
         let refused = discovery.advertise(publisher(&"x".repeat(length)));
         assert_eq!(refused, Err(AdvertiseError::TopicLength { length }));
@@ -93,16 +93,16 @@ fn a_topic_name_that_cannot_travel_is_refused() {
 
 #[test]
 fn an_owner_that_takes_no_events_loses_packets_and_not_memory() {
-    let mut discovery = Discovery::new(identity(0), SETTINGS, 1, Timestamp::default());
+    let mut discovery = Discovery::new(identity(0), SETTINGS, &MULTICAST, 1, Timestamp::default());
     let mut packet = Vec::new();
     let now = Timestamp::default();
     for index in 1..MAX_WAITING_EVENTS + 100 {
         let control = locator(1, 1);
         let peer = Identity { instance: instance(index), control, ..identity(1) };
-        let mut peer = Discovery::new(peer, SETTINGS, 1, now);
+        let mut peer = Discovery::new(peer, SETTINGS, &MULTICAST, 1, now);
         assert!(peer.poll_transmit(now, &mut packet).is_some());
         discovery.handle_datagram(now, control.address, &packet).unwrap();
-        peer.goodbye(&mut packet);
+        advert::encode_goodbye(instance(index), &mut packet);
         discovery.handle_datagram(now, control.address, &packet).unwrap();
     }
     assert!(discovery.ledger.events.len() <= MAX_WAITING_EVENTS);
@@ -114,7 +114,7 @@ fn everything_that_departs_counts_as_waiting() {
     let mut network = network(2, 100, 0);
     network.converge(millis(1_000));
     let mut packet = Vec::new();
-    network.nodes[1].discovery.goodbye(&mut packet);
+    advert::encode_goodbye(instance(1), &mut packet);
     let (now, source) = (network.now, locator(1, 35_010).address);
     let discovery = &mut network.nodes[0].discovery;
     discovery.handle_datagram(now, source, &packet).unwrap();

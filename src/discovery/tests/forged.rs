@@ -61,7 +61,7 @@ fn own_packets_are_ignored_and_a_double_is_reported() {
     assert!(echoes > 0 && echoes <= network.counters(0).packets_sent);
     assert_eq!(network.counters(0).duplicate_identities, 0);
     let mut packet = Vec::new();
-    network.nodes[0].discovery.goodbye(&mut packet);
+    advert::encode_goodbye(instance(0), &mut packet);
     let (now, source) = (network.now, locator(9, 1).address);
     for _ in 0..3 {
         network.nodes[0].discovery.handle_datagram(now, source, &packet).unwrap();
@@ -77,7 +77,7 @@ fn a_second_instance_with_the_identity_of_a_peer_does_not_take_it_over() {
     let mut network = network(2, 1, 0);
     network.converge(millis(1_000));
     let double = Identity { control: locator(7, 1), ..identity(1) };
-    let mut double = Discovery::new(double, SETTINGS, 1, network.now);
+    let mut double = Discovery::new(double, SETTINGS, &MULTICAST, 1, network.now);
     let mut packet = Vec::new();
     assert_eq!(double.poll_transmit(network.now, &mut packet), Some(Target::Group));
     let now = network.now;

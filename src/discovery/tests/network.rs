@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 
+use super::super::relay::{Relay, RelayEvent, RelaySettings};
 use super::super::*;
 use crate::wire::advert::MAX_DISCOVERY_BYTES;
 
@@ -35,9 +36,21 @@ pub(super) fn identity(index: usize) -> Identity {
         instance: instance(index),
         name: format!("node {index}").into(),
         control: locator(index, 35_010),
+        source: locator(index, 35_010).address,
         responses: locator(index, 35_004),
         host: 1,
     }
+}
+
+pub(super) const MULTICAST: Carrier = Carrier { group: true, daemons: Vec::new() };
+
+pub(super) const RELAY_SETTINGS: RelaySettings =
+    RelaySettings { client_timeout: Duration::from_secs(10), max_clients: 4_096 };
+
+/// Where a daemon is.
+pub(super) fn daemon_at(index: usize) -> SocketAddr {
+    let [.., high, low] = (index + 1).to_be_bytes();
+    ([127, 2, high, low], 40_300).into()
 }
 
 pub(super) fn publisher(topic: &str) -> Advert {
@@ -90,6 +103,14 @@ impl Node {
     }
 }
 
+/// A daemon of the network.
+pub(super) struct RelayNode {
+    pub(super) relay: Relay,
+    running: bool,
+    deadline: Timestamp,
+    pub(super) log: Vec<RelayEvent>,
+}
+
 /// What went over the bus, each multicast counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Traffic {
@@ -98,18 +119,30 @@ pub(super) struct Traffic {
     pub(super) bytes: u64,
 }
 
+/// Who gets a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Node(usize),
+    Relay(usize),
+}
+
 /// A datagram in flight; compared by arrival, then by order of sending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Flight {
     arrival: Timestamp,
     order: u64,
-    to: usize,
+    to: Place,
     source: SocketAddr,
     bytes: Rc<[u8]>,
 }
 
 pub(super) struct Network {
     pub(super) nodes: Vec<Node>,
+    pub(super) relays: Vec<RelayNode>,
+    /// How often one of them was started anew.
+    restarts: usize,
+    /// Of those that join from now on.
+    pub(super) carrier: Carrier,
     pub(super) now: Timestamp,
     flying: BinaryHeap<Reverse<Flight>>,
     order: u64,
@@ -122,6 +155,9 @@ impl Network {
     pub(super) fn new(loss_percent: u64) -> Self {
         Self {
             nodes: Vec::new(),
+            relays: Vec::new(),
+            restarts: 0,
+            carrier: MULTICAST,
             now: Timestamp::from_nanos(1_000_000),
             flying: BinaryHeap::new(),
             order: 0,
@@ -137,7 +173,8 @@ impl Network {
 
     pub(super) fn join_with(&mut self, settings: Settings, topics: usize) -> usize {
         let index = self.nodes.len();
-        let discovery = Discovery::new(identity(index), settings, index as u64, self.now);
+        let seed = index as u64;
+        let discovery = Discovery::new(identity(index), settings, &self.carrier, seed, self.now);
         self.nodes.push(Node {
             discovery,
             running: true,
@@ -176,36 +213,103 @@ impl Network {
     }
 
     pub(super) fn send(&mut self, from: usize, target: Target, datagram: &[u8]) {
-        assert!(datagram.len() <= MAX_DISCOVERY_BYTES);
-        let bytes: Rc<[u8]> = datagram.into();
-        self.traffic.bytes += bytes.len() as u64;
         let source = locator(from, 35_010).address;
         match target {
             Target::Group => {
+                assert!(self.nodes[from].discovery.has_group);
+                let bytes = self.note(datagram);
                 self.traffic.group += 1;
                 for to in 0..self.nodes.len() {
-                    self.fly(to, source, &bytes);
+                    if self.nodes[to].discovery.has_group {
+                        self.fly(Place::Node(to), source, &bytes);
+                    }
                 }
             }
-            Target::Unicast(address) => {
-                self.traffic.unicast += 1;
-                let to = (0..self.nodes.len()).find(|to| locator(*to, 35_010).address == address);
-                if let Some(to) = to {
-                    self.fly(to, source, &bytes);
-                }
-            }
+            Target::Unicast(address) => self.send_to(address, source, datagram),
         }
     }
 
-    fn fly(&mut self, to: usize, source: SocketAddr, bytes: &Rc<[u8]>) {
+    /// Lets a datagram go to one address, whoever claims to have sent it.
+    pub(super) fn send_to(&mut self, address: SocketAddr, source: SocketAddr, datagram: &[u8]) {
+        let bytes = self.note(datagram);
+        self.traffic.unicast += 1;
+        let mut nodes = (0..self.nodes.len()).filter(|to| locator(*to, 35_010).address == address);
+        let mut relays = (0..self.relays.len()).filter(|to| daemon_at(*to) == address);
+        if let Some(to) = nodes.next().map(Place::Node).or_else(|| relays.next().map(Place::Relay))
+        {
+            self.fly(to, source, &bytes);
+        }
+    }
+
+    fn note(&mut self, datagram: &[u8]) -> Rc<[u8]> {
+        assert!(datagram.len() <= MAX_DISCOVERY_BYTES);
+        self.traffic.bytes += datagram.len() as u64;
+        datagram.into()
+    }
+
+    fn fly(&mut self, to: Place, source: SocketAddr, bytes: &Rc<[u8]>) {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
-        if self.nodes[to].running && self.chance % 100 >= self.loss_percent {
+        let running = match to {
+            Place::Node(to) => self.nodes[to].running,
+            Place::Relay(to) => self.relays[to].running,
+        };
+        if running && self.chance % 100 >= self.loss_percent {
             self.order += 1;
             let (arrival, order, bytes) = (self.now + LATENCY, self.order, bytes.clone());
             self.flying.push(Reverse(Flight { arrival, order, to, source, bytes }));
         }
+    }
+
+    /// Has those that join from now on use so many daemons, which run, instead of multicast.
+    pub(super) fn add_daemons(&mut self, count: usize) {
+        for index in 0..count {
+            self.relays.push(RelayNode {
+                relay: Relay::new(instance(10_000 + index), RELAY_SETTINGS, self.now),
+                running: true,
+                deadline: Timestamp::NEVER,
+                log: Vec::new(),
+            });
+        }
+        let daemons = (0..count).map(|index| Some(daemon_at(index))).collect();
+        self.carrier = Carrier { group: false, daemons };
+    }
+
+    pub(super) fn kill_daemon(&mut self, index: usize) {
+        self.relays[index].running = false;
+    }
+
+    /// Starts a daemon anew, which knows nothing of the one before it.
+    pub(super) fn restart_daemon(&mut self, index: usize, settings: RelaySettings) {
+        self.restarts += 1;
+        let identity = instance(20_000 + self.restarts);
+        let node = &mut self.relays[index];
+        node.relay = Relay::new(identity, settings, self.now);
+        node.running = true;
+        node.deadline = Timestamp::NEVER;
+    }
+
+    pub(super) fn drain_daemon(&mut self, index: usize) {
+        let mut buffer = Vec::new();
+        // As its thread does in every cycle.
+        self.relays[index].relay.handle_timeout(self.now);
+        while let Some(to) = self.relays[index].relay.poll_transmit(self.now, &mut buffer) {
+            self.send_to(to, daemon_at(index), &buffer);
+        }
+        let node = &mut self.relays[index];
+        while let Some(event) = node.relay.poll_event() {
+            node.log.push(event);
+        }
+        node.deadline = node.relay.next_deadline();
+        assert!(node.deadline > self.now, "polled dry, so nothing can be due");
+    }
+
+    /// Says goodbye as an instance does that closes, and runs no more.
+    pub(super) fn leave(&mut self, index: usize) {
+        self.nodes[index].discovery.goodbye(2);
+        self.drain(index);
+        self.kill(index);
     }
 
     /// Moves to the next thing that happens, unless that is after `end`.
@@ -216,19 +320,34 @@ impl Network {
             .map(|(index, node)| (node.deadline, index))
             .min()
             .unwrap_or((Timestamp::NEVER, 0));
-        let next = arrival.min(deadline).max(self.now);
+        let relays = self.relays.iter().enumerate().filter(|(_, relay)| relay.running);
+        let (relay_deadline, relay) = relays
+            .map(|(index, relay)| (relay.deadline, index))
+            .min()
+            .unwrap_or((Timestamp::NEVER, 0));
+        let next = arrival.min(deadline).min(relay_deadline).max(self.now);
         if next > end {
             self.now = end;
             return false;
         }
         self.now = next;
-        if arrival <= deadline {
+        if arrival <= deadline.min(relay_deadline) {
             let Some(Reverse(flight)) = self.flying.pop() else { return false };
-            let node = &mut self.nodes[flight.to];
-            if node.running {
-                node.discovery.handle_datagram(next, flight.source, &flight.bytes).unwrap();
-                self.drain(flight.to);
+            match flight.to {
+                Place::Node(to) if self.nodes[to].running => {
+                    let discovery = &mut self.nodes[to].discovery;
+                    discovery.handle_datagram(next, flight.source, &flight.bytes).unwrap();
+                    self.drain(to);
+                }
+                Place::Relay(to) if self.relays[to].running => {
+                    let relay = &mut self.relays[to].relay;
+                    relay.handle_datagram(next, flight.source, &flight.bytes).unwrap();
+                    self.drain_daemon(to);
+                }
+                _ => {}
             }
+        } else if relay_deadline <= deadline {
+            self.drain_daemon(relay);
         } else {
             self.nodes[index].discovery.handle_timeout(next);
             self.drain(index);

@@ -2,6 +2,7 @@
 //! commands; the conductor takes them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -47,6 +48,10 @@ pub(crate) enum Command {
     RingLost(SessionId, Delivery),
     Peers(Sender<Vec<Peer>>),
     Adverts(Sender<Vec<TopicAdvert>>),
+    /// Which daemons are up, by their places in the configuration.
+    Daemons(Sender<Vec<usize>>),
+    /// The name of a daemon was looked up.
+    DaemonMoved(usize, SocketAddr),
     Stop,
 }
 

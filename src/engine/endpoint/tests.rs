@@ -61,8 +61,9 @@ fn hear(
         is_group: false,
         tag: 0,
     };
+    let known_as = ReceiverId { instance: receiver, port: 1 };
     let id = EndpointId(EndpointId::FIRST_TOPIC);
-    let mut endpoint = SocketEndpoint::new(id, socket, None, receiver, settings);
+    let mut endpoint = SocketEndpoint::new(id, socket, None, known_as, settings);
     endpoint.add_stream(STREAM);
     let requests = Arc::new(RequestProcessor::new(receiver, 1, Arc::clone(&counters), clock));
     let mut context = Context {

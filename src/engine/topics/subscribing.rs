@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Endpoint, Place, Subscribed, Subscription, TopicError, Topics, interface_of, udp_settings,
+    Endpoint, Place, Subscribed, Subscription, TopicError, Topics, advertise_of, interface_of,
+    udp_settings,
 };
 use crate::config::{Template, TopicRoute, Transport};
 use crate::discovery::Advert;
@@ -18,7 +19,7 @@ use crate::engine::matches::Matches;
 use crate::engine::matching::LocalSubscriber;
 use crate::engine::poller::Command;
 use crate::engine::start::receiver_options;
-use crate::id::TopicHash;
+use crate::id::{ReceiverId, TopicHash};
 use crate::listener::Listener;
 use crate::protocol::receiver::ReceiveSettings;
 use crate::ring::Layout;
@@ -148,7 +149,7 @@ impl Engine {
         .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
         let address = match route.address() {
             Some(group) => SocketAddr::from((group, place.port)),
-            None => socket.local_address().into(),
+            None => advertise_of(template).of(socket.local_address(), udp.ports),
         };
         let id = EndpointId(EndpointId::FIRST_TOPIC + topics.next_endpoint);
         topics.next_endpoint += 1;
@@ -157,11 +158,12 @@ impl Engine {
             is_group: route.address().is_some(),
             ..self.receive_settings(layout, template.window_bytes, udp.repair_timeout, &socket)
         };
+        let receiver = ReceiverId { instance: self.id, port: address.port() };
         let feedback = match route.address() {
             Some(_) => Some(self.feedback_socket(topics, template, &interface)?),
             None => None,
         };
-        let endpoint = SocketEndpoint::new(id, socket, feedback, self.id, settings);
+        let endpoint = SocketEndpoint::new(id, socket, feedback, receiver, settings);
         self.poller(template.poller).submit(Command::AddSocket(Box::new(endpoint)));
         topics.endpoints.insert(place.clone(), Endpoint { id, address, topics: 1 });
         Ok((id, address))

@@ -4,7 +4,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    AdvertKind, MAX_DISCOVERY_BYTES, MAX_TEXT_BYTES, Reader, begin, seal, text_length,
+    AdvertKind, MAX_SHARED_BYTES, MAX_TEXT_BYTES, Reader, begin, seal, text_length,
     transport_from_wire, transport_to_wire,
 };
 use crate::config::Transport;
@@ -30,9 +30,8 @@ const ADD_HEADER: usize = 21;
 pub(super) const REMOVE_LENGTH: usize = 9;
 
 // A page without room for the longest entry would make a log that cannot be told.
-const _: () = assert!(
-    CHANGES_HEADER + ADD_HEADER + LOCATOR_LENGTH + 8 + MAX_TEXT_BYTES <= MAX_DISCOVERY_BYTES
-);
+const _: () =
+    assert!(CHANGES_HEADER + ADD_HEADER + LOCATOR_LENGTH + 8 + MAX_TEXT_BYTES <= MAX_SHARED_BYTES);
 
 /// One page of a change log.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +228,7 @@ impl<'b> ChangesWriter<'b> {
     /// Appends an entry made by [`Add::encode`]; false, and nothing written, when it does not fit.
     #[must_use]
     pub(crate) fn add(&mut self, entry: &[u8]) -> bool {
-        if self.buffer.len() + entry.len() > MAX_DISCOVERY_BYTES {
+        if self.buffer.len() + entry.len() > MAX_SHARED_BYTES {
             return false;
         }
         self.buffer.extend_from_slice(entry);
@@ -240,7 +239,7 @@ impl<'b> ChangesWriter<'b> {
     /// Appends the removal of `key`; false, and nothing written, when it does not fit.
     #[must_use]
     pub(crate) fn remove(&mut self, key: u64) -> bool {
-        if self.buffer.len() + REMOVE_LENGTH > MAX_DISCOVERY_BYTES {
+        if self.buffer.len() + REMOVE_LENGTH > MAX_SHARED_BYTES {
             return false;
         }
         self.buffer.push(OP_REMOVE);

@@ -253,10 +253,10 @@ fn a_full_page_refuses_what_does_not_fit() {
     }
     assert!(!writer.add(&add(1, "t").encode().unwrap()));
     writer.finish(1_000, false);
-    assert_eq!(removed, 150);
-    assert!(buffer.len() <= MAX_DISCOVERY_BYTES);
+    assert_eq!(removed, 148);
+    assert!(buffer.len() <= MAX_SHARED_BYTES);
     let Ok(DiscoveryView::Changes(view)) = parse(&buffer) else { panic!("not CHANGES") };
-    assert_eq!(view.entries().count(), 150);
+    assert_eq!(view.entries().count(), 148);
 }
 
 /// What discovery sends, and one kind that it does not.

@@ -6,6 +6,7 @@
 //! send the payloads of [`payload`] and write down what arrives in a [`Journal`], so that "all of
 //! it, once, in order, byte for byte" is one comparison.
 
+pub(crate) mod daemon;
 mod host;
 mod journal;
 mod listeners;
@@ -19,6 +20,7 @@ mod watch;
 
 use std::time::Duration;
 
+pub(crate) use daemon::DaemonProcess;
 pub(crate) use host::{Behaviour, Host};
 pub(crate) use journal::{Journal, Report, accounted_for, eventually};
 pub(crate) use listeners::description;

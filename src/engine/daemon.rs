@@ -1,0 +1,247 @@
+//! The thread of a discovery daemon: a socket around [`Relay`]. Layer: engine. Instances have no part in
+//! it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use mio::{Events, Interest, Poll, Token, Waker};
+use parking_lot::Mutex;
+
+use super::callback;
+use super::start::{SOCKET_OPTIONS, StartError, interface, opened};
+use crate::config::DaemonConfig;
+use crate::counters::Counters;
+use crate::discovery::event::DownReason as Reason;
+use crate::discovery::relay::{ClientInfo, Relay, RelayCounters, RelayEvent, RelaySettings};
+use crate::id::InstanceId;
+use crate::listener::{DaemonClient, DaemonEvent, DownReason};
+use crate::time::{Clock, Timestamp};
+use crate::transport::Alarm;
+use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
+use crate::wire::advert::MAX_DISCOVERY_BYTES;
+
+const WAKE: Token = Token(0);
+const SOCKET: Token = Token(1);
+const ALARM: Token = Token(2);
+/// Datagrams received, or sent, before the rest of the cycle gets its turn.
+const BURST: usize = 256;
+/// The daemon looks around at least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Commands that may wait.
+const MAX_COMMANDS: usize = 64;
+
+/// Hears of clients that come and go.
+pub(crate) type DaemonListener = Box<dyn FnMut(&DaemonEvent) + Send>;
+
+enum Command {
+    Clients(Sender<Vec<DaemonClient>>),
+    Counters(Sender<RelayCounters>),
+    Stop,
+}
+
+/// A running daemon.
+pub(crate) struct DaemonHandle {
+    pub(crate) id: InstanceId,
+    pub(crate) address: SocketAddr,
+    commands: SyncSender<Command>,
+    waker: Waker,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl DaemonHandle {
+    /// Opens the socket and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running.
+    pub(crate) fn start(
+        config: &DaemonConfig,
+        listener: DaemonListener,
+    ) -> Result<Self, StartError> {
+        let at = interface("daemon", &config.interface)?;
+        let socket = UdpSocket::bind_unicast(&at, [config.port], &SOCKET_OPTIONS);
+        let poll = Poll::new()?;
+        let socket = opened("daemon", socket)?;
+        poll.registry().register(&mut &socket, SOCKET, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let alarm = Alarm::open(&poll, ALARM)?;
+        let (commands, queue) = sync_channel(MAX_COMMANDS);
+        let (id, clock) = (InstanceId::random(), Clock::start());
+        let address = socket.local_address().into();
+        let settings = RelaySettings {
+            client_timeout: config.client_timeout,
+            max_clients: config.max_clients,
+        };
+        let daemon = Daemon {
+            relay: Relay::new(id, settings, clock.now()),
+            socket,
+            poll,
+            alarm,
+            events: Events::with_capacity(4),
+            queue,
+            listener,
+            counters: Arc::new(Counters::new()),
+            clock,
+            buffer: ReceiveBuffer::new(),
+            outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
+            busy: false,
+        };
+        let thread = thread::Builder::new().name("vega-daemon".to_owned());
+        let thread = thread.spawn(move || daemon.run())?;
+        Ok(Self { id, address, commands, waker, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The clients now.
+    pub(crate) fn clients(&self) -> Vec<DaemonClient> {
+        self.ask(Command::Clients).unwrap_or_default()
+    }
+
+    pub(crate) fn counters(&self) -> RelayCounters {
+        self.ask(Command::Counters).unwrap_or_default()
+    }
+
+    /// `None` when the daemon is stopped.
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.submit(question(reply));
+        answer.recv().ok()
+    }
+
+    fn submit(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            // Fails only when the thread is gone.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Stops the thread, and returns when it has ended. Does nothing when that has happened before.
+    pub(crate) fn stop(&self) {
+        let Some(thread) = self.thread.lock().take() else { return };
+        self.submit(Command::Stop);
+        if thread.thread().id() == thread::current().id() {
+            // The listener stops its own daemon: nobody can wait for that.
+            return;
+        }
+        super::join(thread);
+    }
+}
+
+/// What the thread owns.
+struct Daemon {
+    relay: Relay,
+    socket: UdpSocket,
+    poll: Poll,
+    alarm: Alarm,
+    events: Events,
+    queue: Receiver<Command>,
+    listener: DaemonListener,
+    /// Of panics of the listener.
+    counters: Arc<Counters>,
+    clock: Clock,
+    buffer: ReceiveBuffer,
+    outgoing: Vec<u8>,
+    /// Something was left for the next cycle.
+    busy: bool,
+}
+
+impl Daemon {
+    fn run(mut self) {
+        loop {
+            self.wait();
+            self.busy = false;
+            let now = self.clock.now();
+            self.receive(now);
+            if self.is_stopped() {
+                break;
+            }
+            self.relay.handle_timeout(now);
+            self.report();
+            self.transmit(now);
+        }
+        callback::discard(&self.counters, "", self.listener);
+    }
+
+    fn wait(&mut self) {
+        let now = self.clock.now();
+        let mut timeout = self.relay.next_deadline().since(now).min(LONGEST_WAIT);
+        if self.busy {
+            timeout = Duration::ZERO;
+        }
+        if let Err(error) = self.alarm.poll(&mut self.poll, &mut self.events, timeout) {
+            tracing::error!(%error, "polling failed");
+        }
+    }
+
+    fn receive(&mut self, now: Timestamp) {
+        for count in 0..=BURST {
+            let received = match self.socket.recv(&mut self.buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "receive failed");
+                    break;
+                }
+            };
+            let source = received.source();
+            for datagram in received.segments() {
+                if let Err(error) = self.relay.handle_datagram(now, source, datagram) {
+                    tracing::debug!(%source, %error, "a datagram is not for a discovery daemon");
+                }
+            }
+            self.busy |= count == BURST;
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        while let Ok(command) = self.queue.try_recv() {
+            // Who asked may not wait any more.
+            match command {
+                Command::Clients(reply) => {
+                    let _ = reply.send(self.relay.clients().map(client).collect());
+                }
+                Command::Counters(reply) => {
+                    let _ = reply.send(self.relay.counters());
+                }
+                Command::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn report(&mut self) {
+        while let Some(event) = self.relay.poll_event() {
+            let event = match event {
+                RelayEvent::ClientUp(info) => DaemonEvent::ClientUp(client(&info)),
+                RelayEvent::ClientDown(info, reason) => {
+                    let reason = match reason {
+                        Reason::Goodbye => DownReason::Goodbye,
+                        Reason::Expired => DownReason::Expired,
+                    };
+                    DaemonEvent::ClientDown(client(&info), reason)
+                }
+                RelayEvent::Full { limit } => DaemonEvent::Full { limit },
+            };
+            callback::run(&self.counters, "on_event", "", || (self.listener)(&event));
+        }
+    }
+
+    fn transmit(&mut self, now: Timestamp) {
+        for _ in 0..BURST {
+            let Some(to) = self.relay.poll_transmit(now, &mut self.outgoing) else { return };
+            let (to, bytes) = (Destination::from(to), &self.outgoing);
+            if let Err(error) = self.socket.send_run(Some(&to), bytes, bytes.len()) {
+                // As if the network had lost it.
+                tracing::debug!(%error, ?to, "a datagram was not sent");
+            }
+        }
+        self.busy = true;
+    }
+}
+
+fn client(info: &ClientInfo) -> DaemonClient {
+    DaemonClient { id: info.instance, name: Arc::clone(&info.name), address: info.address }
+}

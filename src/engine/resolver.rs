@@ -1,0 +1,62 @@
+//! Looks up the names of discovery daemons. Layer: engine. A thread of its own, because that can take
+//! long, and only where daemons are configured by name.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::conductor::{Command, ConductorLink};
+use crate::config::{DaemonAddress, Host};
+use crate::transport::lookup::lookup;
+
+/// Asks the thread, which ends when this is dropped and a lookup under way is done.
+pub(crate) struct Resolver {
+    wishes: Sender<()>,
+}
+
+impl Resolver {
+    /// Starts the thread; without names there is none. It tells the conductor what it finds.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says when it gives no thread.
+    pub(super) fn start(
+        daemons: &[DaemonAddress],
+        conductor: Arc<ConductorLink>,
+    ) -> io::Result<Option<Self>> {
+        let named = daemons.iter().enumerate().filter_map(|(index, daemon)| match &daemon.host {
+            Host::Name(name) => Some((index, name.clone(), daemon.port)),
+            Host::Address(_) => None,
+        });
+        let named: Vec<_> = named.collect();
+        if named.is_empty() {
+            return Ok(None);
+        }
+        let (wishes, wished) = bounded(1);
+        // Nobody waits for it: what it is in the middle of can take as long as name servers do.
+        thread::Builder::new().name("vega-resolver".to_owned()).spawn(move || {
+            for () in wished {
+                for (index, name, port) in &named {
+                    match lookup(name) {
+                        Ok(ip) => {
+                            let address = SocketAddr::from((ip, *port));
+                            conductor.submit(Command::DaemonMoved(*index, address));
+                        }
+                        Err(error) => {
+                            tracing::warn!(daemon = name, %error, "a discovery daemon is not found");
+                        }
+                    }
+                }
+            }
+        })?;
+        Ok(Some(Self { wishes }))
+    }
+
+    /// Has all names looked up. Does nothing when that is under way and to be done once more.
+    pub(super) fn ask(&self) {
+        let _ = self.wishes.try_send(());
+    }
+}

@@ -1,0 +1,86 @@
+//! `vega daemon`: clients that come and go, for people and for machines. Tests.
+
+use serde_json::Value;
+
+use crate::world::{PATIENCE, Process, World};
+
+/// A line of standard output that has this type, once it is there.
+fn line(daemon: &Process, kind: &str) -> Value {
+    daemon.until_output(&format!("\"type\":\"{kind}\""), || ());
+    let lines = daemon.output();
+    let line = lines.lines().find(|line| line.contains(&format!("\"type\":\"{kind}\"")));
+    serde_json::from_str(line.unwrap()).unwrap()
+}
+
+#[test]
+fn clients_come_and_go_in_json() {
+    let world = World::with("[[topic]]\npattern = '.*'\ntemplate = 'unicast'\n");
+    let daemon = world.start(&["daemon", "--port", "0", "--client-timeout", "5s", "--json"]);
+    let address = line(&daemon, "daemon_up")["address"].as_str().unwrap().to_owned();
+    world.find_each_other_by(&address);
+    let (arrived, arrivals) = crossbeam_channel::unbounded();
+    let instance = world.instance().name("pricer").start().unwrap();
+    let topic = world.topic("prices");
+    let _subscription = instance
+        .subscribe(&topic, move |message: &vega::Message<'_>| {
+            arrived.send(message.payload().to_vec()).unwrap();
+        })
+        .unwrap();
+    let publish = world.start(&["pub", &topic, "1.0842", "--wait-subscribers", "1"]);
+    assert_eq!(arrivals.recv_timeout(PATIENCE).unwrap(), b"1.0842");
+    publish.finish().expect_code(0);
+    instance.close().unwrap();
+    daemon.until_output("\"clients\":0", || ());
+    daemon.signal("INT");
+    let daemon = daemon.finish().expect_code(0);
+    let up = daemon.of_type("client_up");
+    assert_eq!(up.len(), 2);
+    assert_eq!((&up[0]["name"], &up[0]["clients"]), (&"pricer".into(), &1.into()));
+    assert_eq!(up[0]["id"], instance.id().to_string());
+    let down = daemon.of_type("client_down");
+    assert!(down.iter().all(|line| line["reason"] == "goodbye"), "{down:?}");
+    assert_eq!(down.len(), 2);
+    let end = daemon.of_type("daemon_down");
+    assert!(end[0]["packets_sent"].as_u64() > Some(0));
+    assert_eq!(end[0]["malformed"], 0);
+}
+
+#[test]
+fn clients_come_and_go_as_text() {
+    let world = World::new();
+    let daemon = world.start(&["daemon", "--port", "0"]);
+    daemon.until_output("discovery daemon ", || ());
+    let address = daemon.output().split_whitespace().last().unwrap().to_owned();
+    world.find_each_other_by(&address);
+    let instance = world.instance().name("bad\u{7}name").start().unwrap();
+    daemon.until_output("1 client", || ());
+    instance.close().unwrap();
+    daemon.until_output("goodbye", || ());
+    daemon.signal("TERM");
+    let daemon = daemon.finish().expect_code(0);
+    let lines: Vec<_> = daemon.text().lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert!(lines[1].starts_with("+ 127.0.0.1:") && lines[1].contains("bad?name"), "{lines:#?}");
+    assert!(lines[2].starts_with("- ") && lines[2].ends_with("0 clients        goodbye"));
+    assert!(lines[3].starts_with("ended: "), "{lines:#?}");
+}
+
+#[test]
+fn what_a_daemon_cannot_use_is_refused() {
+    let world = World::new();
+    for (arguments, said) in [
+        (&["--interface", "10.1.2.300"][..], "is not a interface (allowed: "),
+        (&["--interface", "0.0.0.0"], "is not an address of one interface"),
+        (&["--interface", "no-such-device"], "no local interface"),
+        (&["--max-clients", "0"], "daemon.max_clients = 0: is out of range"),
+        (&["--client-timeout", "1ms"], "(allowed: 100ms to 1h)"),
+    ] {
+        let process = world.start(&[&["daemon"], arguments].concat()).finish().expect_code(2);
+        assert!(process.stderr.contains(said), "{arguments:?}: {}", process.stderr);
+    }
+    let first = world.start(&["daemon", "--port", "0", "--json"]);
+    let address = line(&first, "daemon_up")["address"].as_str().unwrap().to_owned();
+    let port = address.rsplit(':').next().unwrap();
+    let second = world.start(&["daemon", "--port", port]).finish().expect_code(2);
+    assert!(second.stderr.contains("taken"), "{}", second.stderr);
+}
