@@ -11,6 +11,7 @@
 //! | publish | [`Instance::publisher`]: [`Publisher::send`], [`Publisher::try_claim`] to write in place |
 //! | publish from several threads | [`Instance::shared_publisher`] |
 //! | listen | [`Instance::subscribe`] with a closure or a [`Listener`] |
+//! | listen to all topics that look alike | [`Instance::subscribe_pattern`] with a [`TopicPattern`] |
 //! | listen on a thread of one's own | [`Instance::subscribe_channel`] |
 //! | ask many | [`Publisher::request`], which gives a [`SentRequest`] |
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
@@ -65,19 +66,27 @@ mod transport;
 mod wire;
 
 pub use config::{
-    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TopicRoute, Transport,
+    Config, ConfigError, MAX_TOPIC_BYTES, PatternError, Problem, RouteError, TopicPattern,
+    TopicRoute, Transport,
 };
 pub use counters::{Counter, CounterSnapshot};
 pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
-    Claim, CloseError, Instance, InstanceBuilder, PublishError, Publisher, RequestError,
-    SharedPublisher, StartError, SubscribeError, Subscription,
+    Claim, CloseError, Instance, InstanceBuilder, PatternSubscription, PublishError, Publisher,
+    RequestError, SharedPublisher, StartError, SubscribeError, SubscribePatternError, Subscription,
 };
 pub use listener::{
     Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
     OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
-    SendError, SendStatus, SentRequest, TopicReceiver, on_request,
+    SendError, SendStatus, SentRequest, SharedListener, TopicReceiver, on_request,
 };
+
+/// Compiles and runs the programs in the guide.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/guide/publish-subscribe.md")]
+    struct PublishSubscribe;
+}
 
 /// Compiles and runs the program in the README.
 #[cfg(doctest)]

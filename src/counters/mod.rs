@@ -132,6 +132,10 @@ counters! {
     DiscoveryReceived => "discovery_received", "packets";
     /// Topics refused because another name has the same hash, or a peer uses another route.
     TopicConflicts => "topic_conflicts", "topics";
+    /// Topics that appeared and were subscribed to because a pattern matches them.
+    PatternMatches => "pattern_matches", "topics";
+    /// Topics that match a pattern and could not be subscribed to.
+    PatternRefusals => "pattern_refusals", "topics";
 }
 
 #[derive(Debug, Default)]

@@ -258,6 +258,7 @@ impl Conductor {
                 Command::RingLost(session, delivery) => {
                     self.matching.ring_lost(session, delivery, now);
                 }
+                Command::WatchTopics(watch) => self.matching.watch(watch),
                 Command::Peers(reply) => {
                     let peers = self.discovery.peers().map(peer).collect();
                     let _ = reply.send(peers);

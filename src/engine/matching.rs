@@ -15,6 +15,7 @@ use self::backlog::Backlog;
 use self::rings::Rings;
 pub(super) use self::rings::{RING_SUFFIX, ring_name};
 use super::matches::Matches;
+use super::patterns::TopicWatch;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
@@ -57,7 +58,7 @@ impl LocalPublisher {
         requests: &RequestProcessor,
         end: impl FnOnce(&Publication, InstanceId, TopicHash),
     ) {
-        if !self.matches.remove(instance) {
+        if !self.matches.remove(&instance) {
             return;
         }
         match &self.path {
@@ -101,7 +102,7 @@ impl LocalSubscriber {
     }
 
     fn unmatch(&self, instance: InstanceId, requests: &RequestProcessor) {
-        if self.matches.remove(instance) {
+        if self.matches.remove(&instance) {
             requests.tell(Event::PublisherUnmatched(Arc::clone(&self.topic), instance));
         }
     }
@@ -148,6 +149,8 @@ pub(super) struct Matching {
     readers: Vec<InstanceId>,
     /// How many publishers of this instance are rings.
     local_rings: usize,
+    /// Told which topics are published, once there are patterns.
+    watch: Option<Arc<TopicWatch>>,
 }
 
 impl Matching {
@@ -162,7 +165,26 @@ impl Matching {
             readers_due: Timestamp::NEVER,
             readers: Vec::new(),
             local_rings: 0,
+            watch: None,
         }
+    }
+
+    /// Tells which topics are published, now and whenever that changes.
+    pub(super) fn watch(&mut self, watch: Arc<TopicWatch>) {
+        self.watch = Some(watch);
+        for hash in self.topics.keys() {
+            self.tell_watch(*hash);
+        }
+    }
+
+    /// Tells whether anybody publishes the topic who can be heard here.
+    fn tell_watch(&self, hash: TopicHash) {
+        let (Some(watch), Some(topic)) = (&self.watch, self.topics.get(&hash)) else { return };
+        let mut publishers = topic.remotes.iter().filter(|(instance, advert)| {
+            advert.kind == AdvertKind::Publisher
+                && (advert.transport != Transport::Ipc || self.rings.shares_memory(*instance))
+        });
+        watch.tell(hash, publishers.next().map(|(_, advert)| &advert.topic));
     }
 
     pub(super) fn instance_up(&mut self, instance: InstanceId, host: u64) {
@@ -193,7 +215,7 @@ impl Matching {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         if let Some(publisher) = topic.publisher.take() {
             self.local_rings -= usize::from(publisher.path.is_ring());
-            for instance in publisher.matches.instances() {
+            for instance in publisher.matches.all() {
                 publisher.unmatch(instance, &self.requests, Publication::release_receiver);
             }
         }
@@ -229,7 +251,10 @@ impl Matching {
         topic.remotes.push((instance, Arc::clone(advert)));
         match advert.kind {
             AdvertKind::Subscriber => self.match_subscriber(instance, advert, now),
-            AdvertKind::Publisher => self.match_publisher(instance, advert, now),
+            AdvertKind::Publisher => {
+                self.match_publisher(instance, advert, now);
+                self.tell_watch(advert.hash);
+            }
         }
     }
 
@@ -239,7 +264,10 @@ impl Matching {
         topic.remotes.retain(|(known, other)| *known != instance || **other != *advert);
         match advert.kind {
             AdvertKind::Subscriber => self.unmatch_subscriber(instance, advert.hash),
-            AdvertKind::Publisher => self.unmatch_publisher(instance, advert),
+            AdvertKind::Publisher => {
+                self.unmatch_publisher(instance, advert);
+                self.tell_watch(advert.hash);
+            }
         }
         self.forget_if_empty(advert.hash);
     }

@@ -75,7 +75,7 @@ impl Publisher {
     /// The instances that are known to listen.
     #[must_use]
     pub fn subscriber_instances(&self) -> Vec<InstanceId> {
-        self.published.matches.instances()
+        self.published.matches.all()
     }
 
     /// Waits until at least `count` instances are ready to receive what is sent from now on. False

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::TopicPattern;
 use crate::id::InstanceId;
 
 /// Another instance, as discovery knows it.
@@ -100,6 +101,23 @@ pub trait InstanceListener: Send + 'static {
     fn on_topic_conflict(&mut self, topic: &str, peer: InstanceId, reason: &str) {
         let _ = (topic, peer, reason);
     }
+
+    /// A topic that a pattern subscription matches is published somewhere and subscribed to.
+    fn on_pattern_matched(&mut self, pattern: &str, topic: &str) {
+        let _ = (pattern, topic);
+    }
+
+    /// Nobody publishes the topic any more: the pattern's listener hears nothing of it until
+    /// somebody does again.
+    fn on_pattern_unmatched(&mut self, pattern: &str, topic: &str) {
+        let _ = (pattern, topic);
+    }
+
+    /// A topic that a pattern subscription matches is published somewhere and cannot be subscribed
+    /// to here. `reason` says why; what can change is tried again.
+    fn on_pattern_refused(&mut self, pattern: &str, topic: &str, reason: &str) {
+        let _ = (pattern, topic, reason);
+    }
 }
 
 /// Hears nothing.
@@ -115,6 +133,9 @@ pub(crate) enum Event {
     PublisherMatched(Arc<str>, InstanceId),
     PublisherUnmatched(Arc<str>, InstanceId),
     TopicConflict(Arc<str>, InstanceId, &'static str),
+    PatternMatched(Arc<TopicPattern>, Arc<str>),
+    PatternUnmatched(Arc<TopicPattern>, Arc<str>),
+    PatternRefused(Arc<TopicPattern>, Arc<str>, String),
 }
 
 impl Event {
@@ -128,6 +149,15 @@ impl Event {
             Self::PublisherUnmatched(topic, id) => listener.on_publisher_unmatched(topic, *id),
             Self::TopicConflict(topic, id, reason) => {
                 listener.on_topic_conflict(topic, *id, reason);
+            }
+            Self::PatternMatched(pattern, topic) => {
+                listener.on_pattern_matched(pattern.as_str(), topic);
+            }
+            Self::PatternUnmatched(pattern, topic) => {
+                listener.on_pattern_unmatched(pattern.as_str(), topic);
+            }
+            Self::PatternRefused(pattern, topic, reason) => {
+                listener.on_pattern_refused(pattern.as_str(), topic, reason);
             }
         }
     }

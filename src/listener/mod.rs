@@ -10,6 +10,7 @@ mod request;
 mod response;
 mod send;
 mod sent_request;
+mod shared;
 
 pub use channel::{Delivery, TopicReceiver};
 pub use events::{DownReason, InstanceListener, Peer};
@@ -19,8 +20,10 @@ pub use request::{OwnedRequest, Request, RespondError};
 pub use response::{OwnedResponse, Response, ResponseListener};
 pub use send::{SendError, SendStatus};
 pub use sent_request::SentRequest;
+pub use shared::SharedListener;
 
 pub(crate) use channel::ChannelListener;
 pub(crate) use events::Event;
 pub(crate) use request::{Reply, Respond};
 pub(crate) use sent_request::{RequestControl, SpareRequests};
+pub(crate) use shared::ListenerHandle;

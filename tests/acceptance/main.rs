@@ -59,8 +59,9 @@
 //!     - `callbacks::messages_bounce_between_callbacks_of_two_processes`
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
-//! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs) and
-//! `offload` (UDP without the help of the kernel).
+//! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
+//! `offload` (UDP without the help of the kernel) and `patterns` (subscriptions to all topics that
+//! look alike).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -73,6 +74,7 @@ mod idle;
 mod lifecycle;
 mod offload;
 mod panics;
+mod patterns;
 mod pressure;
 mod requests;
 mod scale;

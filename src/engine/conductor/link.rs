@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::discovery::{Advert, AdvertiseError};
 use crate::engine::dispatch::Ticket;
 use crate::engine::matching::{LocalPublisher, LocalSubscriber};
+use crate::engine::patterns::TopicWatch;
 use crate::engine::poller::Reports;
 use crate::engine::publication::Attention;
 use crate::id::{SessionId, TopicHash};
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Listening(TopicHash, Ticket),
     Unsubscribe(TopicHash),
     RingLost(SessionId, Delivery),
+    /// From now on, the topics that are published are of interest.
+    WatchTopics(Arc<TopicWatch>),
     Peers(Sender<Vec<Peer>>),
     Stop,
 }

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -28,8 +27,11 @@ pub(crate) enum Command {
     Subscribe(Box<TopicSubscription>),
     Unsubscribe {
         hash: TopicHash,
+        ticket: Ticket,
         done: Option<Sender<()>>,
     },
+    /// Dropped when it is reached: who gave it knows then that all commands before it are done.
+    Pass(Sender<()>),
     AttachRing(Box<RingEndpoint>),
     /// After what the writer has left in it is read.
     DetachRing(SessionId),
@@ -42,7 +44,7 @@ pub(crate) enum Command {
 /// What a poller reports to the conductor.
 pub(crate) trait Reports: Send + Sync {
     /// What arrives for the topic is delivered from now on.
-    fn listening(&self, hash: TopicHash, ticket: Ticket);
+    fn listening(&self, hash: TopicHash, opening: Ticket);
     /// The ring is to be attached anew.
     /// `delivery` knows what has been delivered of the session, so that the loss can be told.
     fn ring_lost(&self, session: SessionId, delivery: Delivery);
@@ -108,17 +110,16 @@ impl PollerHandle {
         }
     }
 
-    /// Stops delivery of a topic. What is returned disconnects once the callback in flight is over;
+    /// Ends one subscription to a topic, which is closed already. What is returned disconnects once the callback in flight is over;
     /// threads that run callbacks get nothing to wait for, because waiting for each other could
     /// deadlock.
-    pub(crate) fn unsubscribe(&self, hash: TopicHash, closed: &AtomicBool) -> Option<Receiver<()>> {
-        closed.store(true, Ordering::SeqCst);
+    pub(crate) fn unsubscribe(&self, hash: TopicHash, ticket: Ticket) -> Option<Receiver<()>> {
         if callback::current_thread(self.instance).is_some() {
-            self.submit(Command::Unsubscribe { hash, done: None });
+            self.submit(Command::Unsubscribe { hash, ticket, done: None });
             return None;
         }
         let (done, finished) = crossbeam_channel::bounded(1);
-        self.submit(Command::Unsubscribe { hash, done: Some(done) });
+        self.submit(Command::Unsubscribe { hash, ticket, done: Some(done) });
         Some(finished)
     }
 
