@@ -16,6 +16,7 @@
 //! | ask many | [`Publisher::request`], which gives a [`SentRequest`] |
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
+//! | know which subscribers answer | [`Publisher::activate_heartbeats`] |
 //! | see what happens | [`Instance::counters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
 //! # Guarantees
@@ -76,7 +77,8 @@ pub use instance::{
     RequestError, SharedPublisher, StartError, SubscribeError, SubscribePatternError, Subscription,
 };
 pub use listener::{
-    Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
+    ConnectionListener, Delivery, DisconnectReason, DownReason, HeartbeatError,
+    HeartbeatParameters, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,
     OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response, ResponseListener,
     SendError, SendStatus, SentRequest, SharedListener, TopicReceiver, on_request,
 };
@@ -86,6 +88,8 @@ pub use listener::{
 mod guide {
     #[doc = include_str!("../docs/guide/publish-subscribe.md")]
     struct PublishSubscribe;
+    #[doc = include_str!("../docs/guide/heartbeats.md")]
+    struct Heartbeats;
 }
 
 /// Compiles and runs the program in the README.

@@ -34,6 +34,7 @@ mod feed;
 mod jitter;
 mod log;
 mod peer;
+pub(crate) mod presence;
 mod registry;
 mod topics;
 

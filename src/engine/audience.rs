@@ -66,6 +66,16 @@ impl Audience {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// Whether anybody is called.
+    pub(super) fn is_open(&self) -> bool {
+        match &self.listeners {
+            Listeners::One(..) => !self.is_closed(),
+            Listeners::Several(several) => {
+                several.seats.iter().any(|seat| !seat.member.is_closed())
+            }
+        }
+    }
+
     /// What is called with everything that arrives.
     #[inline]
     pub(super) fn listener(&mut self) -> &mut dyn Listener {

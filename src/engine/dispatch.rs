@@ -148,6 +148,12 @@ impl Dispatch {
         }
     }
 
+    /// Whether somebody listens to a topic.
+    pub(super) fn serves(&self, hash: TopicHash) -> bool {
+        let at = self.by_hash.get(&hash).map(|at| *at as usize);
+        at.and_then(|at| self.topics.get(at)).is_some_and(|topic| topic.audience.is_open())
+    }
+
     /// What frames of `origin` are delivered to.
     #[inline]
     pub(super) fn sink(&mut self, origin: Origin) -> DispatchSink<'_> {

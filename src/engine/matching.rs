@@ -44,9 +44,22 @@ pub(crate) struct LocalPublisher {
     pub(crate) path: PublisherPath,
 }
 
+/// A subscriber of a publisher of this instance was matched, or is so no longer.
+pub(super) struct SubscriberChange {
+    pub(super) topic: TopicHash,
+    pub(super) instance: InstanceId,
+    pub(super) is_there: bool,
+}
+
 impl LocalPublisher {
-    fn match_with(&self, instance: InstanceId, requests: &RequestProcessor) {
+    fn match_with(
+        &self,
+        instance: InstanceId,
+        requests: &RequestProcessor,
+        changes: &mut Vec<SubscriberChange>,
+    ) {
         if self.matches.add(instance) {
+            changes.push(SubscriberChange { topic: self.hash, instance, is_there: true });
             requests.tell(Event::SubscriberMatched(Arc::clone(&self.topic), instance));
         }
     }
@@ -56,11 +69,13 @@ impl LocalPublisher {
         &self,
         instance: InstanceId,
         requests: &RequestProcessor,
+        changes: &mut Vec<SubscriberChange>,
         end: impl FnOnce(&Publication, InstanceId, TopicHash),
     ) {
         if !self.matches.remove(&instance) {
             return;
         }
+        changes.push(SubscriberChange { topic: self.hash, instance, is_there: false });
         match &self.path {
             PublisherPath::Multicast { publication, .. }
             | PublisherPath::Unicast { publication, .. } => end(publication, instance, self.hash),
@@ -151,6 +166,8 @@ pub(super) struct Matching {
     local_rings: usize,
     /// Told which topics are published, once there are patterns.
     watch: Option<Arc<TopicWatch>>,
+    /// What has become of the subscribers of local publishers since the conductor asked last.
+    subscriber_changes: Vec<SubscriberChange>,
 }
 
 impl Matching {
@@ -166,7 +183,25 @@ impl Matching {
             readers: Vec::new(),
             local_rings: 0,
             watch: None,
+            subscriber_changes: Vec::new(),
         }
+    }
+
+    /// What has become of the subscribers of local publishers since this was last asked.
+    pub(super) fn take_subscriber_changes(&mut self) -> Vec<SubscriberChange> {
+        std::mem::take(&mut self.subscriber_changes)
+    }
+
+    /// Who is matched with the local publisher of a topic.
+    pub(super) fn subscribers(&self, hash: TopicHash) -> Vec<InstanceId> {
+        let publisher = self.topics.get(&hash).and_then(|topic| topic.publisher.as_ref());
+        publisher.map(|publisher| publisher.matches.all()).unwrap_or_default()
+    }
+
+    /// The poller that delivers a topic, if somebody here listens to it.
+    pub(super) fn poller_of(&self, hash: TopicHash) -> Option<&PollerHandle> {
+        let subscriber = self.topics.get(&hash)?.subscriber.as_ref()?;
+        Some(&subscriber.poller)
     }
 
     /// Tells which topics are published, now and whenever that changes.
@@ -216,7 +251,8 @@ impl Matching {
         if let Some(publisher) = topic.publisher.take() {
             self.local_rings -= usize::from(publisher.path.is_ring());
             for instance in publisher.matches.all() {
-                publisher.unmatch(instance, &self.requests, Publication::release_receiver);
+                let changes = &mut self.subscriber_changes;
+                publisher.unmatch(instance, &self.requests, changes, Publication::release_receiver);
             }
         }
         self.forget_if_empty(hash);
@@ -352,7 +388,7 @@ impl Matching {
             }
             PublisherPath::Ring(_) => {}
         }
-        publisher.match_with(instance, &self.requests);
+        publisher.match_with(instance, &self.requests, &mut self.subscriber_changes);
     }
 
     fn unmatch_subscriber(&mut self, instance: InstanceId, hash: TopicHash) {
@@ -362,7 +398,8 @@ impl Matching {
                 self.readers_due = Timestamp::default();
             }
             Some(publisher) => {
-                publisher.unmatch(instance, &self.requests, Publication::remove_receiver);
+                let changes = &mut self.subscriber_changes;
+                publisher.unmatch(instance, &self.requests, changes, Publication::remove_receiver);
             }
             None => {}
         }
@@ -371,17 +408,17 @@ impl Matching {
     /// Holds the matches of local rings to what their tables of readers say; looks again soon while
     /// that differs from what discovery says.
     fn match_readers(&mut self, now: Timestamp) {
-        let readers = &mut self.readers;
+        let (readers, changes) = (&mut self.readers, &mut self.subscriber_changes);
         for topic in self.topics.values() {
             let Some(publisher) = &topic.publisher else { continue };
             let PublisherPath::Ring(ring) = &publisher.path else { continue };
             readers.clear();
             readers.extend(ring.reader_instances());
             while let Some(gone) = publisher.matches.other_than(readers) {
-                publisher.unmatch(gone, &self.requests, Publication::remove_receiver);
+                publisher.unmatch(gone, &self.requests, changes, Publication::remove_receiver);
             }
             for instance in &*readers {
-                publisher.match_with(*instance, &self.requests);
+                publisher.match_with(*instance, &self.requests, changes);
             }
             let expected = topic.remotes.iter().filter(|(instance, advert)| {
                 advert.kind == AdvertKind::Subscriber && self.rings.shares_memory(*instance)

@@ -17,6 +17,7 @@ pub(crate) mod callback;
 pub(crate) mod conductor;
 mod dispatch;
 mod endpoint;
+pub(crate) mod heartbeats;
 mod idle;
 mod latch;
 pub(crate) mod matches;

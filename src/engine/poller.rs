@@ -238,6 +238,10 @@ impl Poller {
                 drop(done);
             }
             Command::Pass(done) => drop(done),
+            Command::LookUp(mut call) => {
+                call.entries.retain(|entry| self.dispatch.serves(entry.topic));
+                self.parts.reports.looked_up(call);
+            }
             Command::AttachRing(ring) => self.attach_ring(*ring),
             Command::DropRing(session) => self.rings.retain(|ring| ring.session() != session),
             Command::DetachRing(session) => {

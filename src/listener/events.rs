@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::{ConnectionSink, DisconnectReason};
 use crate::config::TopicPattern;
 use crate::id::InstanceId;
 
@@ -123,8 +124,8 @@ pub trait InstanceListener: Send + 'static {
 /// Hears nothing.
 impl InstanceListener for () {}
 
-/// One call of an [`InstanceListener`], on its way to the thread that makes it.
-#[derive(Clone, Debug)]
+/// One call of an [`InstanceListener`], or of another listener, on its way to the thread that makes
+/// it.
 pub(crate) enum Event {
     InstanceUp(Peer),
     InstanceDown(Peer, DownReason),
@@ -136,6 +137,11 @@ pub(crate) enum Event {
     PatternMatched(Arc<TopicPattern>, Arc<str>),
     PatternUnmatched(Arc<TopicPattern>, Arc<str>),
     PatternRefused(Arc<TopicPattern>, Arc<str>, String),
+    /// For a listener of its own: a subscriber of a publisher with heartbeats is connected, or not
+    /// any more.
+    Connection(Arc<ConnectionSink>, InstanceId, Option<DisconnectReason>),
+    /// A listener that is not needed any more; dropping it is user code.
+    Discarded(Arc<ConnectionSink>),
 }
 
 impl Event {
@@ -159,6 +165,10 @@ impl Event {
             Self::PatternRefused(pattern, topic, reason) => {
                 listener.on_pattern_refused(pattern.as_str(), topic, reason);
             }
+            Self::Connection(sink, subscriber, disconnected) => {
+                sink.tell(*subscriber, *disconnected);
+            }
+            Self::Discarded(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 //! through a small handle that the engine puts in.
 
 mod channel;
+mod connection;
 mod events;
 mod loss;
 mod message;
@@ -13,6 +14,7 @@ mod sent_request;
 mod shared;
 
 pub use channel::{Delivery, TopicReceiver};
+pub use connection::{ConnectionListener, DisconnectReason, HeartbeatError, HeartbeatParameters};
 pub use events::{DownReason, InstanceListener, Peer};
 pub use loss::MessageLoss;
 pub use message::{Listener, Message, OwnedMessage, on_request};
@@ -23,6 +25,7 @@ pub use sent_request::SentRequest;
 pub use shared::SharedListener;
 
 pub(crate) use channel::ChannelListener;
+pub(crate) use connection::ConnectionSink;
 pub(crate) use events::Event;
 pub(crate) use request::{Reply, Respond};
 pub(crate) use sent_request::{RequestControl, SpareRequests};

@@ -44,6 +44,8 @@ pub(crate) enum PacketKind {
     Changes = 17,
     Ask = 18,
     Goodbye = 19,
+    Call = 20,
+    Present = 21,
 }
 
 impl PacketKind {
@@ -59,6 +61,8 @@ impl PacketKind {
             17 => Self::Changes,
             18 => Self::Ask,
             19 => Self::Goodbye,
+            20 => Self::Call,
+            21 => Self::Present,
             _ => return None,
         })
     }

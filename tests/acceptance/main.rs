@@ -60,8 +60,8 @@
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
-//! `offload` (UDP without the help of the kernel) and `patterns` (subscriptions to all topics that
-//! look alike).
+//! `offload` (UDP without the help of the kernel), `patterns` (subscriptions to all topics that
+//! look alike) and `heartbeats` (which subscribers answer).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -69,6 +69,7 @@ mod callbacks;
 mod delivery;
 mod departures;
 mod faults;
+mod heartbeats;
 mod hostile;
 mod idle;
 mod lifecycle;

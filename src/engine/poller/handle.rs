@@ -11,6 +11,7 @@ use mio::{Token, Waker};
 use crate::engine::callback::{self, CallbackThread};
 use crate::engine::dispatch::{Ticket, TopicSubscription};
 use crate::engine::endpoint::{EndpointId, SocketEndpoint};
+use crate::engine::heartbeats::PendingCall;
 use crate::engine::ring_endpoint::RingEndpoint;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::protocol::delivery::Delivery;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     },
     /// Dropped when it is reached: who gave it knows then that all commands before it are done.
     Pass(Sender<()>),
+    /// Leaves those topics in it that somebody here listens to.
+    LookUp(Box<PendingCall>),
     AttachRing(Box<RingEndpoint>),
     /// After what the writer has left in it is read.
     DetachRing(SessionId),
@@ -45,6 +48,8 @@ pub(crate) enum Command {
 pub(crate) trait Reports: Send + Sync {
     /// What arrives for the topic is delivered from now on.
     fn listening(&self, hash: TopicHash, opening: Ticket);
+    /// A call has been looked up.
+    fn looked_up(&self, call: Box<PendingCall>);
     /// The ring is to be attached anew.
     /// `delivery` knows what has been delivered of the session, so that the loss can be told.
     fn ring_lost(&self, session: SessionId, delivery: Delivery);
@@ -121,6 +126,11 @@ impl PollerHandle {
         let (done, finished) = crossbeam_channel::bounded(1);
         self.submit(Command::Unsubscribe { hash, ticket, done: Some(done) });
         Some(finished)
+    }
+
+    /// Which of the instance's pollers it is.
+    pub(in crate::engine) const fn index(&self) -> usize {
+        self.index
     }
 
     /// Whether both lead to the same poller of one instance.
