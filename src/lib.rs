@@ -11,11 +11,13 @@
 //! | publish | [`Instance::publisher`]: [`Publisher::send`], [`Publisher::try_claim`] to write in place |
 //! | publish from several threads | [`Instance::shared_publisher`] |
 //! | listen | [`Instance::subscribe`] with a closure or a [`Listener`] |
+//! | listen to all topics that look alike | [`Instance::subscribe_pattern`] with a [`TopicPattern`] |
 //! | listen on a thread of one's own | [`Instance::subscribe_channel`] |
 //! | ask many | [`Publisher::request`], which gives a [`SentRequest`] |
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
 //! | find others without multicast | `vega daemon`, or a [`DiscoveryDaemon`] of one's own |
+//! | know which subscribers answer | [`Publisher::activate_heartbeats`] |
 //! | see what happens | [`Instance::counters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
 //! # Guarantees
@@ -66,29 +68,36 @@ mod transport;
 mod wire;
 
 pub use config::{
-    Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TemplateRanges, TopicRoute,
-    Transport,
+    Config, ConfigError, MAX_TOPIC_BYTES, PatternError, Problem, RouteError, TemplateRanges,
+    TopicPattern, TopicRoute, Transport,
 };
 pub use counters::{Counter, CounterSnapshot};
 pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
     Claim, CloseError, DaemonBuilder, DaemonCounters, DiscoveryDaemon, Instance, InstanceBuilder,
-    PublishError, Publisher, RequestError, SharedPublisher, StartError, SubscribeError,
-    Subscription,
+    PatternSubscription, PublishError, Publisher, RequestError, SharedPublisher, StartError,
+    SubscribeError, SubscribePatternError, Subscription,
 };
 pub use listener::{
-    DaemonClient, DaemonEvent, Delivery, DownReason, InstanceListener, Listener, Message,
-    MessageLoss, OwnedMessage, OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response,
-    ResponseListener, SendError, SendStatus, SentRequest, Side, TopicAdvert, TopicReceiver,
-    on_request,
+    ConnectionListener, DaemonClient, DaemonEvent, Delivery, DisconnectReason, DownReason,
+    HeartbeatError, HeartbeatParameters, InstanceListener, Listener, Message, MessageLoss,
+    OwnedMessage, OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response,
+    ResponseListener, SendError, SendStatus, SentRequest, SharedListener, Side, TopicAdvert,
+    TopicReceiver, on_request,
 };
+
+/// Compiles and runs the programs in the guide.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/guide/publish-subscribe.md")]
+    struct PublishSubscribe;
+    #[doc = include_str!("../docs/guide/heartbeats.md")]
+    struct Heartbeats;
+    #[doc = include_str!("../docs/guide/discovery-daemon.md")]
+    struct Daemons;
+}
 
 /// Compiles and runs the program in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// Compiles and runs the program in the guide to discovery daemons.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/discovery-daemon.md")]
-struct GuideToDaemons;

@@ -6,13 +6,15 @@
 //! `range`, `interface`, `host`) out of the TOML tree and notes every fault with its line, `file` knows the
 //! tables and keys, `settings` holds what they are turned into, with all defaults and limits. A
 //! [`Config`] that exists is valid: ranges are not empty, references between tables are resolved to
-//! indices. `topics` and `spread` map a topic's name to its template, group, port and stream.
+//! indices. `topics` and `spread` map a topic's name to its template, group, port and stream;
+//! `pattern` says which names a pattern means.
 
 mod document;
 mod error;
 mod file;
 mod host;
 mod interface;
+mod pattern;
 mod places;
 mod quantity;
 mod range;
@@ -31,6 +33,7 @@ use std::path::Path;
 pub use self::error::{ConfigError, Problem};
 pub(crate) use self::host::{Advertise, DaemonAddress, Host};
 pub(crate) use self::interface::InterfaceSpec;
+pub use self::pattern::{PatternError, TopicPattern};
 pub use self::places::TemplateRanges;
 pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;

@@ -3,20 +3,18 @@
 
 use std::net::Ipv4Addr;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use thiserror::Error;
 
 use super::Config;
 use super::error::Fault;
+use super::pattern::full_match;
 use super::settings::{Carrier, Template, Transport};
 use super::spread::Choice;
 use crate::id::TopicHash;
 
 /// The longest topic name, in bytes of UTF-8: its length travels in one byte.
 pub const MAX_TOPIC_BYTES: usize = 255;
-
-/// Memory of one compiled pattern; the largest that people write by hand need a tenth of it.
-const MAX_PATTERN_MEMORY: usize = 1 << 20;
 
 /// A pattern, and the template of the topics that it matches.
 #[derive(Clone, Debug)]
@@ -32,9 +30,7 @@ impl TopicRule {
     ///
     /// `Regex` when `pattern` is no regular expression.
     pub(super) fn new(pattern: &str, template: usize) -> Result<Self, Fault> {
-        // On its own first: `a)(b` is no pattern although it would be one inside the group.
-        compile(pattern)?;
-        let full_match = compile(&format!(r"\A(?:{pattern})\z"))?;
+        let full_match = full_match(pattern).map_err(Fault::Regex)?;
         Ok(Self { pattern: pattern.to_owned(), full_match, template })
     }
 
@@ -50,15 +46,6 @@ impl PartialEq for TopicRule {
 }
 
 impl Eq for TopicRule {}
-
-fn compile(pattern: &str) -> Result<Regex, Fault> {
-    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_MEMORY).build().map_err(|error| {
-        // A syntax error draws the pattern over several lines; its last line says what is wrong.
-        let text = error.to_string();
-        let last = text.lines().last().unwrap_or_default();
-        Fault::Regex(last.strip_prefix("error: ").unwrap_or(last).to_owned())
-    })
-}
 
 /// Where the messages of one topic travel: the same on every machine with the same configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -136,6 +136,18 @@ counters! {
     DaemonsLost => "daemons_lost", "daemons";
     /// Topics refused because another name has the same hash, or a peer uses another route.
     TopicConflicts => "topic_conflicts", "topics";
+    /// Calls to subscribers sent, because heartbeats are active.
+    HeartbeatsSent => "heartbeats_sent", "packets";
+    /// Calls of publishers' instances answered.
+    HeartbeatsAnswered => "heartbeats_answered", "packets";
+    /// Calls of publishers' instances not answered, because a poller has too many to look at.
+    HeartbeatsDropped => "heartbeats_dropped", "packets";
+    /// Heartbeats that a connected subscriber has not answered in time.
+    HeartbeatsMissed => "heartbeats_missed", "heartbeats";
+    /// Topics that appeared and were subscribed to because a pattern matches them.
+    PatternMatches => "pattern_matches", "topics";
+    /// Topics that match a pattern and could not be subscribed to.
+    PatternRefusals => "pattern_refusals", "topics";
 }
 
 #[derive(Debug, Default)]

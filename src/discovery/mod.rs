@@ -41,6 +41,7 @@ mod inspect;
 mod jitter;
 mod log;
 mod peer;
+pub(crate) mod presence;
 mod registry;
 pub(crate) mod relay;
 mod topics;

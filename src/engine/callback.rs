@@ -13,6 +13,8 @@ use crate::id::InstanceId;
 pub(crate) enum CallbackThread {
     Poller(usize),
     RequestProcessor,
+    /// Drops listeners of patterns.
+    Patterns,
 }
 
 thread_local! {

@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll};
 use self::link::{ALARM, CONTROL, GROUP};
 pub(crate) use self::link::{Command, ConductorLink, Mailroom};
 use super::dispatch::Ticket;
+use super::heartbeats::{Heartbeats, Outgoing};
 use super::matching::{LocalSubscriber, Matching, MatchingParts};
 use super::poller::PollerHandle;
 use super::publication::Urgency;
@@ -34,6 +35,7 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::Alarm;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
 use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
+use crate::wire::roll::Roll;
 
 /// Pause between two looks at active publications: the bound on how long a tail that nobody follows
 /// up can wait, scheduling apart.
@@ -103,6 +105,11 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         alarm,
         events: Events::with_capacity(16),
         matching: Matching::new(parts.matching),
+        heartbeats: Heartbeats::new(
+            parts.instance,
+            Arc::clone(&parts.requests),
+            Arc::clone(&parts.counters),
+        ),
         instance: parts.instance,
         discovery: parts.discovery,
         daemons: parts.daemons,
@@ -140,6 +147,7 @@ struct Conductor {
     resolve_at: Timestamp,
     sockets: DiscoverySockets,
     matching: Matching,
+    heartbeats: Heartbeats,
     pollers: Vec<PollerHandle>,
     requests: Arc<RequestProcessor>,
     responses: Arc<Responses>,
@@ -179,6 +187,7 @@ impl Conductor {
             self.take_events(now);
             self.transmit(now);
             self.matching.service(now);
+            self.beat(now);
             self.service_publications(now);
             if self.matching.has_rings() && now.since(self.reclaimed_at) >= RECLAIM_INTERVAL {
                 self.reclaimed_at = now;
@@ -195,6 +204,7 @@ impl Conductor {
     fn wait(&mut self) {
         let now = self.clock.now();
         let deadline = self.discovery.next_deadline().min(self.matching.next_deadline());
+        let deadline = deadline.min(self.heartbeats.next_deadline());
         let mut timeout = deadline.since(now).min(LONGEST_WAIT);
         if self.matching.has_rings() {
             timeout = timeout.min(RECLAIM_INTERVAL);
@@ -241,6 +251,10 @@ impl Conductor {
                 }
                 let source = received.source();
                 for datagram in received.segments() {
+                    if Roll::is_one(datagram) {
+                        self.heartbeats.handle_datagram(source, datagram, &self.matching);
+                        continue;
+                    }
                     // Counted there; nothing else is to be done about it.
                     let _ = self.discovery.handle_datagram(now, source, datagram);
                 }
@@ -269,6 +283,7 @@ impl Conductor {
                 }
                 Command::Listening(hash, ticket) => self.join(hash, ticket, now),
                 Command::Unpublish(hash) => {
+                    self.heartbeats.remove(hash);
                     self.matching.remove_publisher(hash);
                     self.withdraw(hash, AdvertKind::Publisher);
                 }
@@ -280,6 +295,17 @@ impl Conductor {
                 Command::RingLost(session, delivery) => {
                     self.matching.ring_lost(session, delivery, now);
                 }
+                Command::ActivateHeartbeats(activation) => {
+                    let subscribers = self.matching.subscribers(activation.topic);
+                    self.heartbeats.activate(activation, subscribers, now);
+                }
+                Command::DeactivateHeartbeats(hash) => self.heartbeats.deactivate(hash),
+                Command::LookedUp(call) => {
+                    if let Some(answer) = self.heartbeats.handle_looked_up(*call) {
+                        self.send_roll(&answer);
+                    }
+                }
+                Command::WatchTopics(watch) => self.matching.watch(watch),
                 Command::Peers(reply) => {
                     let peers = self.discovery.peers().map(peer).collect();
                     let _ = reply.send(peers);
@@ -343,11 +369,13 @@ impl Conductor {
                 event::Event::InstanceUp(info) => {
                     self.responses.learn(info.instance, info.responses.address);
                     self.matching.instance_up(info.instance, info.host);
+                    self.heartbeats.instance_up(info.instance, info.control.address);
                     self.requests.tell(Event::InstanceUp(peer(&info)));
                 }
                 event::Event::InstanceDown { peer: info, reason } => {
                     self.responses.forget(info.instance);
                     self.matching.instance_down(info.instance, &self.pollers);
+                    self.heartbeats.instance_down(info.instance);
                     let reason = match reason {
                         event::DownReason::Goodbye => DownReason::Goodbye,
                         event::DownReason::Expired => DownReason::Expired,
@@ -425,6 +453,22 @@ impl Conductor {
             self.counters.add(Counter::SendErrors, 1);
             tracing::debug!(%error, ?target, "a discovery datagram was not sent");
         }
+    }
+
+    /// Calls subscribers, and tells who answers.
+    fn beat(&mut self, now: Timestamp) {
+        let changes = self.matching.take_subscriber_changes();
+        self.heartbeats.service(changes, now);
+        for _ in 0..BURST {
+            let Some(call) = self.heartbeats.poll_call(&self.matching) else { return };
+            self.send_roll(&call);
+        }
+        self.busy = true;
+    }
+
+    fn send_roll(&mut self, Outgoing { to, roll }: &Outgoing) {
+        roll.encode(&mut self.outgoing);
+        self.send(Target::Unicast(*to));
     }
 
     fn service_publications(&mut self, now: Timestamp) {

@@ -3,30 +3,46 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::audience::{Audience, Member};
 use super::callback;
 use super::endpoint::EndpointId;
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, PublisherId, SessionId, TopicHash};
-use crate::listener::{Listener, Message, MessageLoss, Reply, Request, Respond};
+use crate::listener::{Message, MessageLoss, Reply, Request, Respond};
 use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::wire::frame::{FrameKind, RequestPrefix};
 
-/// A topic that somebody listens to.
+/// A subscription to a topic, on its way to the poller that delivers it.
 pub(crate) struct TopicSubscription {
     pub(crate) topic: Arc<str>,
     pub(crate) hash: TopicHash,
     /// Where the topic's data arrives; data from elsewhere is foreign.
     pub(crate) endpoint: EndpointId,
     pub(crate) stream: u32,
-    pub(crate) listener: Box<dyn Listener>,
-    /// Set by unsubscribe: nothing is delivered from then on, even before the poller has removed
-    /// the subscription.
-    pub(crate) closed: Arc<AtomicBool>,
-    /// Names this subscription among those to the same topic, one after the other.
-    pub(crate) ticket: Ticket,
+    pub(crate) member: Member,
+    /// Of the first subscription of those to the topic that share endpoint and advert.
+    pub(crate) opening: Ticket,
+}
+
+/// What became of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    /// Nobody listened to the topic there. Data of the topic may have been expected elsewhere,
+    /// which is over.
+    Topic { instead_of: Option<(EndpointId, u32)> },
+    /// It shares what arrives with others, or was over before it began.
+    Nothing,
+}
+
+/// A topic that somebody listens to.
+struct Topic {
+    name: Arc<str>,
+    hash: TopicHash,
+    endpoint: EndpointId,
+    stream: u32,
+    audience: Audience,
 }
 
 /// Which of an instance's subscriptions: each has a number of its own.
@@ -35,9 +51,9 @@ pub(crate) struct Ticket(pub(crate) u64);
 
 /// The topics that one poller delivers.
 pub(super) struct Dispatch {
-    subscriptions: Vec<TopicSubscription>,
+    topics: Vec<Topic>,
     by_hash: HashMap<TopicHash, u32, BuildHasherDefault<HashHasher>>,
-    /// The subscription of the message before: mostly the one of the next message, too.
+    /// The topic of the message before: mostly that of the next message, too.
     last: usize,
     pub(super) counters: Arc<Counters>,
     responder: Arc<dyn Respond>,
@@ -60,7 +76,7 @@ pub(super) struct Origin {
 impl Dispatch {
     pub(super) fn new(counters: Arc<Counters>, responder: Arc<dyn Respond>) -> Self {
         Self {
-            subscriptions: Vec::new(),
+            topics: Vec::new(),
             by_hash: HashMap::default(),
             last: 0,
             counters,
@@ -71,26 +87,71 @@ impl Dispatch {
         }
     }
 
-    /// Adds what the engine has checked to be the only subscription to its topic.
-    pub(super) fn add(&mut self, subscription: TopicSubscription) {
-        self.remove(subscription.hash);
-        #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
-        self.by_hash.insert(subscription.hash, self.subscriptions.len() as u32);
-        self.subscriptions.push(subscription);
+    /// Adds a subscription to those of its topic.
+    pub(super) fn add(&mut self, subscription: TopicSubscription) -> Added {
+        let TopicSubscription { topic: name, hash, endpoint, stream, member, .. } = subscription;
+        if member.is_closed() {
+            callback::discard(&self.counters, &name, member.listener);
+            return Added::Nothing;
+        }
+        let mut instead_of = None;
+        if let Some(mut topic) = self.take(hash) {
+            if (topic.endpoint, topic.stream) == (endpoint, stream) {
+                topic.audience = topic.audience.add(member, &self.counters);
+                self.put(topic);
+                return Added::Nothing;
+            }
+            instead_of = Some((topic.endpoint, topic.stream));
+            self.discard(topic);
+        }
+        let audience = Audience::new(member, &self.counters);
+        self.put(Topic { name, hash, endpoint, stream, audience });
+        Added::Topic { instead_of }
     }
 
-    /// Ends delivery of a topic; returns where it arrived.
-    pub(super) fn remove(&mut self, hash: TopicHash) -> Option<(EndpointId, u32)> {
+    /// Ends a subscription; returns where the topic arrived if it was the last one.
+    pub(super) fn remove(&mut self, hash: TopicHash, ticket: Ticket) -> Option<(EndpointId, u32)> {
+        let topic = self.take(hash)?;
+        let (removed, rest) = topic.audience.remove(ticket);
+        if let Some(listener) = removed {
+            callback::discard(&self.counters, &topic.name, listener);
+        }
+        match rest {
+            Some(audience) => {
+                self.put(Topic { audience, ..topic });
+                None
+            }
+            None => Some((topic.endpoint, topic.stream)),
+        }
+    }
+
+    fn put(&mut self, topic: Topic) {
+        #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
+        self.by_hash.insert(topic.hash, self.topics.len() as u32);
+        self.topics.push(topic);
+    }
+
+    fn take(&mut self, hash: TopicHash) -> Option<Topic> {
         let at = self.by_hash.remove(&hash)? as usize;
-        let removed = self.subscriptions.swap_remove(at);
-        if let Some(moved) = self.subscriptions.get(at) {
+        let taken = self.topics.swap_remove(at);
+        if let Some(moved) = self.topics.get(at) {
             #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
             self.by_hash.insert(moved.hash, at as u32);
         }
         self.last = 0;
-        let TopicSubscription { topic, endpoint, stream, listener, .. } = removed;
-        callback::discard(&self.counters, &topic, listener);
-        Some((endpoint, stream))
+        Some(taken)
+    }
+
+    fn discard(&self, topic: Topic) {
+        for listener in topic.audience.into_listeners() {
+            callback::discard(&self.counters, &topic.name, listener);
+        }
+    }
+
+    /// Whether somebody listens to a topic.
+    pub(super) fn serves(&self, hash: TopicHash) -> bool {
+        let at = self.by_hash.get(&hash).map(|at| *at as usize);
+        at.and_then(|at| self.topics.get(at)).is_some_and(|topic| topic.audience.is_open())
     }
 
     /// What frames of `origin` are delivered to.
@@ -108,22 +169,22 @@ impl Dispatch {
 
     #[inline]
     fn find(&mut self, hash: TopicHash, origin: &Origin) -> Option<usize> {
-        let hit = self.subscriptions.get(self.last).is_some_and(|last| last.hash == hash);
+        let hit = self.topics.get(self.last).is_some_and(|last| last.hash == hash);
         if !hit {
             self.last = *self.by_hash.get(&hash)? as usize;
         }
-        let subscription = &self.subscriptions[self.last];
-        let wanted = subscription.endpoint == origin.endpoint
-            && subscription.stream == origin.stream
-            && !subscription.closed.load(Ordering::Relaxed);
+        let topic = &self.topics[self.last];
+        let wanted = topic.endpoint == origin.endpoint
+            && topic.stream == origin.stream
+            && !topic.audience.is_closed();
         wanted.then_some(self.last)
     }
 }
 
 impl Drop for Dispatch {
     fn drop(&mut self) {
-        for TopicSubscription { topic, listener, .. } in self.subscriptions.drain(..) {
-            callback::discard(&self.counters, &topic, listener);
+        for topic in std::mem::take(&mut self.topics) {
+            self.discard(topic);
         }
     }
 }
@@ -141,9 +202,9 @@ impl Sink for DispatchSink<'_> {
             self.dispatch.foreign += 1;
             return;
         };
-        let subscription = &mut self.dispatch.subscriptions[at];
+        let topic = &mut self.dispatch.topics[at];
         let message = Message {
-            topic: &subscription.topic,
+            topic: &topic.name,
             sender: self.origin.instance,
             publisher: PublisherId { session: self.origin.session, index: arrival.publisher },
             sequence: arrival.sequence,
@@ -152,7 +213,7 @@ impl Sink for DispatchSink<'_> {
         let counters = &self.dispatch.counters;
         match arrival.kind {
             FrameKind::Message => {
-                let listener = &mut subscription.listener;
+                let listener = topic.audience.listener();
                 callback::run(counters, "on_message", message.topic, || {
                     listener.on_message(&message);
                 });
@@ -177,7 +238,7 @@ impl Sink for DispatchSink<'_> {
                     },
                     responder: &self.dispatch.responder,
                 };
-                let listener = &mut subscription.listener;
+                let listener = topic.audience.listener();
                 callback::run(counters, "on_request", message.topic, || {
                     listener.on_request(&request);
                 });
@@ -193,14 +254,14 @@ impl Sink for DispatchSink<'_> {
     fn lost(&mut self, loss: Loss) {
         let Some(at) = self.dispatch.find(loss.topic, &self.origin) else { return };
         self.dispatch.lost += loss.messages;
-        let subscription = &mut self.dispatch.subscriptions[at];
+        let topic = &mut self.dispatch.topics[at];
         let report = MessageLoss {
-            topic: &subscription.topic,
+            topic: &topic.name,
             sender: self.origin.instance,
             publisher: PublisherId { session: self.origin.session, index: loss.publisher },
             messages: loss.messages,
         };
-        let listener = &mut subscription.listener;
+        let listener = topic.audience.listener();
         callback::run(&self.dispatch.counters, "on_message_lost", report.topic, || {
             listener.on_message_lost(&report);
         });

@@ -1,5 +1,5 @@
-//! Who is matched with a local publisher or subscription. Layer: engine. Written by the conductor,
-//! read and waited for by user threads.
+//! Who or what is matched, with a local publisher, a subscription or a pattern. Layer: engine.
+//! Written by one thread, that of the conductor or of patterns, read and waited for by user threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,50 +8,47 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::id::InstanceId;
 
-/// The instances on the other side of one topic.
-#[derive(Debug, Default)]
-pub(crate) struct Matches {
+/// What is on the other side: the instances of one topic, or the topics of a pattern.
+#[derive(Debug)]
+pub(crate) struct Matches<T = InstanceId> {
     /// For the send path, which only wants to know whether there is anybody.
     count: AtomicUsize,
-    instances: Mutex<Vec<InstanceId>>,
+    matched: Mutex<Vec<T>>,
     changed: Condvar,
 }
 
-impl Matches {
+impl<T> Default for Matches<T> {
+    fn default() -> Self {
+        Self { count: AtomicUsize::new(0), matched: Mutex::default(), changed: Condvar::new() }
+    }
+}
+
+impl<T: Clone + PartialEq> Matches<T> {
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
-    pub(crate) fn instances(&self) -> Vec<InstanceId> {
-        self.instances.lock().clone()
+    pub(crate) fn all(&self) -> Vec<T> {
+        self.matched.lock().clone()
     }
 
-    pub(super) fn contains(&self, instance: InstanceId) -> bool {
-        self.instances.lock().contains(&instance)
-    }
-
-    /// An instance that is matched and not `among` these.
-    pub(super) fn other_than(&self, among: &[InstanceId]) -> Option<InstanceId> {
-        self.instances.lock().iter().find(|instance| !among.contains(instance)).copied()
-    }
-
-    /// True when the instance was not matched before.
-    pub(super) fn add(&self, instance: InstanceId) -> bool {
-        let mut instances = self.instances.lock();
-        if instances.contains(&instance) {
+    /// True when it was not matched before.
+    pub(super) fn add(&self, new: T) -> bool {
+        let mut matched = self.matched.lock();
+        if matched.contains(&new) {
             return false;
         }
-        instances.push(instance);
-        self.set_count(instances.len());
+        matched.push(new);
+        self.set_count(matched.len());
         true
     }
 
-    /// True when the instance was matched.
-    pub(super) fn remove(&self, instance: InstanceId) -> bool {
-        let mut instances = self.instances.lock();
-        let Some(at) = instances.iter().position(|known| *known == instance) else { return false };
-        instances.swap_remove(at);
-        self.set_count(instances.len());
+    /// True when it was matched.
+    pub(super) fn remove(&self, old: &T) -> bool {
+        let mut matched = self.matched.lock();
+        let Some(at) = matched.iter().position(|known| known == old) else { return false };
+        matched.swap_remove(at);
+        self.set_count(matched.len());
         true
     }
 
@@ -61,21 +58,32 @@ impl Matches {
         self.changed.notify_all();
     }
 
-    /// Waits until at least `wanted` instances are matched. False when the time is over first.
+    /// Waits until at least `wanted` are matched. False when the time is over first.
     pub(crate) fn wait_for(&self, wanted: usize, timeout: Duration) -> bool {
         let deadline = deadline_after(timeout);
-        let mut instances = self.instances.lock();
-        while instances.len() < wanted {
+        let mut matched = self.matched.lock();
+        while matched.len() < wanted {
             match deadline {
                 Some(deadline) => {
-                    if self.changed.wait_until(&mut instances, deadline).timed_out() {
-                        return instances.len() >= wanted;
+                    if self.changed.wait_until(&mut matched, deadline).timed_out() {
+                        return matched.len() >= wanted;
                     }
                 }
-                None => self.changed.wait(&mut instances),
+                None => self.changed.wait(&mut matched),
             }
         }
         true
+    }
+}
+
+impl Matches {
+    pub(super) fn contains(&self, instance: InstanceId) -> bool {
+        self.matched.lock().contains(&instance)
+    }
+
+    /// An instance that is matched and not `among` these.
+    pub(super) fn other_than(&self, among: &[InstanceId]) -> Option<InstanceId> {
+        self.matched.lock().iter().find(|instance| !among.contains(instance)).copied()
     }
 }
 

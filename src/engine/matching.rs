@@ -15,6 +15,7 @@ use self::backlog::Backlog;
 use self::rings::Rings;
 pub(super) use self::rings::{RING_SUFFIX, ring_name};
 use super::matches::Matches;
+use super::patterns::TopicWatch;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
@@ -43,9 +44,22 @@ pub(crate) struct LocalPublisher {
     pub(crate) path: PublisherPath,
 }
 
+/// A subscriber of a publisher of this instance was matched, or is so no longer.
+pub(super) struct SubscriberChange {
+    pub(super) topic: TopicHash,
+    pub(super) instance: InstanceId,
+    pub(super) is_there: bool,
+}
+
 impl LocalPublisher {
-    fn match_with(&self, instance: InstanceId, requests: &RequestProcessor) {
+    fn match_with(
+        &self,
+        instance: InstanceId,
+        requests: &RequestProcessor,
+        changes: &mut Vec<SubscriberChange>,
+    ) {
         if self.matches.add(instance) {
+            changes.push(SubscriberChange { topic: self.hash, instance, is_there: true });
             requests.tell(Event::SubscriberMatched(Arc::clone(&self.topic), instance));
         }
     }
@@ -55,11 +69,13 @@ impl LocalPublisher {
         &self,
         instance: InstanceId,
         requests: &RequestProcessor,
+        changes: &mut Vec<SubscriberChange>,
         end: impl FnOnce(&Publication, InstanceId, TopicHash),
     ) {
-        if !self.matches.remove(instance) {
+        if !self.matches.remove(&instance) {
             return;
         }
+        changes.push(SubscriberChange { topic: self.hash, instance, is_there: false });
         match &self.path {
             PublisherPath::Multicast { publication, .. }
             | PublisherPath::Unicast { publication, .. } => end(publication, instance, self.hash),
@@ -101,7 +117,7 @@ impl LocalSubscriber {
     }
 
     fn unmatch(&self, instance: InstanceId, requests: &RequestProcessor) {
-        if self.matches.remove(instance) {
+        if self.matches.remove(&instance) {
             requests.tell(Event::PublisherUnmatched(Arc::clone(&self.topic), instance));
         }
     }
@@ -148,6 +164,10 @@ pub(super) struct Matching {
     readers: Vec<InstanceId>,
     /// How many publishers of this instance are rings.
     local_rings: usize,
+    /// Told which topics are published, once there are patterns.
+    watch: Option<Arc<TopicWatch>>,
+    /// What has become of the subscribers of local publishers since the conductor asked last.
+    subscriber_changes: Vec<SubscriberChange>,
 }
 
 impl Matching {
@@ -162,7 +182,44 @@ impl Matching {
             readers_due: Timestamp::NEVER,
             readers: Vec::new(),
             local_rings: 0,
+            watch: None,
+            subscriber_changes: Vec::new(),
         }
+    }
+
+    /// What has become of the subscribers of local publishers since this was last asked.
+    pub(super) fn take_subscriber_changes(&mut self) -> Vec<SubscriberChange> {
+        std::mem::take(&mut self.subscriber_changes)
+    }
+
+    /// Who is matched with the local publisher of a topic.
+    pub(super) fn subscribers(&self, hash: TopicHash) -> Vec<InstanceId> {
+        let publisher = self.topics.get(&hash).and_then(|topic| topic.publisher.as_ref());
+        publisher.map(|publisher| publisher.matches.all()).unwrap_or_default()
+    }
+
+    /// The poller that delivers a topic, if somebody here listens to it.
+    pub(super) fn poller_of(&self, hash: TopicHash) -> Option<&PollerHandle> {
+        let subscriber = self.topics.get(&hash)?.subscriber.as_ref()?;
+        Some(&subscriber.poller)
+    }
+
+    /// Tells which topics are published, now and whenever that changes.
+    pub(super) fn watch(&mut self, watch: Arc<TopicWatch>) {
+        self.watch = Some(watch);
+        for hash in self.topics.keys() {
+            self.tell_watch(*hash);
+        }
+    }
+
+    /// Tells whether anybody publishes the topic who can be heard here.
+    fn tell_watch(&self, hash: TopicHash) {
+        let (Some(watch), Some(topic)) = (&self.watch, self.topics.get(&hash)) else { return };
+        let mut publishers = topic.remotes.iter().filter(|(instance, advert)| {
+            advert.kind == AdvertKind::Publisher
+                && (advert.transport != Transport::Ipc || self.rings.shares_memory(*instance))
+        });
+        watch.tell(hash, publishers.next().map(|(_, advert)| &advert.topic));
     }
 
     pub(super) fn instance_up(&mut self, instance: InstanceId, host: u64) {
@@ -198,8 +255,9 @@ impl Matching {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         if let Some(publisher) = topic.publisher.take() {
             self.local_rings -= usize::from(publisher.path.is_ring());
-            for instance in publisher.matches.instances() {
-                publisher.unmatch(instance, &self.requests, Publication::release_receiver);
+            for instance in publisher.matches.all() {
+                let changes = &mut self.subscriber_changes;
+                publisher.unmatch(instance, &self.requests, changes, Publication::release_receiver);
             }
         }
         self.forget_if_empty(hash);
@@ -234,7 +292,10 @@ impl Matching {
         topic.remotes.push((instance, Arc::clone(advert)));
         match advert.kind {
             AdvertKind::Subscriber => self.match_subscriber(instance, advert, now),
-            AdvertKind::Publisher => self.match_publisher(instance, advert, now),
+            AdvertKind::Publisher => {
+                self.match_publisher(instance, advert, now);
+                self.tell_watch(advert.hash);
+            }
         }
     }
 
@@ -244,7 +305,10 @@ impl Matching {
         topic.remotes.retain(|(known, other)| *known != instance || **other != *advert);
         match advert.kind {
             AdvertKind::Subscriber => self.unmatch_subscriber(instance, advert.hash),
-            AdvertKind::Publisher => self.unmatch_publisher(instance, advert),
+            AdvertKind::Publisher => {
+                self.unmatch_publisher(instance, advert);
+                self.tell_watch(advert.hash);
+            }
         }
         self.forget_if_empty(advert.hash);
     }
@@ -329,7 +393,7 @@ impl Matching {
             }
             PublisherPath::Ring(_) => {}
         }
-        publisher.match_with(instance, &self.requests);
+        publisher.match_with(instance, &self.requests, &mut self.subscriber_changes);
     }
 
     fn unmatch_subscriber(&mut self, instance: InstanceId, hash: TopicHash) {
@@ -339,7 +403,8 @@ impl Matching {
                 self.readers_due = Timestamp::default();
             }
             Some(publisher) => {
-                publisher.unmatch(instance, &self.requests, Publication::remove_receiver);
+                let changes = &mut self.subscriber_changes;
+                publisher.unmatch(instance, &self.requests, changes, Publication::remove_receiver);
             }
             None => {}
         }
@@ -348,17 +413,17 @@ impl Matching {
     /// Holds the matches of local rings to what their tables of readers say; looks again soon while
     /// that differs from what discovery says.
     fn match_readers(&mut self, now: Timestamp) {
-        let readers = &mut self.readers;
+        let (readers, changes) = (&mut self.readers, &mut self.subscriber_changes);
         for topic in self.topics.values() {
             let Some(publisher) = &topic.publisher else { continue };
             let PublisherPath::Ring(ring) = &publisher.path else { continue };
             readers.clear();
             readers.extend(ring.reader_instances());
             while let Some(gone) = publisher.matches.other_than(readers) {
-                publisher.unmatch(gone, &self.requests, Publication::remove_receiver);
+                publisher.unmatch(gone, &self.requests, changes, Publication::remove_receiver);
             }
             for instance in &*readers {
-                publisher.match_with(*instance, &self.requests);
+                publisher.match_with(*instance, &self.requests, changes);
             }
             let expected = topic.remotes.iter().filter(|(instance, advert)| {
                 advert.kind == AdvertKind::Subscriber && self.rings.shares_memory(*instance)

@@ -9,20 +9,24 @@
 //! | daemon, of a discovery daemon and no instance | its socket and clients | [`daemon`] |
 //! | resolver, where daemons are configured by name | nothing | [`resolver`] |
 //! | request processor | expiry; runs timeout callbacks and instance events | [`request_processor`] |
+//! | patterns, with the first pattern subscription | which topics they match | [`patterns`] |
 //!
 //! [`Engine`] is what the public API holds: it starts and stops the threads, and opens what topics
 //! need.
 
+mod audience;
 pub(crate) mod callback;
 pub(crate) mod conductor;
 pub(crate) mod daemon;
 mod dispatch;
 mod endpoint;
+pub(crate) mod heartbeats;
 mod idle;
 mod latch;
 pub(crate) mod matches;
 pub(crate) mod matching;
 mod pacing;
+pub(crate) mod patterns;
 mod poller;
 #[cfg(feature = "internals")]
 pub(crate) mod probe;
@@ -44,6 +48,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use self::conductor::{Command, ConductorLink};
+use self::patterns::Patterns;
 use self::poller::PollerHandle;
 use self::request_processor::RequestProcessor;
 use self::responses::Responses;
@@ -76,6 +81,7 @@ pub(crate) struct Engine {
     tending: Arc<Tending>,
     pollers: Vec<PollerHandle>,
     topics: Mutex<Topics>,
+    patterns: Patterns,
     /// Shared memory, or why there is none.
     directory: Result<Directory, ShmError>,
     /// Wakes pollers of other processes that sleep on a ring.
@@ -134,7 +140,8 @@ impl Engine {
         // Under the lock: who calls this at the same time returns not before that, either.
         let mut threads = self.threads.lock();
         let Threads { pollers, requests, conductor } = std::mem::take(&mut *threads);
-        for thread in pollers.into_iter().chain(requests).chain(conductor) {
+        let patterns = self.patterns.take_thread();
+        for thread in pollers.into_iter().chain(requests).chain(patterns).chain(conductor) {
             join(thread);
         }
     }
@@ -148,6 +155,7 @@ impl Engine {
         // The conductor flushes publications before it says goodbye.
         self.conductor.submit(Command::Stop);
         self.responses.close();
+        self.patterns.stop();
         for poller in &self.pollers {
             poller.submit(poller::Command::Stop);
         }

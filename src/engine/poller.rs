@@ -19,7 +19,7 @@ pub(super) use self::handle::stalled;
 pub(crate) use self::handle::{Command, PollerHandle, Reports};
 use self::handle::{MAX_COMMANDS, WAKE};
 use super::callback::{self, CallbackThread};
-use super::dispatch::Dispatch;
+use super::dispatch::{Added, Dispatch};
 use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
@@ -223,21 +223,24 @@ impl Poller {
             Command::RemoveSocket(id) => self.remove_socket(id),
             Command::Subscribe(subscription) => {
                 let (endpoint, stream) = (subscription.endpoint, subscription.stream);
-                if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.id == endpoint) {
-                    socket.add_stream(stream);
+                let (hash, opening) = (subscription.hash, subscription.opening);
+                if let Added::Topic { instead_of } = self.dispatch.add(*subscription) {
+                    self.expect_nothing_more(instead_of);
+                    if let Some(socket) = self.socket(endpoint) {
+                        socket.add_stream(stream);
+                    }
                 }
-                let (hash, ticket) = (subscription.hash, subscription.ticket);
-                self.dispatch.add(*subscription);
-                self.parts.reports.listening(hash, ticket);
+                self.parts.reports.listening(hash, opening);
             }
-            Command::Unsubscribe { hash, done } => {
-                if let Some((endpoint, stream)) = self.dispatch.remove(hash)
-                    && let Some(socket) =
-                        self.sockets.iter_mut().find(|socket| socket.id == endpoint)
-                {
-                    socket.remove_stream(stream);
-                }
+            Command::Unsubscribe { hash, ticket, done } => {
+                let last = self.dispatch.remove(hash, ticket);
+                self.expect_nothing_more(last);
                 drop(done);
+            }
+            Command::Pass(done) => drop(done),
+            Command::LookUp(mut call) => {
+                call.entries.retain(|entry| self.dispatch.serves(entry.topic));
+                self.parts.reports.looked_up(call);
             }
             Command::AttachRing(ring) => self.attach_ring(*ring),
             Command::DropRing(session) => self.rings.retain(|ring| ring.session() != session),
@@ -252,6 +255,19 @@ impl Poller {
                 }
             }
             Command::Stop => self.is_stopping = true,
+        }
+    }
+
+    fn socket(&mut self, id: EndpointId) -> Option<&mut SocketEndpoint> {
+        self.sockets.iter_mut().find(|socket| socket.id == id)
+    }
+
+    /// A topic of this stream is not listened to any more.
+    fn expect_nothing_more(&mut self, place: Option<(EndpointId, u32)>) {
+        if let Some((endpoint, stream)) = place
+            && let Some(socket) = self.socket(endpoint)
+        {
+            socket.remove_stream(stream);
         }
     }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::audience::{Member, Rank};
 use super::dispatch::{Dispatch, Origin, Ticket, TopicSubscription};
 use super::endpoint::EndpointId;
 use super::request_processor::RequestProcessor;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
-use crate::listener::{Message, Reply, Respond, RespondError, SentRequest};
+use crate::listener::{ListenerHandle, Message, Reply, Respond, RespondError, SentRequest};
 use crate::protocol::delivery::{Arrival, Sink};
 use crate::time::Clock;
 use crate::wire::frame::{FrameKind, ResponsePrefix};
@@ -50,11 +51,15 @@ impl DispatchProbe {
                     hash,
                     endpoint: origin.endpoint,
                     stream: origin.stream,
-                    listener: Box::new(|message: &Message<'_>| {
-                        black_box(message.payload());
-                    }),
-                    closed: Arc::new(AtomicBool::new(false)),
-                    ticket: Ticket::default(),
+                    member: Member {
+                        ticket: Ticket::default(),
+                        rank: Rank::DIRECT,
+                        closed: Arc::new(AtomicBool::new(false)),
+                        listener: ListenerHandle::of(|message: &Message<'_>| {
+                            black_box(message.payload());
+                        }),
+                    },
+                    opening: Ticket::default(),
                 });
                 hash
             })

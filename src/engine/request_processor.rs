@@ -164,7 +164,11 @@ impl RequestProcessor {
                 self.expire(request);
             }
             if let Some(event) = event {
-                callback::run(&self.counters, "instance listener", "", || event.tell(listener));
+                let listener = &mut *listener;
+                // With the event goes what it holds, which can be a listener.
+                callback::run(&self.counters, "instance listener", "", move || {
+                    event.tell(listener);
+                });
             }
             state = self.state.lock();
         }

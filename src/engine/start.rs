@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::conductor::{self, ConductorParts, DiscoverySockets, Mailroom};
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
+use super::patterns::Patterns;
 use super::poller::{self, Command, PollerHandle, PollerParts, Reports};
 use super::request_processor::RequestProcessor;
 use super::resolver::Resolver;
@@ -274,6 +275,7 @@ impl Engine {
             tending,
             pollers: Vec::new(),
             topics: Mutex::new(Topics::default()),
+            patterns: Patterns::default(),
             directory,
             wake: opened.wake,
             socket_options,

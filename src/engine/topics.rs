@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::Engine;
 use super::conductor::Command as ConductorCommand;
+use super::dispatch::Ticket;
 use super::endpoint::EndpointId;
 use super::matches::Matches;
 use super::publication::Publication;
@@ -85,10 +86,21 @@ struct Endpoint {
     topics: usize,
 }
 
+/// A topic that is listened to, by one subscription or by several that share everything but the
+/// listener.
 struct Subscription {
+    topic: Arc<str>,
+    transport: Transport,
+    locator: Option<Locator>,
+    matches: Arc<Matches>,
     poller: usize,
     place: Option<Place>,
-    closed: Arc<AtomicBool>,
+    endpoint: EndpointId,
+    stream: u32,
+    opening: Ticket,
+    /// Whether one of them is not for a pattern.
+    is_direct: bool,
+    members: usize,
 }
 
 /// A topic that is being published.
@@ -119,6 +131,12 @@ pub(crate) struct Subscribed {
     /// Where its data arrives; `None` for shared memory.
     pub(crate) locator: Option<Locator>,
     pub(crate) matches: Arc<Matches>,
+    /// Disconnects when the poller delivers, if that is not said by the first match: for who joins
+    /// what others have opened.
+    pub(crate) joined: Option<crossbeam_channel::Receiver<()>>,
+    ticket: Ticket,
+    closed: Arc<AtomicBool>,
+    is_direct: bool,
 }
 
 impl Engine {

@@ -24,6 +24,7 @@ use crate::wire::control::{Feedback, Heartbeat, Welcome, encode_gone};
 use crate::wire::frame::{FRAME_HEADER_LENGTH, Frames, RequestPrefix, ResponsePrefix};
 use crate::wire::locator::Locator;
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PREFIX_LENGTH, PacketHeader, PacketKind, Prefix};
+use crate::wire::roll::Roll;
 
 /// Reads a datagram as an endpoint, a control socket or discovery does. What is understood is
 /// written and read again, and must not have changed.
@@ -44,12 +45,21 @@ pub fn packet(bytes: &[u8]) {
         | PacketKind::Relay
         | PacketKind::Heard
         | PacketKind::Who => daemon_packet(packet),
+        PacketKind::Call | PacketKind::Present => roll(packet),
         PacketKind::Data | PacketKind::Heartbeat | PacketKind::Welcome | PacketKind::Gone => {
             if let Ok(header) = PacketHeader::decode(packet) {
                 session_packet(&prefix, &header, packet);
             }
         }
     }
+}
+
+fn roll(packet: &[u8]) {
+    let Ok(roll) = Roll::decode(packet) else { return };
+    let mut again = Vec::new();
+    roll.encode(&mut again);
+    assert_eq!(again.len(), packet.len());
+    assert_eq!(Roll::decode(&again), Ok(roll));
 }
 
 fn feedback(prefix: &Prefix, packet: &[u8]) {

@@ -13,6 +13,7 @@ use crate::wire::control::{Heartbeat, Range, Status, Welcome, encode_gone};
 use crate::wire::frame::{FrameKind, RequestPrefix, ResponsePrefix};
 use crate::wire::locator::Locator;
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader};
+use crate::wire::roll::{Roll, RollEntry};
 
 const INSTANCE: InstanceId = InstanceId::from_bytes(*b"0123456789abcdef");
 const RECEIVER: ReceiverId = ReceiverId { instance: INSTANCE, port: 35_001 };
@@ -69,6 +70,13 @@ pub(super) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
             let program: Vec<_> = (0..length).map(|_| random.draw().to_le_bytes()[0]).collect();
             add(target, &format!("random-{nth:02}"), &program, false);
         }
+    }
+    for (name, is_answer) in [("call", false), ("present", true)] {
+        let entry = RollEntry { topic: TopicHash::of("seeds"), number: 7 };
+        let entries = vec![entry, RollEntry { number: 8, ..entry }];
+        let mut bytes = Vec::new();
+        Roll { is_answer, sender: INSTANCE, target: INSTANCE, entries }.encode(&mut bytes);
+        add("packet", name, &bytes, true);
     }
     seeds
 }

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use thiserror::Error;
 
 use crate::config::{ConfigError, RouteError};
+use crate::engine::patterns::PatternSubscriptionError;
 use crate::engine::{self, TopicError};
 use crate::listener::SendError;
 use crate::request::RegisterError;
@@ -138,6 +139,46 @@ topic_errors! {
 topic_errors! {
     /// Why a topic cannot be subscribed to.
     SubscribeError, "This instance is subscribed to it already."
+}
+
+/// Why a pattern cannot be subscribed to.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SubscribePatternError {
+    /// This instance is subscribed to the same pattern already.
+    #[error("pattern {pattern:?}: this instance is subscribed to it already")]
+    InUse {
+        /// The pattern.
+        pattern: String,
+    },
+    /// This instance has as many pattern subscriptions as one can have.
+    #[error("pattern {pattern:?}: this instance has {limit} patterns already")]
+    TooMany {
+        /// The pattern.
+        pattern: String,
+        /// How many there can be.
+        limit: usize,
+    },
+    /// The operating system gives no thread to follow patterns with.
+    #[error("thread: {source}")]
+    Thread {
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The instance was closed.
+    #[error("the instance is closed")]
+    Closed,
+}
+
+impl SubscribePatternError {
+    pub(super) fn new(pattern: String, error: PatternSubscriptionError) -> Self {
+        match error {
+            PatternSubscriptionError::InUse => Self::InUse { pattern },
+            PatternSubscriptionError::TooMany { limit } => Self::TooMany { pattern, limit },
+            PatternSubscriptionError::Thread(source) => Self::Thread { source },
+            PatternSubscriptionError::Closed => Self::Closed,
+        }
+    }
 }
 
 /// Why a request was not sent. No callback will be called for it.

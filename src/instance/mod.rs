@@ -4,6 +4,7 @@
 mod builder;
 mod daemon;
 mod error;
+mod pattern;
 mod publisher;
 mod subscription;
 
@@ -12,15 +13,20 @@ use std::sync::Arc;
 
 pub use builder::InstanceBuilder;
 pub use daemon::{DaemonBuilder, DaemonCounters, DiscoveryDaemon};
-pub use error::{CloseError, PublishError, RequestError, StartError, SubscribeError};
+pub use error::{
+    CloseError, PublishError, RequestError, StartError, SubscribeError, SubscribePatternError,
+};
+pub use pattern::PatternSubscription;
 pub use publisher::{Claim, Publisher, SharedPublisher};
 pub use subscription::Subscription;
 
-use crate::config::Config;
+use crate::config::{Config, TopicPattern};
 use crate::counters::CounterSnapshot;
 use crate::engine::{Engine, callback};
 use crate::id::InstanceId;
-use crate::listener::{ChannelListener, Listener, Peer, TopicAdvert, TopicReceiver};
+use crate::listener::{
+    ChannelListener, Listener, ListenerHandle, Peer, TopicAdvert, TopicReceiver,
+};
 
 /// One engine in one process: its threads, its sockets, its identity.
 ///
@@ -119,7 +125,7 @@ impl Instance {
         topic: &str,
         listener: impl Listener,
     ) -> Result<Subscription, SubscribeError> {
-        Subscription::open(Arc::clone(&self.engine), topic, Box::new(listener))
+        Subscription::open(Arc::clone(&self.engine), topic, ListenerHandle::of(listener))
     }
 
     /// Listens to a topic through a channel of at most `capacity` deliveries. When it is full, new
@@ -142,6 +148,66 @@ impl Instance {
     #[must_use]
     pub fn daemons_up(&self) -> Vec<String> {
         self.engine.daemons_up()
+    }
+
+    /// Listens to all topics that match a pattern and that somebody publishes, this instance
+    /// included: those that are known, and those that appear later. A topic is left two seconds
+    /// after its last publisher. Patterns, and direct subscriptions, may overlap: different
+    /// listeners get a message each, and [`SharedListener`](crate::SharedListener) says how often
+    /// one listener of several subscriptions does.
+    ///
+    /// The configuration here decides how a topic is carried, as for [`Instance::subscribe`]. What
+    /// matches and cannot be subscribed to is counted and told to
+    /// [`on_pattern_refused`](crate::InstanceListener::on_pattern_refused).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use vega::{Config, Instance, Message, TopicPattern};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let config = Config::parse("[discovery]\nport = 35992")?;
+    /// # let instance = Instance::builder().config(config).start()?;
+    /// let fx = TopicPattern::filter("fx.*")?;
+    /// let subscription = instance.subscribe_pattern(fx, |message: &Message<'_>| {
+    ///     println!("{}: {} bytes", message.topic(), message.payload().len());
+    /// })?;
+    /// let publisher = instance.publisher("fx.EURUSD")?;
+    /// assert!(subscription.wait_for_topics(1, Duration::from_secs(5)));
+    /// assert_eq!(subscription.topics(), ["fx.EURUSD"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribePatternError`], when there is a subscription to the same pattern above all;
+    /// nothing has changed.
+    ///
+    /// # Threads
+    ///
+    /// The listener is called by the pollers of all topics that match, one call at a time: see
+    /// [`SharedListener`](crate::SharedListener).
+    pub fn subscribe_pattern(
+        &self,
+        pattern: TopicPattern,
+        listener: impl Listener,
+    ) -> Result<PatternSubscription, SubscribePatternError> {
+        let listener = ListenerHandle::of(listener);
+        PatternSubscription::open(Arc::clone(&self.engine), pattern, listener)
+    }
+
+    /// Listens to all topics that match a pattern through a channel, as
+    /// [`Instance::subscribe_channel`] does to one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::subscribe_pattern`].
+    pub fn subscribe_pattern_channel(
+        &self,
+        pattern: TopicPattern,
+        capacity: usize,
+    ) -> Result<(PatternSubscription, TopicReceiver), SubscribePatternError> {
+        let (listener, receiver) = ChannelListener::new(capacity);
+        Ok((self.subscribe_pattern(pattern, listener)?, receiver))
     }
 
     /// The other instances that are known now.

@@ -11,9 +11,13 @@ use parking_lot::Mutex;
 use super::{PublishError, RequestError};
 use crate::config::Transport;
 use crate::counters::{Counter, OwnCount};
+use crate::engine::matches::Matches;
 use crate::engine::{Engine, Published, PublisherLink, until_accepted};
 use crate::id::{InstanceId, PublisherId};
-use crate::listener::{ResponseListener, SendError, SendStatus, SentRequest};
+use crate::listener::{
+    ConnectionListener, ConnectionSink, HeartbeatError, HeartbeatParameters, ResponseListener,
+    SendError, SendStatus, SentRequest,
+};
 use crate::ring::append::{Claimed, Entry};
 use crate::wire::frame::{
     FLAG_WHOLE, FrameHeader, FrameKind, REQUEST_PREFIX_LENGTH, RequestPrefix,
@@ -33,13 +37,18 @@ pub struct Publisher {
     /// Number of the last message.
     sequence: u64,
     sent: OwnCount,
+    /// Who answers heartbeats.
+    connected: Arc<Matches>,
+    /// Who hears of it, while heartbeats are active.
+    connections: Option<Arc<ConnectionSink>>,
 }
 
 impl Publisher {
     pub(super) fn open(engine: Arc<Engine>, topic: &str) -> Result<Self, PublishError> {
         let published = engine.publish(topic)?;
         let sent = engine.counters.own(Counter::MessagesSent);
-        Ok(Self { engine, published, sequence: 0, sent })
+        let connected = Arc::default();
+        Ok(Self { engine, published, sequence: 0, sent, connected, connections: None })
     }
 
     /// The topic.
@@ -75,7 +84,7 @@ impl Publisher {
     /// The instances that are known to listen.
     #[must_use]
     pub fn subscriber_instances(&self) -> Vec<InstanceId> {
-        self.published.matches.instances()
+        self.published.matches.all()
     }
 
     /// Waits until at least `count` instances are ready to receive what is sent from now on. False
@@ -239,6 +248,66 @@ impl Publisher {
         }
     }
 
+    /// Begins to ask the topic's subscribers whether they are there, all the time, and tells
+    /// `listener` who answers and who does not any more. It is the engine of a subscriber that
+    /// answers, on the poller that delivers the topic: a subscriber that hangs in a callback counts
+    /// as absent, and instances that do not subscribe never count. One that says goodbye or
+    /// unsubscribes is disconnected at once.
+    ///
+    /// When heartbeats are active already, `listener` and `parameters` take the place of those
+    /// before. Who is connected stays so, also across [`Publisher::deactivate_heartbeats`]: the new
+    /// listener is told what changes, and [`Publisher::connected_subscribers`] who is there.
+    ///
+    /// # Errors
+    ///
+    /// [`HeartbeatError`]; nothing has changed.
+    pub fn activate_heartbeats(
+        &mut self,
+        listener: impl ConnectionListener,
+        parameters: HeartbeatParameters,
+    ) -> Result<(), HeartbeatError> {
+        parameters.check()?;
+        if self.engine.is_closed() {
+            return Err(HeartbeatError::Closed);
+        }
+        let topic = Arc::clone(&self.published.topic);
+        let sink = Arc::new(ConnectionSink::new(topic, Box::new(listener)));
+        self.end_connections();
+        self.connections = Some(Arc::clone(&sink));
+        let connected = Arc::clone(&self.connected);
+        self.engine.activate_heartbeats(&self.published, parameters, sink, connected);
+        Ok(())
+    }
+
+    /// Asks no more; the listener is told nothing more. Does nothing when heartbeats are not active.
+    ///
+    /// # Threads
+    ///
+    /// It does not wait: a call of the listener that has begun may still be running.
+    pub fn deactivate_heartbeats(&mut self) {
+        if self.end_connections() {
+            self.engine.deactivate_heartbeats(&self.published);
+        }
+    }
+
+    /// Whether heartbeats are active.
+    #[must_use]
+    pub const fn has_heartbeats(&self) -> bool {
+        self.connections.is_some()
+    }
+
+    /// The instances that answer heartbeats; none while these are not active.
+    #[must_use]
+    pub fn connected_subscribers(&self) -> Vec<InstanceId> {
+        if self.has_heartbeats() { self.connected.all() } else { Vec::new() }
+    }
+
+    /// True when there was a listener.
+    fn end_connections(&mut self) -> bool {
+        let sink = self.connections.take();
+        sink.inspect(|sink| sink.close()).is_some()
+    }
+
     /// A handle that several threads can use, at the cost of a lock per message.
     #[must_use]
     pub fn into_shared(self) -> SharedPublisher {
@@ -297,6 +366,7 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
+        self.end_connections();
         self.engine.unpublish(&self.published);
     }
 }
@@ -445,6 +515,36 @@ impl SharedPublisher {
         listener: impl ResponseListener,
     ) -> Result<SentRequest, RequestError> {
         self.publisher.lock().request(payload, timeout, listener)
+    }
+
+    /// As [`Publisher::activate_heartbeats`].
+    ///
+    /// # Errors
+    ///
+    /// [`HeartbeatError`]; nothing has changed.
+    pub fn activate_heartbeats(
+        &self,
+        listener: impl ConnectionListener,
+        parameters: HeartbeatParameters,
+    ) -> Result<(), HeartbeatError> {
+        self.publisher.lock().activate_heartbeats(listener, parameters)
+    }
+
+    /// As [`Publisher::deactivate_heartbeats`].
+    pub fn deactivate_heartbeats(&self) {
+        self.publisher.lock().deactivate_heartbeats();
+    }
+
+    /// As [`Publisher::has_heartbeats`].
+    #[must_use]
+    pub fn has_heartbeats(&self) -> bool {
+        self.publisher.lock().has_heartbeats()
+    }
+
+    /// As [`Publisher::connected_subscribers`].
+    #[must_use]
+    pub fn connected_subscribers(&self) -> Vec<InstanceId> {
+        self.publisher.lock().connected_subscribers()
     }
 
     /// As [`Publisher::flush`].

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
+
 use super::SubscribeError;
 use crate::config::Transport;
 use crate::engine::{Engine, Subscribed};
 use crate::id::InstanceId;
-use crate::listener::Listener;
+use crate::listener::ListenerHandle;
 
 /// Keeps a listener subscribed to its topic. Made by
 /// [`Instance::subscribe`](crate::Instance::subscribe).
@@ -26,7 +28,7 @@ impl Subscription {
     pub(super) fn open(
         engine: Arc<Engine>,
         topic: &str,
-        listener: Box<dyn Listener>,
+        listener: ListenerHandle,
     ) -> Result<Self, SubscribeError> {
         let subscribed = engine.subscribe(topic, listener)?;
         Ok(Self { engine, subscribed, ended: false })
@@ -60,13 +62,18 @@ impl Subscription {
     /// The instances that are known to publish the topic.
     #[must_use]
     pub fn publisher_instances(&self) -> Vec<InstanceId> {
-        self.subscribed.matches.instances()
+        self.subscribed.matches.all()
     }
 
     /// Waits until at least `count` instances are known to publish the topic. False when the time
     /// is over first.
     #[must_use = "false means that they are not there"]
     pub fn wait_for_publishers(&self, count: usize, timeout: Duration) -> bool {
+        if let Some(joined) = &self.subscribed.joined
+            && joined.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout)
+        {
+            return false;
+        }
         self.subscribed.matches.wait_for(count, timeout)
     }
 

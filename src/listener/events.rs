@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Transport;
+use super::{ConnectionSink, DisconnectReason};
+use crate::config::{TopicPattern, Transport};
 use crate::id::InstanceId;
 
 /// Another instance, as discovery knows it.
@@ -169,13 +170,30 @@ pub trait InstanceListener: Send + 'static {
     fn on_topic_conflict(&mut self, topic: &str, peer: InstanceId, reason: &str) {
         let _ = (topic, peer, reason);
     }
+
+    /// A topic that a pattern subscription matches is published somewhere and subscribed to.
+    fn on_pattern_matched(&mut self, pattern: &str, topic: &str) {
+        let _ = (pattern, topic);
+    }
+
+    /// Nobody publishes the topic any more: the pattern's listener hears nothing of it until
+    /// somebody does again.
+    fn on_pattern_unmatched(&mut self, pattern: &str, topic: &str) {
+        let _ = (pattern, topic);
+    }
+
+    /// A topic that a pattern subscription matches is published somewhere and cannot be subscribed
+    /// to here. `reason` says why; what can change is tried again.
+    fn on_pattern_refused(&mut self, pattern: &str, topic: &str, reason: &str) {
+        let _ = (pattern, topic, reason);
+    }
 }
 
 /// Hears nothing.
 impl InstanceListener for () {}
 
-/// One call of an [`InstanceListener`], on its way to the thread that makes it.
-#[derive(Clone, Debug)]
+/// One call of an [`InstanceListener`], or of another listener, on its way to the thread that makes
+/// it.
 pub(crate) enum Event {
     InstanceUp(Peer),
     InstanceDown(Peer, DownReason),
@@ -186,6 +204,16 @@ pub(crate) enum Event {
     TopicConflict(Arc<str>, InstanceId, &'static str),
     DaemonUp(Arc<str>),
     DaemonDown(Arc<str>),
+    PatternMatched(Arc<TopicPattern>, Arc<str>),
+    PatternUnmatched(Arc<TopicPattern>, Arc<str>),
+    PatternRefused(Arc<TopicPattern>, Arc<str>, String),
+    /// For a listener of its own: a subscriber of a publisher with heartbeats is connected, or not
+    /// any more.
+    Connection(Arc<ConnectionSink>, InstanceId, Option<DisconnectReason>),
+    /// A listener that is not needed any more; dropping it is user code.
+    Discarded(
+        #[expect(dead_code, reason = "it is dropped where user code may run")] Arc<ConnectionSink>,
+    ),
 }
 
 impl Event {
@@ -202,6 +230,19 @@ impl Event {
             Self::TopicConflict(topic, id, reason) => {
                 listener.on_topic_conflict(topic, *id, reason);
             }
+            Self::PatternMatched(pattern, topic) => {
+                listener.on_pattern_matched(pattern.as_str(), topic);
+            }
+            Self::PatternUnmatched(pattern, topic) => {
+                listener.on_pattern_unmatched(pattern.as_str(), topic);
+            }
+            Self::PatternRefused(pattern, topic, reason) => {
+                listener.on_pattern_refused(pattern.as_str(), topic, reason);
+            }
+            Self::Connection(sink, subscriber, disconnected) => {
+                sink.tell(*subscriber, *disconnected);
+            }
+            Self::Discarded(_) => {}
         }
     }
 }

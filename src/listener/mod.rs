@@ -3,6 +3,7 @@
 //! through a small handle that the engine puts in.
 
 mod channel;
+mod connection;
 mod daemon;
 mod events;
 mod loss;
@@ -11,8 +12,10 @@ mod request;
 mod response;
 mod send;
 mod sent_request;
+mod shared;
 
 pub use channel::{Delivery, TopicReceiver};
+pub use connection::{ConnectionListener, DisconnectReason, HeartbeatError, HeartbeatParameters};
 pub use daemon::{DaemonClient, DaemonEvent};
 pub use events::{DownReason, InstanceListener, Peer, Side, TopicAdvert};
 pub use loss::MessageLoss;
@@ -21,8 +24,11 @@ pub use request::{OwnedRequest, Request, RespondError};
 pub use response::{OwnedResponse, Response, ResponseListener};
 pub use send::{SendError, SendStatus};
 pub use sent_request::SentRequest;
+pub use shared::SharedListener;
 
 pub(crate) use channel::ChannelListener;
+pub(crate) use connection::ConnectionSink;
 pub(crate) use events::Event;
 pub(crate) use request::{Reply, Respond};
 pub(crate) use sent_request::{RequestControl, SpareRequests};
+pub(crate) use shared::ListenerHandle;

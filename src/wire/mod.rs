@@ -10,6 +10,7 @@ pub(crate) mod control;
 pub(crate) mod frame;
 pub(crate) mod locator;
 pub(crate) mod packet;
+pub(crate) mod roll;
 
 use thiserror::Error;
 

@@ -49,6 +49,8 @@ pub(crate) enum PacketKind {
     Relay = 22,
     Heard = 23,
     Who = 24,
+    Call = 25,
+    Present = 26,
 }
 
 impl PacketKind {
@@ -69,6 +71,8 @@ impl PacketKind {
             22 => Self::Relay,
             23 => Self::Heard,
             24 => Self::Who,
+            25 => Self::Call,
+            26 => Self::Present,
             _ => return None,
         })
     }

@@ -60,7 +60,9 @@
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
-//! `offload` (UDP without the help of the kernel) and `daemons` (discovery without multicast).
+//! `offload` (UDP without the help of the kernel), `daemons` (discovery without multicast),
+//! `patterns` (subscriptions to all topics that look alike) and `heartbeats` (which subscribers
+//! answer).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -69,11 +71,13 @@ mod daemons;
 mod delivery;
 mod departures;
 mod faults;
+mod heartbeats;
 mod hostile;
 mod idle;
 mod lifecycle;
 mod offload;
 mod panics;
+mod patterns;
 mod pressure;
 mod requests;
 mod scale;

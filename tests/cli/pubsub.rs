@@ -76,6 +76,41 @@ fn several_topics_and_requests_are_told_apart() {
     assert_eq!(request["timeout_ms"], 250.0);
 }
 
+/// Topics that appear later are heard, and overlapping arguments print a message once.
+#[test]
+fn patterns_find_topics_as_they_appear() {
+    let world = World::new();
+    let [eu, us, other] = ["orders.eu", "orders.us", "prices.eu"].map(|name| world.topic(name));
+    let arguments = ["sub", "--filter", "orders.>", "--regex", r"orders\.eu\.\d+", &eu];
+    let sub = world.start(&[&arguments[..], &["--count", "3", "--json"]].concat());
+    let wait = ["--wait-subscribers", "1", "--wait", PATIENCE_ARGUMENT];
+    world.start(&["pub", &other, "unheard", "--wait", "1ms"]).finish().expect_code(0);
+    world.start(&[&["pub", &eu, "1", "2"][..], &wait].concat()).finish().expect_code(0);
+    world.start(&[&["pub", &us, "3"][..], &wait].concat()).finish().expect_code(0);
+    let sub = sub.finish().expect_code(0);
+    let heard: Vec<_> = sub
+        .of_type("message")
+        .iter()
+        .map(|message| (message["topic"].clone(), message["payload"].clone()))
+        .collect();
+    let expected = [(&eu, "1"), (&eu, "2"), (&us, "3")];
+    assert_eq!(heard, expected.map(|(topic, payload)| (json!(topic), json!(payload))));
+    assert!(sub.stderr.contains(&format!("orders.>: listening to {us}")), "{}", sub.stderr);
+}
+
+#[test]
+fn what_is_no_pattern_is_refused_at_once() {
+    let world = World::new();
+    for (option, pattern, reason) in [
+        ("--regex", "(a", "is no regular expression: unclosed group"),
+        ("--filter", "a.>.b", "has a '>' that is not its last token"),
+    ] {
+        let refused = world.start(&["sub", option, pattern]).finish().expect_code(2);
+        assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    }
+    world.start(&["sub"]).finish().expect_code(2);
+}
+
 #[test]
 fn generated_payloads_have_size_number_and_rate() {
     let world = World::new();

@@ -5,7 +5,7 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use vega::{Config, Instance};
+use vega::{Config, Instance, InstanceListener};
 
 use crate::{bench, config, daemon, demo, pubsub, request, sim, topics, tune};
 
@@ -63,7 +63,22 @@ impl Common {
     ///
     /// What is wrong with the configuration, or what cannot be opened.
     pub(crate) fn start(&self, command: &str) -> anyhow::Result<Instance> {
-        self.start_as(format!("vega-{command}-{}", process::id()))
+        self.start_with(command, ())
+    }
+
+    /// As [`Common::start`]; `listener` hears what happens around the instance.
+    ///
+    /// # Errors
+    ///
+    /// As [`Common::start`].
+    pub(crate) fn start_with(
+        &self,
+        command: &str,
+        listener: impl InstanceListener,
+    ) -> anyhow::Result<Instance> {
+        let name = format!("vega-{command}-{}", process::id());
+        let builder = Instance::builder().name(name).config(self.load()?);
+        builder.listener(listener).start().context("cannot start")
     }
 
     /// As [`Common::start`], with a name of the user's choice.

@@ -12,7 +12,9 @@ use mio::{Poll, Registry, Token, Waker};
 use crate::config::Config;
 use crate::discovery::{Advert, AdvertiseError};
 use crate::engine::dispatch::Ticket;
+use crate::engine::heartbeats::{Activation, PendingCall};
 use crate::engine::matching::{LocalPublisher, LocalSubscriber};
+use crate::engine::patterns::TopicWatch;
 use crate::engine::poller::Reports;
 use crate::engine::publication::Attention;
 use crate::id::{SessionId, TopicHash};
@@ -46,6 +48,11 @@ pub(crate) enum Command {
     Listening(TopicHash, Ticket),
     Unsubscribe(TopicHash),
     RingLost(SessionId, Delivery),
+    /// From now on, the topics that are published are of interest.
+    WatchTopics(Arc<TopicWatch>),
+    ActivateHeartbeats(Activation),
+    DeactivateHeartbeats(TopicHash),
+    LookedUp(Box<PendingCall>),
     Peers(Sender<Vec<Peer>>),
     Adverts(Sender<Vec<TopicAdvert>>),
     /// Which daemons are up, by their places in the configuration.
@@ -81,6 +88,10 @@ impl Attention for ConductorLink {
 impl Reports for ConductorLink {
     fn listening(&self, hash: TopicHash, ticket: Ticket) {
         self.submit(Command::Listening(hash, ticket));
+    }
+
+    fn looked_up(&self, call: Box<PendingCall>) {
+        self.submit(Command::LookedUp(call));
     }
 
     fn ring_lost(&self, session: SessionId, delivery: Delivery) {

@@ -319,7 +319,7 @@ mod tests {
         rings.advertised(subscriber, stranger, session, clock.now(), &mut backlog);
         rings.withdrawn(stranger, session, &mut backlog);
         assert!(commands.try_recv().is_err());
-        assert_eq!(subscriber.matches.instances(), [own]);
+        assert_eq!(subscriber.matches.all(), [own]);
 
         rings.withdrawn(own, session, &mut backlog);
         assert!(matches!(commands.try_recv(), Ok(Command::DetachRing(ended)) if ended == session));

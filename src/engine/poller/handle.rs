@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -12,6 +11,7 @@ use mio::{Token, Waker};
 use crate::engine::callback::{self, CallbackThread};
 use crate::engine::dispatch::{Ticket, TopicSubscription};
 use crate::engine::endpoint::{EndpointId, SocketEndpoint};
+use crate::engine::heartbeats::PendingCall;
 use crate::engine::ring_endpoint::RingEndpoint;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::protocol::delivery::Delivery;
@@ -28,8 +28,13 @@ pub(crate) enum Command {
     Subscribe(Box<TopicSubscription>),
     Unsubscribe {
         hash: TopicHash,
+        ticket: Ticket,
         done: Option<Sender<()>>,
     },
+    /// Dropped when it is reached: who gave it knows then that all commands before it are done.
+    Pass(Sender<()>),
+    /// Leaves those topics in it that somebody here listens to.
+    LookUp(Box<PendingCall>),
     AttachRing(Box<RingEndpoint>),
     /// After what the writer has left in it is read.
     DetachRing(SessionId),
@@ -42,7 +47,9 @@ pub(crate) enum Command {
 /// What a poller reports to the conductor.
 pub(crate) trait Reports: Send + Sync {
     /// What arrives for the topic is delivered from now on.
-    fn listening(&self, hash: TopicHash, ticket: Ticket);
+    fn listening(&self, hash: TopicHash, opening: Ticket);
+    /// A call has been looked up.
+    fn looked_up(&self, call: Box<PendingCall>);
     /// The ring is to be attached anew.
     /// `delivery` knows what has been delivered of the session, so that the loss can be told.
     fn ring_lost(&self, session: SessionId, delivery: Delivery);
@@ -108,18 +115,22 @@ impl PollerHandle {
         }
     }
 
-    /// Stops delivery of a topic. What is returned disconnects once the callback in flight is over;
+    /// Ends one subscription to a topic, which is closed already. What is returned disconnects once the callback in flight is over;
     /// threads that run callbacks get nothing to wait for, because waiting for each other could
     /// deadlock.
-    pub(crate) fn unsubscribe(&self, hash: TopicHash, closed: &AtomicBool) -> Option<Receiver<()>> {
-        closed.store(true, Ordering::SeqCst);
+    pub(crate) fn unsubscribe(&self, hash: TopicHash, ticket: Ticket) -> Option<Receiver<()>> {
         if callback::current_thread(self.instance).is_some() {
-            self.submit(Command::Unsubscribe { hash, done: None });
+            self.submit(Command::Unsubscribe { hash, ticket, done: None });
             return None;
         }
         let (done, finished) = crossbeam_channel::bounded(1);
-        self.submit(Command::Unsubscribe { hash, done: Some(done) });
+        self.submit(Command::Unsubscribe { hash, ticket, done: Some(done) });
         Some(finished)
+    }
+
+    /// Which of the instance's pollers it is.
+    pub(in crate::engine) const fn index(&self) -> usize {
+        self.index
     }
 
     /// Whether both lead to the same poller of one instance.

@@ -9,14 +9,17 @@ use crate::config::{
     Carrier, FlowControl, SlowConsumer, Template, TopicRoute, Transport, UdpSettings,
 };
 use crate::discovery::Advert;
+use crate::discovery::presence::Pace;
 use crate::engine::Engine;
 use crate::engine::conductor::Command as ConductorCommand;
+use crate::engine::heartbeats::Activation;
 use crate::engine::matches::Matches;
 use crate::engine::matching::{LocalPublisher, PublisherPath, ring_name};
 use crate::engine::publication::{Attention, Publication, PublicationParts};
 use crate::engine::ring_publication::RingPublication;
 use crate::engine::send_socket::{Opener, SendSocket};
 use crate::id::SessionId;
+use crate::listener::{ConnectionSink, HeartbeatParameters};
 use crate::protocol::flow_control::{FlowSettings, Strategy};
 use crate::ring::Layout;
 use crate::ring::shared::{Description, SharedRing};
@@ -204,6 +207,24 @@ impl Engine {
             place: None,
         };
         Ok((published, PublisherPath::Ring(ring), None))
+    }
+
+    /// Has the conductor call the subscribers of a topic.
+    pub(crate) fn activate_heartbeats(
+        &self,
+        published: &Published,
+        parameters: HeartbeatParameters,
+        sink: Arc<ConnectionSink>,
+        connected: Arc<Matches>,
+    ) {
+        let HeartbeatParameters { rate, timeout, max_missed } = parameters;
+        let pace = Pace { rate, timeout, max_missed };
+        let activation = Activation { topic: published.hash, pace, sink, connected };
+        self.conductor.submit(ConductorCommand::ActivateHeartbeats(activation));
+    }
+
+    pub(crate) fn deactivate_heartbeats(&self, published: &Published) {
+        self.conductor.submit(ConductorCommand::DeactivateHeartbeats(published.hash));
     }
 
     /// Ends publishing; what is still in the ring is sent. Never waits for callbacks.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{
     Endpoint, Place, Subscribed, Subscription, TopicError, Topics, advertise_of, interface_of,
@@ -12,6 +12,7 @@ use super::{
 use crate::config::{Template, TopicRoute, Transport};
 use crate::discovery::Advert;
 use crate::engine::Engine;
+use crate::engine::audience::{Member, Rank};
 use crate::engine::conductor::Command as ConductorCommand;
 use crate::engine::dispatch::{Ticket, TopicSubscription};
 use crate::engine::endpoint::{EndpointId, SocketEndpoint};
@@ -19,8 +20,8 @@ use crate::engine::matches::Matches;
 use crate::engine::matching::LocalSubscriber;
 use crate::engine::poller::Command;
 use crate::engine::start::receiver_options;
-use crate::id::{ReceiverId, TopicHash};
-use crate::listener::Listener;
+use crate::id::ReceiverId;
+use crate::listener::{ListenerHandle, SharedListener};
 use crate::protocol::receiver::ReceiveSettings;
 use crate::ring::Layout;
 use crate::transport::interface::Interface;
@@ -29,7 +30,8 @@ use crate::wire::advert::AdvertKind;
 use crate::wire::locator::Locator;
 
 impl Engine {
-    /// Opens what listening to a topic needs, and tells discovery.
+    /// Listens to a topic. The first subscription to it opens what that needs, and tells discovery;
+    /// those of patterns share it.
     ///
     /// # Errors
     ///
@@ -37,21 +39,94 @@ impl Engine {
     pub(crate) fn subscribe(
         &self,
         topic: &str,
-        listener: Box<dyn Listener>,
+        listener: ListenerHandle,
+    ) -> Result<Subscribed, TopicError> {
+        self.listen(topic, Rank::DIRECT, Arc::default(), listener)
+    }
+
+    /// Listens to a topic for a pattern, until `closed` is set.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]; nothing is left open.
+    pub(in crate::engine) fn join_topic(
+        &self,
+        topic: &str,
+        rank: Rank,
+        closed: &Arc<AtomicBool>,
+        listener: &SharedListener,
+    ) -> Result<Subscribed, TopicError> {
+        let listener = ListenerHandle::Shared(listener.clone());
+        self.listen(topic, rank, Arc::clone(closed), listener)
+    }
+
+    fn listen(
+        &self,
+        topic: &str,
+        rank: Rank,
+        closed: Arc<AtomicBool>,
+        listener: ListenerHandle,
     ) -> Result<Subscribed, TopicError> {
         let route = self.config.route(topic)?;
-        let (hash, template) = (route.topic_hash(), route.settings());
+        let hash = route.topic_hash();
+        let is_direct = rank == Rank::DIRECT;
         let mut topics = self.topics.lock();
         if self.is_closed() {
             return Err(TopicError::Closed);
         }
-        if topics.subscribed.contains_key(&hash) {
-            return Err(TopicError::InUse { topic: topic.to_owned() });
+        match topics.subscribed.get(&hash) {
+            Some(subscription) if is_direct && subscription.is_direct => {
+                return Err(TopicError::InUse { topic: topic.to_owned() });
+            }
+            Some(_) => {}
+            None => self.open_subscription(&mut topics, &route)?,
         }
-        let place = (template.transport() != Transport::Ipc).then(|| Place::of(&route, None));
+        topics.next_ticket += 1;
+        let ticket = Ticket(topics.next_ticket);
+        // Opened above, if it was not there.
+        let Some(subscription) = topics.subscribed.get_mut(&hash) else {
+            return Err(TopicError::Closed);
+        };
+        subscription.members += 1;
+        subscription.is_direct |= is_direct;
+        // After the conductor: it hears from the poller when the topic is being served.
+        self.poller(subscription.poller).submit(Command::Subscribe(Box::new(TopicSubscription {
+            topic: Arc::clone(&subscription.topic),
+            hash,
+            endpoint: subscription.endpoint,
+            stream: subscription.stream,
+            member: Member { ticket, rank, closed: Arc::clone(&closed), listener },
+            opening: subscription.opening,
+        })));
+        let joined = (is_direct && subscription.members > 1).then(|| {
+            let (done, joined) = crossbeam_channel::bounded(0);
+            self.poller(subscription.poller).submit(Command::Pass(done));
+            joined
+        });
+        Ok(Subscribed {
+            topic: Arc::clone(&subscription.topic),
+            hash,
+            transport: subscription.transport,
+            locator: subscription.locator,
+            matches: Arc::clone(&subscription.matches),
+            joined,
+            ticket,
+            closed,
+            is_direct,
+        })
+    }
+
+    /// Opens what listening to a topic needs, and tells the conductor. Nobody listens yet.
+    fn open_subscription(
+        &self,
+        topics: &mut Topics,
+        route: &TopicRoute<'_>,
+    ) -> Result<(), TopicError> {
+        let (hash, template) = (route.topic_hash(), route.settings());
+        let place = (template.transport() != Transport::Ipc).then(|| Place::of(route, None));
         let (endpoint, address) = match &place {
             Some(place) => {
-                let (id, address) = self.endpoint(&mut topics, &route, place)?;
+                let (id, address) = self.endpoint(topics, route, place)?;
                 (id, Some(address))
             }
             None => {
@@ -59,52 +134,47 @@ impl Engine {
                 (EndpointId::SHARED_MEMORY, None)
             }
         };
-        let stream = route.stream().unwrap_or_default();
-        let closed = Arc::new(AtomicBool::new(false));
-        let name: Arc<str> = Arc::from(topic);
-        let poller = self.poller(template.poller);
-        let held = Subscription { poller: template.poller, place, closed: Arc::clone(&closed) };
-        topics.subscribed.insert(hash, held);
         topics.next_ticket += 1;
-        let ticket = Ticket(topics.next_ticket);
-
-        let locator = address.map(|address| Locator { address, stream });
-        let matches = Arc::new(Matches::default());
+        let subscription = Subscription {
+            topic: Arc::from(route.topic()),
+            transport: route.transport(),
+            locator: address
+                .map(|address| Locator { address, stream: route.stream().unwrap_or_default() }),
+            matches: Arc::new(Matches::default()),
+            poller: template.poller,
+            place,
+            endpoint,
+            stream: route.stream().unwrap_or_default(),
+            opening: Ticket(topics.next_ticket),
+            is_direct: false,
+            members: 0,
+        };
         let told = self.tell(|reply| ConductorCommand::Subscribe {
             advert: Advert {
                 kind: AdvertKind::Subscriber,
-                transport: route.transport(),
-                topic: Arc::clone(&name),
+                transport: subscription.transport,
+                topic: Arc::clone(&subscription.topic),
                 hash,
-                locator,
+                locator: subscription.locator,
                 session: None,
             },
             subscriber: LocalSubscriber {
-                topic: Arc::clone(&name),
+                topic: Arc::clone(&subscription.topic),
                 hash,
-                matches: Arc::clone(&matches),
-                transport: route.transport(),
-                locator,
-                poller: poller.clone(),
+                matches: Arc::clone(&subscription.matches),
+                transport: subscription.transport,
+                locator: subscription.locator,
+                poller: self.poller(subscription.poller).clone(),
             },
-            ticket,
+            ticket: subscription.opening,
             reply,
         });
         if let Err(error) = told {
-            self.end_subscription(&mut topics, hash);
+            self.close_endpoint(topics, &subscription);
             return Err(error);
         }
-        // After the conductor: it hears from the poller when the topic is being served.
-        poller.submit(Command::Subscribe(Box::new(TopicSubscription {
-            topic: Arc::clone(&name),
-            hash,
-            endpoint,
-            stream,
-            listener,
-            closed,
-            ticket,
-        })));
-        Ok(Subscribed { topic: name, hash, transport: route.transport(), locator, matches })
+        topics.subscribed.insert(hash, subscription);
+        Ok(())
     }
 
     /// The socket for feedback to the senders of a group: the groups of an interface share it.
@@ -172,11 +242,7 @@ impl Engine {
     /// Ends listening. Returns after the callback in flight, if `wait` is set and this is not a
     /// thread that runs callbacks.
     pub(crate) fn unsubscribe(&self, subscribed: &Subscribed, wait: bool) {
-        let finished = {
-            let mut topics = self.topics.lock();
-            self.conductor.submit(ConductorCommand::Unsubscribe(subscribed.hash));
-            self.end_subscription(&mut topics, subscribed.hash)
-        };
+        let finished = self.leave_topic(&mut self.topics.lock(), subscribed);
         if let Some(finished) = finished
             && wait
         {
@@ -185,23 +251,41 @@ impl Engine {
         }
     }
 
-    fn end_subscription(
+    /// With the last subscription to the topic, what it needs is closed.
+    fn leave_topic(
         &self,
         topics: &mut Topics,
-        hash: TopicHash,
+        subscribed: &Subscribed,
     ) -> Option<crossbeam_channel::Receiver<()>> {
-        let subscription = topics.subscribed.remove(&hash)?;
+        let hash = subscribed.hash;
+        let subscription = topics.subscribed.get_mut(&hash)?;
         let poller = self.poller(subscription.poller);
-        // The socket first: who waits for the subscription to end may take its port right after.
-        if let Some(place) = subscription.place
-            && let Some(endpoint) = topics.endpoints.get_mut(&place)
+        subscription.members -= 1;
+        if subscribed.is_direct {
+            subscription.is_direct = false;
+            // A pattern closes its subscriptions all at once.
+            subscribed.closed.store(true, Ordering::SeqCst);
+        }
+        if subscription.members == 0
+            && let Some(subscription) = topics.subscribed.remove(&hash)
+        {
+            self.conductor.submit(ConductorCommand::Unsubscribe(hash));
+            self.close_endpoint(topics, &subscription);
+        }
+        poller.unsubscribe(hash, subscribed.ticket)
+    }
+
+    /// The socket goes before the listener: who waits for the subscription to end may take its port
+    /// right after.
+    fn close_endpoint(&self, topics: &mut Topics, subscription: &Subscription) {
+        if let Some(place) = &subscription.place
+            && let Some(endpoint) = topics.endpoints.get_mut(place)
         {
             endpoint.topics -= 1;
             if endpoint.topics == 0 {
-                poller.submit(Command::RemoveSocket(endpoint.id));
-                topics.endpoints.remove(&place);
+                self.poller(subscription.poller).submit(Command::RemoveSocket(endpoint.id));
+                topics.endpoints.remove(place);
             }
         }
-        poller.unsubscribe(hash, &subscription.closed)
     }
 }

@@ -15,6 +15,9 @@ pub(crate) enum Happening {
     PublisherMatched(String),
     PublisherUnmatched(String),
     Conflict(String),
+    PatternMatched(String, String),
+    PatternUnmatched(String, String),
+    PatternRefused(String, String),
 }
 
 /// What has happened around an instance.
@@ -68,5 +71,17 @@ impl InstanceListener for Reporter {
 
     fn on_topic_conflict(&mut self, topic: &str, _: InstanceId, _: &str) {
         self.tell(Happening::Conflict(topic.to_owned()));
+    }
+
+    fn on_pattern_matched(&mut self, pattern: &str, topic: &str) {
+        self.tell(Happening::PatternMatched(pattern.to_owned(), topic.to_owned()));
+    }
+
+    fn on_pattern_unmatched(&mut self, pattern: &str, topic: &str) {
+        self.tell(Happening::PatternUnmatched(pattern.to_owned(), topic.to_owned()));
+    }
+
+    fn on_pattern_refused(&mut self, pattern: &str, topic: &str, _: &str) {
+        self.tell(Happening::PatternRefused(pattern.to_owned(), topic.to_owned()));
     }
 }

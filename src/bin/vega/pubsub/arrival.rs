@@ -23,19 +23,29 @@ pub(super) enum Event {
     Lost { messages: u64 },
 }
 
-/// Listens to one topic, and puts everything into the inbox.
+/// Puts everything that arrives into the inbox.
 #[derive(Debug)]
 pub(super) struct Reporter {
+    /// Of the arrival before: mostly that of the next one, too.
     topic: Arc<str>,
     inlet: Inlet<Arrival>,
 }
 
 impl Reporter {
-    pub(super) fn new(topic: &str, inlet: Inlet<Arrival>) -> Self {
-        Self { topic: Arc::from(topic), inlet }
+    pub(super) fn new(inlet: Inlet<Arrival>) -> Self {
+        Self { topic: Arc::from(""), inlet }
     }
 
-    fn report(&self, sender: InstanceId, publisher: PublisherId, event: impl FnOnce() -> Event) {
+    fn report(
+        &mut self,
+        topic: &str,
+        sender: InstanceId,
+        publisher: PublisherId,
+        event: impl FnOnce() -> Event,
+    ) {
+        if *self.topic != *topic {
+            self.topic = Arc::from(topic);
+        }
         self.inlet.push(|| Arrival {
             topic: Arc::clone(&self.topic),
             sender,
@@ -47,14 +57,14 @@ impl Reporter {
 
 impl Listener for Reporter {
     fn on_message(&mut self, message: &Message<'_>) {
-        self.report(message.sender(), message.publisher_id(), || Event::Message {
+        self.report(message.topic(), message.sender(), message.publisher_id(), || Event::Message {
             sequence: message.sequence(),
             payload: message.payload().to_vec(),
         });
     }
 
     fn on_request(&mut self, request: &Request<'_>) {
-        self.report(request.sender(), request.publisher_id(), || Event::Request {
+        self.report(request.topic(), request.sender(), request.publisher_id(), || Event::Request {
             sequence: request.sequence(),
             payload: request.payload().to_vec(),
             request: request.request_id(),
@@ -63,7 +73,7 @@ impl Listener for Reporter {
     }
 
     fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
-        self.report(loss.sender(), loss.publisher_id(), || Event::Lost {
+        self.report(loss.topic(), loss.sender(), loss.publisher_id(), || Event::Lost {
             messages: loss.messages(),
         });
     }
