@@ -216,7 +216,7 @@ fn open_all(
     let mut publisher = instance.publisher(&TransportArg::Ipc.topic("unanswered"))?;
     for number in 0..open {
         let share = u64::from(number.wrapping_mul(GOLDEN));
-        let due_ns = first_due_ns + (share * (spread_ns >> 16) >> 16);
+        let due_ns = first_due_ns + ((share * (spread_ns >> 16)) >> 16);
         let timeout = Duration::from_nanos(due_ns.saturating_sub(clock::shared_ns()).max(1));
         let listener = Unanswered { due_ns, timeouts: Arc::clone(timeouts) };
         publisher.request(&[0; SIZE], timeout, listener)?;
