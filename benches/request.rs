@@ -31,12 +31,21 @@ fn respond(criterion: &mut Criterion) {
     }
 }
 
-/// Expired by the timing wheel, and opened again.
+/// Expired by the timing wheel in the order of registration, and opened again.
 fn expire(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("request/expire_and_register");
+    expiry(criterion, "request/expire_and_register", ExpiryProbe::in_order);
+}
+
+/// The same with random timeouts.
+fn expire_scattered(criterion: &mut Criterion) {
+    expiry(criterion, "request/expire_scattered_and_register", ExpiryProbe::scattered);
+}
+
+fn expiry(criterion: &mut Criterion, name: &str, probe: fn(u32) -> ExpiryProbe) {
+    let mut group = criterion.benchmark_group(name);
     for open in OPEN {
-        let mut requests = ExpiryProbe::new(open);
-        let expired: usize = (0..2 * open).map(|_| requests.expire_next()).sum();
+        let mut requests = probe(open);
+        let expired: usize = (0..3 * open).map(|_| requests.expire_next()).sum();
         assert!(expired >= open as usize, "{expired}");
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::from_parameter(open), |bencher| {
@@ -45,5 +54,5 @@ fn expire(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(request, register, respond, expire);
+criterion_group!(request, register, respond, expire, expire_scattered);
 criterion_main!(request);

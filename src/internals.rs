@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use crate::engine::probe::{DispatchProbe, RequestProbe};
 
 use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::random::SplitMix64;
 use crate::request::RequestTable;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Entry};
@@ -134,30 +135,49 @@ pub struct ExpiryProbe {
     table: RequestTable<Arc<()>>,
     request: Arc<()>,
     now: Timestamp,
-    /// From one deadline to the next.
+    /// From one deadline to the next, on average.
     step: Duration,
+    /// Of timeouts; `None` where all are the same.
+    random: Option<SplitMix64>,
     expired: Vec<Arc<()>>,
 }
 
 impl ExpiryProbe {
-    /// Time from registration to expiry, in virtual time.
-    const TIMEOUT: Duration = Duration::from_secs(1);
+    /// Time from registration to expiry, in virtual time, on average.
+    const TIMEOUT: Duration = Duration::from_nanos(Self::TIMEOUT_NANOS);
+    const TIMEOUT_NANOS: u64 = 1_000_000_000;
 
-    /// `open` requests with evenly spread deadlines.
+    /// `open` requests whose deadlines are evenly spread and in the order of registration:
+    /// neighbours in time are neighbours in memory.
     #[must_use]
-    pub fn new(open: u32) -> Self {
-        let now = Timestamp::default();
-        let mut probe = Self {
-            table: RequestTable::new(open as usize, now),
-            request: Arc::new(()),
-            now,
-            step: Self::TIMEOUT / open.max(1),
-            expired: Vec::with_capacity(open as usize),
-        };
+    pub fn in_order(open: u32) -> Self {
+        let mut probe = Self::new(open, None);
         for nth in 1..=open {
             probe.register(probe.step * nth);
         }
         probe
+    }
+
+    /// `open` requests with random timeouts: neighbours in time are anywhere in memory.
+    #[must_use]
+    pub fn scattered(open: u32) -> Self {
+        let mut probe = Self::new(open, Some(SplitMix64::new(1)));
+        for _ in 0..open {
+            probe.register_again();
+        }
+        probe
+    }
+
+    fn new(open: u32, random: Option<SplitMix64>) -> Self {
+        let now = Timestamp::default();
+        Self {
+            table: RequestTable::new(open as usize, now),
+            request: Arc::new(()),
+            now,
+            step: Self::TIMEOUT / open.max(1),
+            random,
+            expired: Vec::with_capacity(open as usize),
+        }
     }
 
     /// Goes on to the next deadline, expires what is due, and opens as many requests again. One
@@ -168,9 +188,17 @@ impl ExpiryProbe {
         let count = self.expired.len();
         self.expired.clear();
         for _ in 0..count {
-            self.register(Self::TIMEOUT);
+            self.register_again();
         }
         count
+    }
+
+    fn register_again(&mut self) {
+        let timeout = match &mut self.random {
+            Some(random) => Duration::from_nanos(1 + random.below(2 * Self::TIMEOUT_NANOS)),
+            None => Self::TIMEOUT,
+        };
+        self.register(timeout);
     }
 
     fn register(&mut self, timeout: Duration) {

@@ -28,7 +28,7 @@ use crate::id::RequestId;
 use crate::time::Timestamp;
 
 use slab::{Key, Slab};
-use wheel::{MAX_TIMERS, Timer, Timers, Wheel};
+use wheel::{MAX_TIMERS, Position, Timers, Wheel};
 
 /// The largest capacity of a [`RequestTable`]: 16 times what the engine is built for, and so little
 /// (3 MiB) to reserve for the slots of requests that were never opened that nobody has to care.
@@ -54,13 +54,13 @@ pub(crate) enum RegisterError {
 #[derive(Debug)]
 struct Open<T> {
     request: T,
-    timer: Timer,
+    position: Position,
 }
 
 impl<T> Timers for Slab<Open<T>> {
-    fn timer(&mut self, index: u32) -> &mut Timer {
+    fn position(&mut self, index: u32) -> &mut Position {
         // Occupied: the table takes a request out of the wheel before it takes it out of the slab.
-        &mut self.occupied_mut(index).timer
+        &mut self.occupied_mut(index).position
     }
 }
 
@@ -76,7 +76,7 @@ impl<T> RequestTable<T> {
     /// A table for at most `capacity` open requests, or [`MAX_CAPACITY`] when that is less.
     pub(crate) fn new(capacity: usize, now: Timestamp) -> Self {
         let capacity = u32::try_from(capacity).map_or(MAX_CAPACITY, |it| it.min(MAX_CAPACITY));
-        Self { open: Slab::new(capacity), wheel: Wheel::new(now), capacity }
+        Self { open: Slab::new(capacity), wheel: Wheel::new(now, capacity), capacity }
     }
 
     /// Opens a request until `now + timeout`. `make` builds what is kept for it from the id it will
@@ -102,7 +102,7 @@ impl<T> RequestTable<T> {
         let key = slot.key();
         let id = RequestId::from(key);
         let request = make(id);
-        slot.insert(Open { request: request.clone(), timer: Timer::new() });
+        slot.insert(Open { request: request.clone(), position: Position::NOWHERE });
         self.wheel.insert(&mut self.open, key.index, now, now + timeout);
         Ok((id, request))
     }

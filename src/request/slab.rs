@@ -7,7 +7,7 @@
 
 use super::vacancy::VacantSlots;
 
-/// Slots per allocation: 32 KiB for a 32-byte slot, small enough to come from the allocator's heap
+/// Slots per allocation: 16 KiB for a 16-byte slot, small enough to come from the allocator's heap
 /// rather than from a fresh mapping, large enough that a million slots need only a thousand chunks.
 const CHUNK_SLOTS: u32 = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 10;
@@ -26,7 +26,7 @@ pub(super) struct Key {
 /// Aligned so that a slot never straddles two cache lines: among a million open requests each
 /// visit is a cache miss, and should be only one.
 #[derive(Debug)]
-#[repr(align(32))]
+#[repr(align(16))]
 struct Slot<V> {
     /// Generation of the value inside or, when vacant, of the next one. Changes at removal.
     generation: u32,

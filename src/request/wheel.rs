@@ -12,11 +12,16 @@
 //! below while the current one still runs. A slot with a hundred thousand timers takes milliseconds
 //! to empty; done ahead, in portions, after whatever is due, it delays none of them.
 //!
-//! Slots are doubly linked lists threaded through the timers themselves ([`Timers`]), and each
-//! level has one bit per slot, so inserting and removing take constant time and idle stretches of
-//! any length are skipped with one bit scan per level.
+//! Each slot has a list of timers ([`Lists`]), of which each timed object knows its place
+//! ([`Timers`]), and each level has one bit per slot: so inserting and removing take constant time,
+//! and idle stretches of any length are skipped with one bit scan per level.
+
+mod lists;
 
 use crate::time::Timestamp;
+
+pub(super) use lists::Position;
+use lists::{Entry, Lists};
 
 /// Timers fire at tick boundaries: the tick is how late the wheel alone can make them. 2^17 ns
 /// (131 µs) is what an operating system needs to wake a thread, and leaves most of the millisecond
@@ -43,74 +48,13 @@ const _: () = assert!(LAST_TICK >> shift(LEVELS - 1) <= SLOT_MASK);
 
 const LISTS: u32 = LEVELS * SLOTS;
 
-/// Timer indices are below this; the values above name the lists (see [`Link`]).
-pub(super) const MAX_TIMERS: u32 = u32::MAX - (LISTS - 1);
+/// Most timers of a wheel: as many as there are places for in its lists.
+pub(super) const MAX_TIMERS: u32 = 1 << 31;
 
-/// A timer's neighbour in its list or, at either end, the list itself. Storing the list there and
-/// not in every timer keeps a timer at 16 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link(u32);
-
-enum Neighbour {
-    Timer(u32),
-    List(u32),
-}
-
-impl Link {
-    const fn to_timer(index: u32) -> Self {
-        Self(index)
-    }
-
-    const fn to_list(list: u32) -> Self {
-        Self(MAX_TIMERS + list)
-    }
-
-    const fn neighbour(self) -> Neighbour {
-        match self.0.checked_sub(MAX_TIMERS) {
-            Some(list) => Neighbour::List(list),
-            None => Neighbour::Timer(self.0),
-        }
-    }
-}
-
-/// The wheel's part of a timed object: when it is due and who stands beside it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Timer {
-    tick: u64,
-    previous: Link,
-    next: Link,
-}
-
-impl Timer {
-    /// A timer that is in no wheel yet.
-    pub(super) const fn new() -> Self {
-        Self { tick: LAST_TICK, previous: Link::to_list(0), next: Link::to_list(0) }
-    }
-}
-
-/// Where the timers of a wheel are stored. The wheel keeps indices only.
+/// Where what the wheel has to know of a timed object is stored. The wheel keeps indices only.
 pub(super) trait Timers {
-    /// The timer that was inserted into the wheel as `index`.
-    fn timer(&mut self, index: u32) -> &mut Timer;
-}
-
-#[derive(Clone, Copy, Debug)]
-struct List {
-    first: Link,
-    last: Link,
-}
-
-impl List {
-    const fn empty(list: u32) -> Self {
-        Self { first: Link::to_list(list), last: Link::to_list(list) }
-    }
-
-    /// The first and the last timer in turns. A chain of links is one cache miss after the other,
-    /// and each must wait for the one before; from two ends, two of them are under way at a time,
-    /// which takes a quarter off the cost of expiry among a million scattered timers.
-    const fn end(self, turn: usize) -> Link {
-        if turn.is_multiple_of(2) { self.first } else { self.last }
-    }
+    /// Where the timer `index` stands. Only the wheel changes it.
+    fn position(&mut self, index: u32) -> &mut Position;
 }
 
 /// A slot by its absolute number on the time line of its level.
@@ -156,16 +100,17 @@ pub(super) struct Wheel {
     levels: u32,
     /// One bit per slot that has a timer.
     occupied: [u64; LEVELS as usize],
-    lists: [List; LISTS as usize],
+    lists: Lists,
 }
 
 impl Wheel {
-    pub(super) fn new(now: Timestamp) -> Self {
+    /// A wheel for at most `timers` timers.
+    pub(super) fn new(now: Timestamp, timers: u32) -> Self {
         Self {
             base: ticks_passed(now),
             levels: 0,
             occupied: [0; LEVELS as usize],
-            lists: empty_lists(),
+            lists: Lists::new(timers),
         }
     }
 
@@ -182,25 +127,15 @@ impl Wheel {
         // and wake its thread just to be sorted in again.
         self.catch_up(ticks_passed(now));
         // Rounded up: never early.
-        self.link(timers, index, deadline.as_nanos().div_ceil(TICK_NANOS));
+        self.put(timers, Entry { tick: deadline.as_nanos().div_ceil(TICK_NANOS), index });
     }
 
     /// Takes the timer `index`, which must have been inserted, out of its list.
     pub(super) fn remove<S: Timers>(&mut self, timers: &mut S, index: u32) {
-        let Timer { previous, next, .. } = *timers.timer(index);
-        match previous.neighbour() {
-            Neighbour::Timer(timer) => timers.timer(timer).next = next,
-            Neighbour::List(list) => self.lists[list as usize].first = next,
-        }
-        match next.neighbour() {
-            Neighbour::Timer(timer) => timers.timer(timer).previous = previous,
-            Neighbour::List(list) => {
-                self.lists[list as usize].last = previous;
-                // The list on both sides: this was its only timer.
-                if previous == next {
-                    self.set_vacant(list);
-                }
-            }
+        let position = *timers.position(index);
+        let list = self.lists.remove(timers, position);
+        if self.lists.is_empty(list) {
+            self.set_vacant(list);
         }
     }
 
@@ -217,21 +152,20 @@ impl Wheel {
         let now = ticks_passed(now);
         let mut budget = limit;
         while let Some(slot) = self.next_work(now) {
-            while let Neighbour::Timer(index) =
-                self.lists[slot.list() as usize].end(budget).neighbour()
+            while budget > 0
+                && let Some(entry) = self.lists.pop(slot.list())
             {
-                if budget == 0 {
-                    return true;
-                }
                 budget -= 1;
-                self.remove(timers, index);
                 if slot.level == 0 {
-                    expired(timers, index);
+                    expired(timers, entry.index);
                 } else {
-                    let tick = timers.timer(index).tick;
-                    self.link(timers, index, tick);
+                    self.put(timers, entry);
                 }
             }
+            if !self.lists.is_empty(slot.list()) {
+                return true;
+            }
+            self.set_vacant(slot.list());
         }
         false
     }
@@ -240,7 +174,7 @@ impl Wheel {
     pub(super) fn clear(&mut self) {
         self.levels = 0;
         self.occupied = [0; LEVELS as usize];
-        self.lists = empty_lists();
+        self.lists.clear();
     }
 
     /// When [`advance`](Self::advance) has something to do next, `None` when there is no timer.
@@ -267,18 +201,11 @@ impl Wheel {
         }
     }
 
-    /// Appends the timer to the list of its slot; one that is overdue goes to the current slot.
-    fn link<S: Timers>(&mut self, timers: &mut S, index: u32, tick: u64) {
+    /// Adds the timer to the list of its slot; one that is overdue goes to the current slot.
+    fn put<S: Timers>(&mut self, timers: &mut S, Entry { tick, index }: Entry) {
         let tick = tick.max(self.base);
         let slot = self.slot_of(tick);
-        let list = slot.list();
-        let previous = self.lists[list as usize].last;
-        *timers.timer(index) = Timer { tick, previous, next: Link::to_list(list) };
-        match previous.neighbour() {
-            Neighbour::Timer(last) => timers.timer(last).next = Link::to_timer(index),
-            Neighbour::List(_) => self.lists[list as usize].first = Link::to_timer(index),
-        }
-        self.lists[list as usize].last = Link::to_timer(index);
+        self.lists.push(timers, slot.list(), Entry { tick, index });
         self.occupied[slot.level as usize] |= 1 << slot.bit();
         self.levels |= 1 << slot.level;
     }
@@ -325,16 +252,6 @@ impl Wheel {
 /// Binary logarithm of a slot's length in ticks.
 const fn shift(level: u32) -> u32 {
     STRIDE_BITS * level
-}
-
-const fn empty_lists() -> [List; LISTS as usize] {
-    let mut lists = [List::empty(0); LISTS as usize];
-    let mut list = 0;
-    while list < LISTS {
-        lists[list as usize] = List::empty(list);
-        list += 1;
-    }
-    lists
 }
 
 /// Whole ticks up to `now`; rounded down, deadlines are rounded up.

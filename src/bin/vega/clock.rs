@@ -20,3 +20,11 @@ pub(crate) fn shared_ns() -> u64 {
     // Counted from the start of the machine: neither negative nor beyond 584 years.
     time.num_nanoseconds().unsigned_abs()
 }
+
+/// Nanoseconds of processor time that this process has taken, all threads together.
+pub(crate) fn processor_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        // As above.
+        .expect("there is a clock of processor time");
+    time.num_nanoseconds().unsigned_abs()
+}

@@ -1,13 +1,16 @@
 //! The wheel alone: exact ticks at every level, cheap idle stretches, work done ahead.
 
-use super::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::*;
+use crate::random::SplitMix64;
+
 #[derive(Default)]
-struct Stored(Vec<Timer>);
+struct Stored(Vec<Position>);
 
 impl Timers for Stored {
-    fn timer(&mut self, index: u32) -> &mut Timer {
+    fn position(&mut self, index: u32) -> &mut Position {
         &mut self.0[index as usize]
     }
 }
@@ -19,12 +22,12 @@ struct Bench {
 
 impl Bench {
     fn starting_at(tick: u64) -> Self {
-        Self { wheel: Wheel::new(at(tick)), timers: Stored::default() }
+        Self { wheel: Wheel::new(at(tick), 0), timers: Stored::default() }
     }
 
     fn insert(&mut self, now: Timestamp, deadline: Timestamp) -> u32 {
         let index = u32::try_from(self.timers.0.len()).unwrap();
-        self.timers.0.push(Timer::new());
+        self.timers.0.push(Position::NOWHERE);
         self.wheel.insert(&mut self.timers, index, now, deadline);
         index
     }
@@ -223,4 +226,40 @@ fn removing_the_last_timer_leaves_nothing_to_wake_for() {
         bench.wheel.remove(&mut bench.timers, index);
         assert_eq!(bench.wheel.next_wake(), None);
     }
+}
+
+#[test]
+fn lists_of_many_blocks_lose_nobody_whoever_leaves() {
+    let mut random = SplitMix64::new(3);
+    let mut bench = Bench::starting_at(0);
+    let mut left = BTreeMap::new();
+    for _ in 0..4_000 {
+        // Few ticks near by and far away: long lists, on two levels.
+        let tick = 1 + random.below(5) + 500 * random.below(2);
+        left.insert(bench.insert(at(0), at(tick)), tick);
+        if random.below(3) == 0 {
+            let index = u32::try_from(random.below(bench.timers.0.len() as u64)).unwrap();
+            if left.remove(&index).is_some() {
+                bench.wheel.remove(&mut bench.timers, index);
+            }
+        }
+    }
+    let blocks = bench.wheel.lists.count();
+    for tick in 1..=505 {
+        let mut expired = bench.advance(at(tick));
+        expired.sort_unstable();
+        let due: Vec<_> =
+            left.extract_if(.., |_, due| *due == tick).map(|(index, _)| index).collect();
+        assert_eq!(expired, due, "tick {tick}");
+    }
+    assert!(left.is_empty());
+    assert_eq!(bench.occupied_slots(), 0);
+
+    // What the crowd has left is used again, and is enough for as many.
+    for _ in 0..2_000 {
+        bench.insert(at(505), at(600 + random.below(5)));
+    }
+    bench.wheel.clear();
+    assert_eq!(bench.wheel.next_wake(), None);
+    assert_eq!(bench.wheel.lists.count(), blocks);
 }

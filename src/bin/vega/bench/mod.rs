@@ -7,6 +7,7 @@
 
 mod baseline;
 mod chart;
+mod expiry;
 mod figures;
 mod goal;
 mod hgrm;
@@ -55,6 +56,7 @@ Examples:
   vega bench throughput --transport unicast --rate 500k --idle block
   vega bench throughput --subscribers 3 --topics 100
   vega bench rtt --transport unicast --loss 1%
+  vega bench expiry --open 1000000
 
 Both processes are pinned to a core each, and receive by spinning. The result is worth something on
 a machine that does nothing else.";
@@ -78,6 +80,9 @@ enum Mode {
     /// Messages per second in one direction, as fast as possible or at a given rate, counted where
     /// they arrive. Exit code 1: the rate was missed
     Throughput(ThroughputArgs),
+    /// Very many requests that nobody answers: processor time to open and to expire each, and how
+    /// late their timeouts are
+    Expiry(expiry::Args),
     /// Another process
     #[command(hide = true)]
     Peer(peer::Args),
@@ -131,6 +136,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         }
         Mode::Request(args) => round_trips(common, Kind::Request, args),
         Mode::Throughput(args) => one_way(common, args),
+        Mode::Expiry(args) => expiry::run(common, &args),
         Mode::Peer(args) => peer::run(common, &args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::chart::Chart;
 use super::create;
+use super::expiry::{self, Expiry, ExpiryFigures};
 use super::figures::{RoundTripFigures, StreamFigures, rounded};
 use super::machine::Machine;
 use super::measured::{OneWay, RoundTrips};
@@ -45,6 +46,7 @@ struct Outcome {
 enum Run {
     RoundTrips(RoundTrips),
     OneWay(OneWay),
+    Expiry(Expiry),
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
@@ -65,6 +67,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
             CaseMode::OneWay => {
                 OneWay::measure(common, case.load(args.duration), stop.clone()).map(Run::OneWay)
             }
+            CaseMode::Expiry(open) => Expiry::measure(open, args.duration, &stop).map(Run::Expiry),
         };
         if stop.is_raised() {
             bail!("interrupted");
@@ -72,6 +75,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         let verdicts = match &run {
             Ok(Run::RoundTrips(run)) => case.judge_round_trips(run),
             Ok(Run::OneWay(run)) => case.judge_one_way(run),
+            Ok(Run::Expiry(run)) => case.judge_expiry(run),
             Err(error) => {
                 note(format_args!("{case}: {}", explain(error)));
                 case.judge_nothing()
@@ -117,6 +121,7 @@ struct CaseDocument<'a> {
 enum Figures {
     RoundTrips(RoundTripFigures),
     OneWay(StreamFigures),
+    Expiry(ExpiryFigures),
 }
 
 impl<'a> Document<'a> {
@@ -140,6 +145,7 @@ impl<'a> CaseDocument<'a> {
                 (Some(Figures::RoundTrips(RoundTripFigures::of(run))), None)
             }
             Ok(Run::OneWay(run)) => (Some(Figures::OneWay(StreamFigures::of(run))), None),
+            Ok(Run::Expiry(run)) => (Some(Figures::Expiry(ExpiryFigures::of(run))), None),
             Err(error) => (None, Some(explain(error))),
         };
         Self {
@@ -155,8 +161,8 @@ impl<'a> CaseDocument<'a> {
 /// What people read.
 fn text(document: &Document<'_>, outcomes: &[Outcome]) -> String {
     let (machine, summary) = (document.machine, summary(document));
-    let [round_trips, streams] = tables(outcomes).map(|rows| rows.table());
-    format!("{machine}\n\n{round_trips}\n\n{streams}\n\n{summary}")
+    let [round_trips, streams, expiry] = tables(outcomes).map(|rows| rows.table());
+    format!("{machine}\n\n{round_trips}\n\n{streams}\n\n{expiry}\n\n{summary}")
 }
 
 fn summary(document: &Document<'_>) -> String {
@@ -169,6 +175,7 @@ fn summary(document: &Document<'_>) -> String {
 fn page_of<'a>(document: &Document<'_>, outcomes: &'a [Outcome]) -> Page<Chart<'a>> {
     let charts = outcomes.iter().filter_map(|outcome| match &outcome.run {
         Ok(Run::RoundTrips(run)) => Some(round_trip_chart(outcome.case.to_string(), run)),
+        Ok(Run::Expiry(run)) => Some(run.chart(outcome.case.to_string())),
         Ok(Run::OneWay(_)) | Err(_) => None,
     });
     Page {
@@ -182,7 +189,7 @@ fn page_of<'a>(document: &Document<'_>, outcomes: &'a [Outcome]) -> Page<Chart<'
 }
 
 /// Cases that could not be measured are not in them: standard error says why.
-fn tables(outcomes: &[Outcome]) -> [Rows; 2] {
+fn tables(outcomes: &[Outcome]) -> [Rows; 3] {
     let rows = |title, header: [&'static str; 9]| Rows {
         title,
         header: header.into(),
@@ -194,16 +201,20 @@ fn tables(outcomes: &[Outcome]) -> [Rows; 2] {
     let header =
         ["", "M/s", "Gbit/s", "raw Gbit/s", "lost", "resent", "back-pressured", "target", "holds"];
     let mut streams = rows("One way", header);
+    let [open, expire, p50, p99, p999, max] = expiry::HEADER;
+    let header = ["", open, expire, p50, p99, p999, max, "target", "holds"];
+    let mut expiry = rows("Requests that expire", header);
     for outcome in outcomes {
         let (rows, cells) = match &outcome.run {
             Ok(Run::RoundTrips(run)) => (&mut round_trips, round_trip_cells(run)),
             Ok(Run::OneWay(run)) => (&mut streams, stream_cells(run)),
+            Ok(Run::Expiry(run)) => (&mut expiry, run.cells()),
             Err(_) => continue,
         };
         let case = [outcome.case.to_string()].into_iter();
         rows.rows.push(case.chain(cells).chain(judged(&outcome.verdicts)).collect());
     }
-    [round_trips, streams]
+    [round_trips, streams, expiry]
 }
 
 fn round_trip_cells(run: &RoundTrips) -> [String; 6] {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::expiry::{self, Expiry};
 use super::load::{IdleArg, Load, TransportArg};
 use super::measured::{OneWay, RoundTrips};
 use super::round_trip::Kind;
@@ -25,6 +26,8 @@ pub(crate) struct Case {
 pub(crate) enum CaseMode {
     RoundTrips(Kind),
     OneWay,
+    /// So many requests, open at once.
+    Expiry(u32),
 }
 
 /// What one figure of a case has to be.
@@ -36,6 +39,10 @@ pub(crate) enum Target {
     P99Ns(u64),
     /// Messages per second, at least.
     Rate(f64),
+    /// Nanoseconds of processor time to open and to expire a request, at most.
+    RequestNs(f64),
+    /// Nanoseconds from the deadline of a request to its timeout, at most.
+    LateP99Ns(u64),
 }
 
 const fn round_trip(kind: Kind, transport: TransportArg, targets: &'static [Target]) -> Case {
@@ -56,9 +63,14 @@ const fn one_way(transport: TransportArg, size: usize, targets: &'static [Target
     Case { mode: CaseMode::OneWay, transport, size, loss: None, idle: None, targets }
 }
 
+const fn expiring(open: u32, targets: &'static [Target]) -> Case {
+    let case = one_way(TransportArg::Ipc, expiry::SIZE, targets);
+    Case { mode: CaseMode::Expiry(open), ..case }
+}
+
 /// In the order in which they are measured and shown.
 pub(crate) const CASES: &[Case] = {
-    use Target::{P99Ns, Rate, RatioP50};
+    use Target::{LateP99Ns, P99Ns, Rate, RatioP50, RequestNs};
     use TransportArg::{Ipc, Multicast, Unicast};
     &[
         round_trip(Kind::Echo, Unicast, &[RatioP50(1.15)]),
@@ -77,6 +89,7 @@ pub(crate) const CASES: &[Case] = {
         one_way(Ipc, 32, &[Rate(28e6)]),
         one_way(Ipc, 256, &[Rate(20e6)]),
         one_way(Ipc, 1024, &[Rate(12e6)]),
+        expiring(1_000_000, &[RequestNs(200.0), LateP99Ns(1_000_000)]),
     ]
 };
 
@@ -85,6 +98,7 @@ impl Case {
         match self.mode {
             CaseMode::RoundTrips(kind) => kind.name(),
             CaseMode::OneWay => "throughput",
+            CaseMode::Expiry(_) => "expiry",
         }
     }
 
@@ -110,14 +124,24 @@ impl Case {
         self.judge(|target| match target {
             Target::RatioP50(_) => run.ratio_p50(),
             Target::P99Ns(_) => Some(run.engine.quantile_ns(0.99) as f64),
-            Target::Rate(_) => None,
+            Target::Rate(_) | Target::RequestNs(_) | Target::LateP99Ns(_) => None,
         })
     }
 
     pub(super) fn judge_one_way(&self, run: &OneWay) -> Vec<Verdict> {
         self.judge(|target| match target {
             Target::Rate(_) => Some(run.engine.messages_per_second()),
-            Target::RatioP50(_) | Target::P99Ns(_) => None,
+            _ => None,
+        })
+    }
+
+    /// Fewer open requests than asked for say nothing.
+    pub(super) fn judge_expiry(&self, run: &Expiry) -> Vec<Verdict> {
+        self.judge(|target| match target {
+            _ if !run.is_complete() => None,
+            Target::RequestNs(_) => Some(run.request_ns()),
+            Target::LateP99Ns(_) => Some(run.late.quantile_ns(0.99) as f64),
+            _ => None,
         })
     }
 
@@ -142,6 +166,9 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {} B", self.mode_name(), self.transport.name(), self.size)?;
+        if let CaseMode::Expiry(open) = self.mode {
+            write!(f, ", {open} open")?;
+        }
         self.idle.map_or(Ok(()), |idle| write!(f, ", {}", idle.name()))?;
         self.loss.map_or(Ok(()), |loss| write!(f, ", {} % lost", 100.0 * loss))
     }
@@ -153,6 +180,8 @@ impl fmt::Display for Target {
             Self::RatioP50(ratio) => write!(f, "p50 ≤ {ratio} x raw"),
             Self::P99Ns(ns) => write!(f, "p99 ≤ {} µs", *ns as f64 / 1e3),
             Self::Rate(rate) => write!(f, "≥ {} M/s", rate / 1e6),
+            Self::RequestNs(ns) => write!(f, "open and expire ≤ {ns} ns"),
+            Self::LateP99Ns(ns) => write!(f, "late p99 ≤ {} µs", *ns as f64 / 1e3),
         }
     }
 }
@@ -177,10 +206,12 @@ impl Verdict {
             Target::RatioP50(ratio) => ("ratio_p50", "at most", ratio),
             Target::P99Ns(ns) => ("p99_ns", "at most", ns as f64),
             Target::Rate(rate) => ("msgs_per_sec", "at least", rate),
+            Target::RequestNs(ns) => ("request_ns", "at most", ns),
+            Target::LateP99Ns(ns) => ("late_p99_ns", "at most", ns as f64),
         };
         let holds = measured.is_some_and(|measured| match target {
-            Target::RatioP50(_) | Target::P99Ns(_) => measured <= limit,
             Target::Rate(_) => measured >= limit,
+            _ => measured <= limit,
         });
         Self { figure, bound, target: limit, measured, holds, text: target.to_string() }
     }
@@ -215,6 +246,8 @@ mod tests {
             (Target::RatioP50(1.5), 1.5, 1.501),
             (Target::P99Ns(1000), 1000.0, 1001.0),
             (Target::Rate(2.5e6), 2.5e6, 2.4e6),
+            (Target::RequestNs(200.0), 200.0, 200.1),
+            (Target::LateP99Ns(1000), 1000.0, 1001.0),
         ] {
             assert!(Verdict::new(target, Some(held)).holds(), "{target}");
             assert!(!Verdict::new(target, Some(missed)).holds(), "{target}");
@@ -230,6 +263,9 @@ mod tests {
                     Target::RatioP50(_) => case.load(Duration::ZERO).baseline,
                     Target::P99Ns(_) => matches!(case.mode, CaseMode::RoundTrips(_)),
                     Target::Rate(_) => case.mode == CaseMode::OneWay,
+                    Target::RequestNs(_) | Target::LateP99Ns(_) => {
+                        matches!(case.mode, CaseMode::Expiry(_))
+                    }
                 };
                 assert!(fits, "{case}: {target}");
             }
