@@ -15,7 +15,7 @@
 //! | ask many | [`Publisher::request`], which gives a [`SentRequest`] |
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
-//! | see what happens | [`Instance::counters`], [`InstanceListener`], [`Listener::on_message_lost`] |
+//! | see what happens | [`Instance::counters`], [`HostCounters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
 //! # Guarantees
 //!
@@ -68,11 +68,14 @@ pub use config::{
     Config, ConfigError, MAX_TOPIC_BYTES, Problem, RouteError, TemplateRanges, TopicRoute,
     Transport,
 };
-pub use counters::{Counter, CounterSnapshot};
+pub use counters::prometheus::render as prometheus;
+pub use counters::{
+    Column, Counter, CounterFileError, CounterRow, CounterSnapshot, RowKind, Shape,
+};
 pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
-    Claim, CloseError, Instance, InstanceBuilder, PublishError, Publisher, RequestError,
-    SharedPublisher, StartError, SubscribeError, Subscription,
+    Claim, CloseError, HostCounters, HostCountersError, Instance, InstanceBuilder, PublishError,
+    Publisher, RequestError, SharedPublisher, StartError, SubscribeError, Subscription,
 };
 pub use listener::{
     Delivery, DownReason, InstanceListener, Listener, Message, MessageLoss, OwnedMessage,

@@ -15,12 +15,12 @@ use super::interface::InterfaceSpec;
 use super::quantity::format_duration;
 use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
 use super::settings::{
-    CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY,
-    FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS,
-    MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, Offload,
-    PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT,
-    ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings,
-    WINDOW_BYTES,
+    CORES, COUNTER_ROWS, Carrier, ControlConfig, CounterFile, CountersConfig, DEFAULT_SLEEP,
+    DISCOVERY_TIMEOUT, DiscoveryConfig, FAULT_DELAY, FaultConfig, FlowControl, IdleKind, IpcConfig,
+    LimitsConfig, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES,
+    MIN_WINDOW_PACKETS, OPEN_REQUESTS, Offload, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, PEERS,
+    PollerConfig, REFRESH, REPAIR_TIMEOUT, ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL,
+    Template, Transport, UdpSettings, WINDOW_BYTES,
 };
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number};
@@ -33,6 +33,7 @@ pub(super) const ROOT_KEYS: &[&str] = &[
     "control",
     "discovery",
     "ipc",
+    "counters",
     "limits",
     "fault",
     "template",
@@ -53,6 +54,7 @@ pub(super) const CONTROL_KEYS: &[&str] = &["interface", "ports"];
 pub(super) const DISCOVERY_KEYS: &[&str] =
     &["kind", "interface", "address", "port", "ttl", "refresh", "timeout"];
 pub(super) const IPC_KEYS: &[&str] = &["directory", "reader_timeout"];
+pub(super) const COUNTERS_KEYS: &[&str] = &["file", "rows"];
 pub(super) const LIMITS_KEYS: &[&str] = &["max_message_bytes", "max_open_requests", "max_peers"];
 pub(super) const FAULT_KEYS: &[&str] = &["seed", "loss", "duplicate", "reorder", "delay", "jitter"];
 /// Those of an `ipc` template come first, then those of `unicast`, then those of `multicast`: each
@@ -87,6 +89,9 @@ const SLOW_CONSUMERS: [(&str, SlowConsumer); 2] =
 const FLOW_CONTROL_ALLOWED: &str = "\"min\", \"max\", or \"tagged:N\" with N from 1 to 4294967295";
 
 const OFFLOADS: [(&str, Offload); 2] = [("auto", Offload::Auto), ("off", Offload::Off)];
+
+const COUNTER_FILES: [(&str, CounterFile); 2] =
+    [("auto", CounterFile::Auto), ("off", CounterFile::Off)];
 
 const IDLE_CHOICES: [(&str, IdleKind); 5] = [
     ("busy_spin", IdleKind::BusySpin),
@@ -162,6 +167,7 @@ fn read_root(root: &Section<'_>) -> Config {
         control: read_control(root, ControlConfig::on(&interface)),
         discovery,
         ipc: read_ipc(root, IpcConfig::default()),
+        counters: read_counters(root, CountersConfig::default()),
         limits: read_limits(root, LimitsConfig::default()),
         fault: read_fault(root, FaultConfig::default()),
         templates,
@@ -305,6 +311,16 @@ fn read_ipc(root: &Section<'_>, default: IpcConfig) -> IpcConfig {
             Ok(Some(text(value)?).filter(|path| !path.is_empty()).map(PathBuf::from))
         }),
         reader_timeout: section.duration("reader_timeout", default.reader_timeout, &PEER_TIMEOUT),
+    }
+}
+
+fn read_counters(root: &Section<'_>, default: CountersConfig) -> CountersConfig {
+    let section = root.table("counters", COUNTERS_KEYS);
+    CountersConfig {
+        file: section.read("file", default.file, choice_names(&COUNTER_FILES), |value| {
+            choice(value, &COUNTER_FILES)
+        }),
+        rows: section.integer("rows", default.rows, &COUNTER_ROWS),
     }
 }
 

@@ -33,9 +33,9 @@ pub use self::places::TemplateRanges;
 pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
-    Carrier, ControlConfig, DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig,
-    LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, Offload, PollerConfig, ResponsesConfig,
-    SlowConsumer, Template, UdpSettings,
+    Carrier, ControlConfig, CounterFile, CountersConfig, DiscoveryConfig, FaultConfig, FlowControl,
+    IdleKind, IpcConfig, LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, Offload, PollerConfig,
+    ResponsesConfig, SlowConsumer, Template, UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};
@@ -55,6 +55,7 @@ pub struct Config {
     pub(crate) control: ControlConfig,
     pub(crate) discovery: DiscoveryConfig,
     pub(crate) ipc: IpcConfig,
+    pub(crate) counters: CountersConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) fault: FaultConfig,
     /// Never empty.

@@ -390,6 +390,8 @@ impl Conductor {
         counters.add(Counter::DiscoveryBytesSent, now.bytes_sent - before.bytes_sent);
         counters.add(Counter::DiscoveryReceived, now.packets_received - before.packets_received);
         counters.add(Counter::Malformed, now.malformed - before.malformed);
+        counters.set(Counter::Peers, now.peers);
+        counters.settle();
     }
 
     /// Says goodbye.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::callback;
 use super::endpoint::EndpointId;
-use crate::counters::{Counter, Counters};
+use super::stopwatch::CallbackTiming;
+use crate::counters::{Counter, Counters, Row, SubscriptionColumn};
 use crate::id::{InstanceId, PublisherId, SessionId, TopicHash};
 use crate::listener::{Listener, Message, MessageLoss, Reply, Request, Respond};
 use crate::protocol::delivery::{Arrival, Loss, Sink};
@@ -27,6 +28,7 @@ pub(crate) struct TopicSubscription {
     pub(crate) closed: Arc<AtomicBool>,
     /// Names this subscription among those to the same topic, one after the other.
     pub(crate) ticket: Ticket,
+    pub(crate) row: Row<SubscriptionColumn>,
 }
 
 /// Which of an instance's subscriptions: each has a number of its own.
@@ -41,9 +43,8 @@ pub(super) struct Dispatch {
     last: usize,
     pub(super) counters: Arc<Counters>,
     responder: Arc<dyn Respond>,
-    delivered: u64,
-    lost: u64,
     foreign: u64,
+    pub(super) timing: CallbackTiming,
 }
 
 /// Where frames come from.
@@ -65,9 +66,8 @@ impl Dispatch {
             last: 0,
             counters,
             responder,
-            delivered: 0,
-            lost: 0,
             foreign: 0,
+            timing: CallbackTiming::default(),
         }
     }
 
@@ -101,8 +101,6 @@ impl Dispatch {
 
     /// Publishes the counts of a batch.
     pub(super) fn flush_counts(&mut self) {
-        self.counters.add(Counter::MessagesReceived, std::mem::take(&mut self.delivered));
-        self.counters.add(Counter::MessagesLost, std::mem::take(&mut self.lost));
         self.counters.add(Counter::Foreign, std::mem::take(&mut self.foreign));
     }
 
@@ -150,12 +148,14 @@ impl Sink for DispatchSink<'_> {
             payload: arrival.body,
         };
         let counters = &self.dispatch.counters;
-        match arrival.kind {
+        let started = self.dispatch.timing.start();
+        let bytes = match arrival.kind {
             FrameKind::Message => {
                 let listener = &mut subscription.listener;
                 callback::run(counters, "on_message", message.topic, || {
                     listener.on_message(&message);
                 });
+                arrival.body.len()
             }
             FrameKind::Request => {
                 let Ok((prefix, payload)) = RequestPrefix::decode(arrival.body) else {
@@ -181,19 +181,26 @@ impl Sink for DispatchSink<'_> {
                 callback::run(counters, "on_request", message.topic, || {
                     listener.on_request(&request);
                 });
+                subscription.row.add(SubscriptionColumn::Requests, 1);
+                payload.len()
             }
             FrameKind::Response | FrameKind::Padding | FrameKind::End => {
                 self.dispatch.foreign += 1;
                 return;
             }
+        };
+        let row = &mut subscription.row;
+        row.add(SubscriptionColumn::Messages, 1);
+        row.add(SubscriptionColumn::Bytes, bytes as u64);
+        if let Some(started) = started {
+            self.dispatch.timing.finish(started, row);
         }
-        self.dispatch.delivered += 1;
     }
 
     fn lost(&mut self, loss: Loss) {
         let Some(at) = self.dispatch.find(loss.topic, &self.origin) else { return };
-        self.dispatch.lost += loss.messages;
         let subscription = &mut self.dispatch.subscriptions[at];
+        subscription.row.add(SubscriptionColumn::Lost, loss.messages);
         let report = MessageLoss {
             topic: &subscription.topic,
             sender: self.origin.instance,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::counters::Level;
 use crate::id::InstanceId;
 
 /// The instances on the other side of one topic.
@@ -15,9 +16,15 @@ pub(crate) struct Matches {
     count: AtomicUsize,
     instances: Mutex<Vec<InstanceId>>,
     changed: Condvar,
+    counted: Option<Level>,
 }
 
 impl Matches {
+    /// Whose number is among the counters.
+    pub(super) fn counted(level: Level) -> Self {
+        Self { counted: Some(level), ..Self::default() }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -58,6 +65,9 @@ impl Matches {
     fn set_count(&self, count: usize) {
         // Release: pairs with the Acquire in `count`.
         self.count.store(count, Ordering::Release);
+        if let Some(level) = &self.counted {
+            level.set(count);
+        }
         self.changed.notify_all();
     }
 

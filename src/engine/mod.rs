@@ -13,6 +13,7 @@
 
 pub(crate) mod callback;
 pub(crate) mod conductor;
+pub(crate) mod counter_files;
 mod dispatch;
 mod endpoint;
 mod idle;
@@ -30,6 +31,7 @@ mod ring_endpoint;
 pub(crate) mod ring_publication;
 mod send_socket;
 mod start;
+mod stopwatch;
 mod tending;
 mod topics;
 
@@ -40,6 +42,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use self::conductor::{Command, ConductorLink};
+use self::counter_files::OwnFile;
 use self::poller::PollerHandle;
 use self::request_processor::RequestProcessor;
 use self::responses::Responses;
@@ -64,6 +67,8 @@ pub(crate) struct Engine {
     pub(crate) name: Arc<str>,
     pub(crate) config: Config,
     pub(crate) counters: Arc<Counters>,
+    /// Where others read them; removed when the instance stops.
+    counter_file: Option<OwnFile>,
     pub(crate) requests: Arc<RequestProcessor>,
     /// Where this instance receives responses; every request carries it.
     pub(crate) responses_at: Locator,
@@ -142,6 +147,9 @@ impl Engine {
         let mut threads = self.threads.lock();
         if let Some(conductor) = threads.conductor.take() {
             join(conductor);
+        }
+        if let Some(file) = &self.counter_file {
+            file.remove();
         }
     }
 }

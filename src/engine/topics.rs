@@ -19,6 +19,7 @@ use super::publication::Publication;
 use super::ring_publication::RingPublication;
 use super::send_socket::SendSocket;
 use crate::config::{Carrier, IdleKind, RouteError, Template, TopicRoute, Transport, UdpSettings};
+use crate::counters::{PublisherColumn, Row};
 use crate::discovery::AdvertiseError;
 use crate::id::{SessionId, TopicHash};
 use crate::transport::interface::{Interface, InterfaceError, resolve};
@@ -97,6 +98,7 @@ pub(crate) struct Published {
     pub(crate) session: SessionId,
     pub(crate) index: u32,
     pub(crate) matches: Arc<Matches>,
+    pub(crate) row: Row<PublisherColumn>,
     pub(crate) link: PublisherLink,
     /// How callers wait for room.
     pub(crate) idle: IdleKind,
@@ -142,6 +144,18 @@ impl Place {
             port: route.port().unwrap_or_default(),
             stream,
         }
+    }
+}
+
+/// How counters name the place of a topic: what carries it, where, and in which stream.
+fn place_of(route: &TopicRoute<'_>) -> String {
+    let transport = route.transport();
+    match (route.address(), route.port(), route.stream()) {
+        (Some(address), Some(port), Some(stream)) => {
+            format!("{transport} {address}:{port}/{stream}")
+        }
+        (None, Some(port), Some(stream)) => format!("{transport} {port}/{stream}"),
+        _ => transport.to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod builder;
 mod error;
+mod host;
 mod publisher;
 mod subscription;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 pub use builder::InstanceBuilder;
 pub use error::{CloseError, PublishError, RequestError, StartError, SubscribeError};
+pub use host::{HostCounters, HostCountersError};
 pub use publisher::{Claim, Publisher, SharedPublisher};
 pub use subscription::Subscription;
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use vega::{Config, Instance};
 
-use crate::{bench, config, demo, pubsub, request, sim, topics, tune};
+use crate::{bench, config, demo, pubsub, request, sim, stat, top, topics, tune};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,6 +89,10 @@ enum Command {
     Request(request::RequestArgs),
     /// Answers the requests of a topic
     Respond(request::RespondArgs),
+    /// Shows what the instances of this host have counted
+    Stat(stat::Args),
+    /// Watches the instances of this host: rates, latency, losses
+    Top(top::Args),
     /// Measures latency and throughput between two processes
     Bench(bench::Args),
     /// Simulates sessions on bad networks, each repeatable by its seed, or discovery of thousands
@@ -110,6 +114,8 @@ impl Cli {
             Command::Sub(args) => pubsub::subscribe(common, args),
             Command::Request(args) => request::request(common, args),
             Command::Respond(args) => request::respond(common, args),
+            Command::Stat(args) => stat::run(common, &args),
+            Command::Top(args) => top::run(common, &args),
             Command::Bench(args) => bench::run(common, args),
             Command::Sim(args) => sim::run(common, &args),
             Command::Topics(args) => topics::run(common, &args),

@@ -62,7 +62,8 @@ fn hear(
         tag: 0,
     };
     let id = EndpointId(EndpointId::FIRST_TOPIC);
-    let mut endpoint = SocketEndpoint::new(id, socket, None, receiver, settings);
+    let mut endpoint =
+        SocketEndpoint::new(id, socket, None, receiver, settings, counters.row("", ""));
     endpoint.add_stream(STREAM);
     let requests = Arc::new(RequestProcessor::new(receiver, 1, Arc::clone(&counters), clock));
     let mut context = Context {

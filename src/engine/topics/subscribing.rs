@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Endpoint, Place, Subscribed, Subscription, TopicError, Topics, interface_of, udp_settings,
+    Endpoint, Place, Subscribed, Subscription, TopicError, Topics, interface_of, place_of,
+    udp_settings,
 };
 use crate::config::{Template, TopicRoute, Transport};
+use crate::counters::SubscriptionColumn;
 use crate::discovery::Advert;
 use crate::engine::Engine;
 use crate::engine::conductor::Command as ConductorCommand;
@@ -68,7 +70,8 @@ impl Engine {
         let ticket = Ticket(topics.next_ticket);
 
         let locator = address.map(|address| Locator { address, stream });
-        let matches = Arc::new(Matches::default());
+        let row = self.counters.row(topic, &place_of(&route));
+        let matches = Arc::new(Matches::counted(row.level(SubscriptionColumn::Publishers)));
         let told = self.tell(|reply| ConductorCommand::Subscribe {
             advert: Advert {
                 kind: AdvertKind::Subscriber,
@@ -102,6 +105,7 @@ impl Engine {
             listener,
             closed,
             ticket,
+            row,
         })));
         Ok(Subscribed { topic: name, hash, transport: route.transport(), locator, matches })
     }
@@ -161,7 +165,8 @@ impl Engine {
             Some(_) => Some(self.feedback_socket(topics, template, &interface)?),
             None => None,
         };
-        let endpoint = SocketEndpoint::new(id, socket, feedback, self.id, settings);
+        let row = self.counters.row(&template.name, &format!("{} {address}", route.transport()));
+        let endpoint = SocketEndpoint::new(id, socket, feedback, self.id, settings, row);
         self.poller(template.poller).submit(Command::AddSocket(Box::new(endpoint)));
         topics.endpoints.insert(place.clone(), Endpoint { id, address, topics: 1 });
         Ok((id, address))
