@@ -18,7 +18,7 @@
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
 //! | find others without multicast | `vega daemon`, or a [`DiscoveryDaemon`] of one's own |
 //! | know which subscribers answer | [`Publisher::activate_heartbeats`] |
-//! | see what happens | [`Instance::counters`], [`InstanceListener`], [`Listener::on_message_lost`] |
+//! | see what happens | [`Instance::counters`], [`HostCounters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
 //! # Guarantees
 //!
@@ -71,12 +71,15 @@ pub use config::{
     Config, ConfigError, MAX_TOPIC_BYTES, PatternError, Problem, RouteError, TemplateRanges,
     TopicPattern, TopicRoute, Transport,
 };
-pub use counters::{Counter, CounterSnapshot};
+pub use counters::prometheus::render as prometheus;
+pub use counters::{
+    Column, Counter, CounterFileError, CounterRow, CounterSnapshot, RowKind, Shape,
+};
 pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
-    Claim, CloseError, DaemonBuilder, DaemonCounters, DiscoveryDaemon, Instance, InstanceBuilder,
-    PatternSubscription, PublishError, Publisher, RequestError, SharedPublisher, StartError,
-    SubscribeError, SubscribePatternError, Subscription,
+    Claim, CloseError, DaemonBuilder, DaemonCounters, DiscoveryDaemon, HostCounters,
+    HostCountersError, Instance, InstanceBuilder, PatternSubscription, PublishError, Publisher,
+    RequestError, SharedPublisher, StartError, SubscribeError, SubscribePatternError, Subscription,
 };
 pub use listener::{
     ConnectionListener, DaemonClient, DaemonEvent, Delivery, DisconnectReason, DownReason,

@@ -4,7 +4,7 @@
 //! own a [`Clock`] and read it once per duty cycle.
 
 use std::ops::{Add, Sub};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point on the monotonic time line of this process, in nanoseconds since its [`Clock`] started.
 ///
@@ -63,6 +63,12 @@ impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
+}
+
+/// The wall clock, since 1970: for people to read, never to decide anything.
+#[expect(clippy::disallowed_methods, reason = "shown and not compared")]
+pub(crate) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

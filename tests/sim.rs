@@ -1,6 +1,8 @@
 //! Simulated sessions: seeds by the thousand, those that once failed, and the table in
 //! `docs/simulation.md`; simulated discovery, and the tables in `docs/scale.md`. Tests.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::fs;
 use std::path::Path;
 use std::thread;

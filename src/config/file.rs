@@ -16,12 +16,13 @@ use super::interface::InterfaceSpec;
 use super::quantity::format_duration;
 use super::range::{AddressRange, PortRange, StreamRange, is_usable_multicast, parse_address};
 use super::settings::{
-    CLIENT_TIMEOUT, CORES, Carrier, ControlConfig, DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DaemonConfig,
-    DiscoveryConfig, DiscoveryKind, FAULT_DELAY, FaultConfig, FlowControl, IdleKind, IpcConfig,
-    LimitsConfig, MAX_DAEMONS, MAX_NAME_CHARS, MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES,
-    MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS, Offload, PACKET_BYTES, PACKET_STEP,
-    PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT, RESOLVE, ResponsesConfig, SEEDS,
-    SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES,
+    CLIENT_TIMEOUT, CORES, COUNTER_ROWS, Carrier, ControlConfig, CounterFile, CountersConfig,
+    DEFAULT_SLEEP, DISCOVERY_TIMEOUT, DaemonConfig, DiscoveryConfig, DiscoveryKind, FAULT_DELAY,
+    FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_DAEMONS, MAX_NAME_CHARS,
+    MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS,
+    Offload, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT,
+    RESOLVE, ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings,
+    WINDOW_BYTES,
 };
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number, wrong_type};
@@ -36,6 +37,7 @@ pub(super) const ROOT_KEYS: &[&str] = &[
     "discovery",
     "daemon",
     "ipc",
+    "counters",
     "limits",
     "fault",
     "template",
@@ -59,6 +61,7 @@ pub(super) const DISCOVERY_KEYS: &[&str] =
     &["kind", "daemons", "resolve", "interface", "address", "port", "ttl", "refresh", "timeout"];
 pub(super) const DAEMON_KEYS: &[&str] = &["interface", "port", "client_timeout", "max_clients"];
 pub(super) const IPC_KEYS: &[&str] = &["directory", "reader_timeout"];
+pub(super) const COUNTERS_KEYS: &[&str] = &["file", "rows"];
 pub(super) const LIMITS_KEYS: &[&str] = &["max_message_bytes", "max_open_requests", "max_peers"];
 pub(super) const FAULT_KEYS: &[&str] = &["seed", "loss", "duplicate", "reorder", "delay", "jitter"];
 /// Those of every template come first, then those of both kinds by UDP, then those of `multicast` alone,
@@ -101,6 +104,8 @@ const DISCOVERY_KINDS: [(&str, DiscoveryKind); 3] = [
     ("daemon", DiscoveryKind::Daemon),
     ("both", DiscoveryKind::Both),
 ];
+const COUNTER_FILES: [(&str, CounterFile); 2] =
+    [("auto", CounterFile::Auto), ("off", CounterFile::Off)];
 
 const IDLE_CHOICES: [(&str, IdleKind); 5] = [
     ("busy_spin", IdleKind::BusySpin),
@@ -180,6 +185,7 @@ fn read_root(root: &Section<'_>) -> Config {
         daemon: read_daemon(root, DaemonConfig::on(&interface)),
         discovery,
         ipc: read_ipc(root, IpcConfig::default()),
+        counters: read_counters(root, CountersConfig::default()),
         limits: read_limits(root, LimitsConfig::default()),
         fault: read_fault(root, FaultConfig::default()),
         templates,
@@ -361,6 +367,16 @@ fn read_ipc(root: &Section<'_>, default: IpcConfig) -> IpcConfig {
             Ok(Some(text(value)?).filter(|path| !path.is_empty()).map(PathBuf::from))
         }),
         reader_timeout: section.duration("reader_timeout", default.reader_timeout, &PEER_TIMEOUT),
+    }
+}
+
+fn read_counters(root: &Section<'_>, default: CountersConfig) -> CountersConfig {
+    let section = root.table("counters", COUNTERS_KEYS);
+    CountersConfig {
+        file: section.read("file", default.file, choice_names(&COUNTER_FILES), |value| {
+            choice(value, &COUNTER_FILES)
+        }),
+        rows: section.integer("rows", default.rows, &COUNTER_ROWS),
     }
 }
 

@@ -38,9 +38,10 @@ pub use self::places::TemplateRanges;
 pub(crate) use self::quantity::Probability;
 pub use self::settings::Transport;
 pub(crate) use self::settings::{
-    Carrier, ControlConfig, DaemonChanges, DaemonConfig, DiscoveryConfig, FaultConfig, FlowControl,
-    IdleKind, IpcConfig, LimitsConfig, MAX_SEED, MIN_WINDOW_PACKETS, Offload, PollerConfig,
-    ResponsesConfig, SlowConsumer, Template, UdpSettings,
+    Carrier, ControlConfig, CounterFile, CountersConfig, DaemonChanges, DaemonConfig,
+    DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_SEED,
+    MIN_WINDOW_PACKETS, Offload, PollerConfig, ResponsesConfig, SlowConsumer, Template,
+    UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;
 pub use self::topics::{MAX_TOPIC_BYTES, RouteError, TopicRoute};
@@ -61,6 +62,7 @@ pub struct Config {
     pub(crate) discovery: DiscoveryConfig,
     pub(crate) daemon: DaemonConfig,
     pub(crate) ipc: IpcConfig,
+    pub(crate) counters: CountersConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) fault: FaultConfig,
     /// Never empty.

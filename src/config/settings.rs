@@ -16,6 +16,7 @@ use super::interface::InterfaceSpec;
 use super::quantity::{Probability, format_duration};
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::spread::Choice;
+use crate::counters::MAX_ROWS;
 use crate::id::InstanceId;
 
 pub(super) const MAX_POLLERS: usize = 64;
@@ -49,6 +50,7 @@ pub(super) const OPEN_REQUESTS: RangeInclusive<usize> = 1..=1 << 24;
 pub(super) const SEEDS: RangeInclusive<u64> = 0..=MAX_SEED;
 pub(crate) const MAX_SEED: u64 = u32::MAX as u64;
 pub(super) const FAULT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
+pub(super) const COUNTER_ROWS: RangeInclusive<usize> = 16..=MAX_ROWS;
 pub(super) const PEERS: RangeInclusive<usize> = 1..=65_536;
 pub(super) const MAX_DAEMONS: usize = 16;
 /// From what DNS servers bear to what people wait for.
@@ -316,6 +318,29 @@ impl Default for IpcConfig {
     fn default() -> Self {
         Self { directory: None, reader_timeout: Duration::from_secs(5) }
     }
+}
+
+/// Where an instance counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CountersConfig {
+    pub(crate) file: CounterFile,
+    /// Topics, publications, sockets and pollers that are counted one by one.
+    pub(crate) rows: usize,
+}
+
+impl Default for CountersConfig {
+    fn default() -> Self {
+        Self { file: CounterFile::default(), rows: 1024 }
+    }
+}
+
+/// Whether other processes can read the counters of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CounterFile {
+    /// Where shared memory is available.
+    #[default]
+    Auto,
+    Off,
 }
 
 /// Bounds of what one instance holds.

@@ -11,14 +11,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::file::{
-    CONTROL_KEYS, DAEMON_KEYS, DISCOVERY_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS, POLLER_KEYS,
-    RESPONSES_KEYS, ROOT_KEYS, TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
+    CONTROL_KEYS, COUNTERS_KEYS, DAEMON_KEYS, DISCOVERY_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS,
+    POLLER_KEYS, RESPONSES_KEYS, ROOT_KEYS, TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
 };
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::*;
 
 /// Each table: its header and the keys of it that are values.
-const TABLES: [(&str, &[&str]); 11] = [
+const TABLES: [(&str, &[&str]); 12] = [
     ("", &["interface", "advertise", "offload"]),
     ("[[poller]]", POLLER_KEYS),
     ("[responses]", RESPONSES_KEYS),
@@ -26,6 +26,7 @@ const TABLES: [(&str, &[&str]); 11] = [
     ("[discovery]", DISCOVERY_KEYS),
     ("[daemon]", DAEMON_KEYS),
     ("[ipc]", IPC_KEYS),
+    ("[counters]", COUNTERS_KEYS),
     ("[limits]", LIMITS_KEYS),
     ("[fault]", FAULT_KEYS),
     ("[[template]]", TEMPLATE_KEYS),

@@ -487,6 +487,8 @@ impl Conductor {
         counters.add(Counter::DiscoveryReceived, now.packets_received - before.packets_received);
         counters.add(Counter::DaemonsLost, now.daemons_lost - before.daemons_lost);
         counters.add(Counter::Malformed, now.malformed - before.malformed);
+        counters.set(Counter::Peers, now.peers);
+        counters.settle();
     }
 
     /// Says goodbye.

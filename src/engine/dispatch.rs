@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::audience::{Audience, Member};
 use super::callback;
 use super::endpoint::EndpointId;
-use crate::counters::{Counter, Counters};
+use super::stopwatch::CallbackTiming;
+use crate::counters::{Counter, Counters, Row, SubscriptionColumn};
 use crate::id::{InstanceId, PublisherId, SessionId, TopicHash};
 use crate::listener::{Message, MessageLoss, Reply, Request, Respond};
 use crate::protocol::delivery::{Arrival, Loss, Sink};
@@ -24,6 +25,8 @@ pub(crate) struct TopicSubscription {
     pub(crate) member: Member,
     /// Of the first subscription of those to the topic that share endpoint and advert.
     pub(crate) opening: Ticket,
+    /// All subscriptions to the topic count in one row.
+    pub(crate) row: Row<SubscriptionColumn>,
 }
 
 /// What became of a subscription.
@@ -43,6 +46,7 @@ struct Topic {
     endpoint: EndpointId,
     stream: u32,
     audience: Audience,
+    row: Row<SubscriptionColumn>,
 }
 
 /// Which of an instance's subscriptions: each has a number of its own.
@@ -57,9 +61,8 @@ pub(super) struct Dispatch {
     last: usize,
     pub(super) counters: Arc<Counters>,
     responder: Arc<dyn Respond>,
-    delivered: u64,
-    lost: u64,
     foreign: u64,
+    pub(super) timing: CallbackTiming,
 }
 
 /// Where frames come from.
@@ -81,15 +84,15 @@ impl Dispatch {
             last: 0,
             counters,
             responder,
-            delivered: 0,
-            lost: 0,
             foreign: 0,
+            timing: CallbackTiming::default(),
         }
     }
 
     /// Adds a subscription to those of its topic.
     pub(super) fn add(&mut self, subscription: TopicSubscription) -> Added {
-        let TopicSubscription { topic: name, hash, endpoint, stream, member, .. } = subscription;
+        let TopicSubscription { topic: name, hash, endpoint, stream, member, row, .. } =
+            subscription;
         if member.is_closed() {
             callback::discard(&self.counters, &name, member.listener);
             return Added::Nothing;
@@ -105,7 +108,7 @@ impl Dispatch {
             self.discard(topic);
         }
         let audience = Audience::new(member, &self.counters);
-        self.put(Topic { name, hash, endpoint, stream, audience });
+        self.put(Topic { name, hash, endpoint, stream, audience, row });
         Added::Topic { instead_of }
     }
 
@@ -162,8 +165,6 @@ impl Dispatch {
 
     /// Publishes the counts of a batch.
     pub(super) fn flush_counts(&mut self) {
-        self.counters.add(Counter::MessagesReceived, std::mem::take(&mut self.delivered));
-        self.counters.add(Counter::MessagesLost, std::mem::take(&mut self.lost));
         self.counters.add(Counter::Foreign, std::mem::take(&mut self.foreign));
     }
 
@@ -211,12 +212,14 @@ impl Sink for DispatchSink<'_> {
             payload: arrival.body,
         };
         let counters = &self.dispatch.counters;
-        match arrival.kind {
+        let started = self.dispatch.timing.start();
+        let bytes = match arrival.kind {
             FrameKind::Message => {
                 let listener = topic.audience.listener();
                 callback::run(counters, "on_message", message.topic, || {
                     listener.on_message(&message);
                 });
+                arrival.body.len()
             }
             FrameKind::Request => {
                 let Ok((prefix, payload)) = RequestPrefix::decode(arrival.body) else {
@@ -242,19 +245,26 @@ impl Sink for DispatchSink<'_> {
                 callback::run(counters, "on_request", message.topic, || {
                     listener.on_request(&request);
                 });
+                topic.row.add(SubscriptionColumn::Requests, 1);
+                payload.len()
             }
             FrameKind::Response | FrameKind::Padding | FrameKind::End => {
                 self.dispatch.foreign += 1;
                 return;
             }
+        };
+        let row = &mut topic.row;
+        row.add(SubscriptionColumn::Messages, 1);
+        row.add(SubscriptionColumn::Bytes, bytes as u64);
+        if let Some(started) = started {
+            self.dispatch.timing.finish(started, row);
         }
-        self.dispatch.delivered += 1;
     }
 
     fn lost(&mut self, loss: Loss) {
         let Some(at) = self.dispatch.find(loss.topic, &self.origin) else { return };
-        self.dispatch.lost += loss.messages;
         let topic = &mut self.dispatch.topics[at];
+        topic.row.add(SubscriptionColumn::Lost, loss.messages);
         let report = MessageLoss {
             topic: &topic.name,
             sender: self.origin.instance,

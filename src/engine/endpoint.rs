@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::parted::Parted;
 use super::dispatch::{Dispatch, DispatchSink, HashHasher, Origin};
 use super::request_processor::{RequestProcessor, ResponseSink};
-use crate::counters::{Counter, Counters};
+use crate::counters::{Counter, Counters, EndpointColumn, Row};
 use crate::id::{InstanceId, ReceiverId, SessionId};
 use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
@@ -67,11 +67,11 @@ pub(crate) struct SocketEndpoint {
     /// Some session is to be forgotten.
     has_orphans: bool,
     parted: Parted,
-    kernel_drops: u64,
     /// Times in a row that the socket was asked and had nothing.
     empty: u32,
     /// Since when there has been more to read all the time.
     unread_since: Option<Timestamp>,
+    row: Row<EndpointColumn>,
 }
 
 /// A session, and whom to tell how far it has been read.
@@ -135,6 +135,7 @@ impl SocketEndpoint {
         feedback: Option<Arc<UdpSocket>>,
         receiver: ReceiverId,
         settings: ReceiveSettings,
+        row: Row<EndpointColumn>,
     ) -> Self {
         Self {
             id,
@@ -151,9 +152,9 @@ impl SocketEndpoint {
             nak: Vec::new(),
             has_orphans: false,
             parted: Parted::default(),
-            kernel_drops: 0,
             empty: 0,
             unread_since: None,
+            row,
         }
     }
 
@@ -211,6 +212,7 @@ impl SocketEndpoint {
     fn index(&mut self) {
         self.by_id = self.sessions.iter().enumerate().map(|(at, heard)| (heard.id, at)).collect();
         self.last = 0;
+        self.row.set(EndpointColumn::Sessions, self.sessions.len() as u64);
     }
 
     pub(super) const fn has_gaps(&self) -> bool {
@@ -259,9 +261,9 @@ impl SocketEndpoint {
                 }
             };
             let now = *now.get_or_insert_with(|| context.clock.now());
-            context.counters.add(Counter::BytesReceived, received.bytes().len() as u64);
+            self.row.add(EndpointColumn::Bytes, received.bytes().len() as u64);
             if received.bytes().is_empty() {
-                context.counters.add(Counter::Malformed, 1);
+                self.row.add(EndpointColumn::Malformed, 1);
             }
             let source = received.source();
             let mut packets = 0;
@@ -276,7 +278,7 @@ impl SocketEndpoint {
                 ));
                 self.send_feedback(now);
             }
-            context.counters.add(Counter::PacketsReceived, packets);
+            self.row.add(EndpointColumn::Packets, packets);
         }
         self.finish_batch(context);
         self.empty = 0;
@@ -297,8 +299,8 @@ impl SocketEndpoint {
     ) -> bool {
         let (prefix, header) = match read_header(packet) {
             Ok(read) => read,
-            Err(counter) => {
-                counters.add(counter, 1);
+            Err(reason) => {
+                self.row.add(reason, 1);
                 return false;
             }
         };
@@ -314,11 +316,11 @@ impl SocketEndpoint {
             }
             PacketKind::Heartbeat => match Heartbeat::decode(&prefix, &header, packet) {
                 Ok(heartbeat) => heard.session.handle_heartbeat(now, &heartbeat),
-                Err(_) => counters.add(Counter::Malformed, 1),
+                Err(_) => self.row.add(EndpointColumn::Malformed, 1),
             },
             PacketKind::Welcome => match Welcome::decode(&header, packet) {
                 Ok(welcome) => heard.session.handle_welcome(now, &welcome, &mut sink),
-                Err(_) => counters.add(Counter::Malformed, 1),
+                Err(_) => self.row.add(EndpointColumn::Malformed, 1),
             },
             _ => heard.session.handle_gone(now, header.sequence, &mut sink),
         }
@@ -352,7 +354,7 @@ impl SocketEndpoint {
     ) -> Option<usize> {
         let hit = self.sessions.get(self.last).is_some_and(|last| last.id == header.session);
         if !hit {
-            self.publish_counts(counters);
+            self.publish_counts();
             self.last = match self.by_id.get(&header.session) {
                 Some(at) => *at,
                 None => self.open_session(now, source, header, counters)?,
@@ -365,7 +367,7 @@ impl SocketEndpoint {
             || heard.origin.stream != header.stream
             || heard.source != source
         {
-            counters.add(Counter::Foreign, 1);
+            self.row.add(EndpointColumn::Foreign, 1);
             return None;
         }
         Some(self.last)
@@ -380,7 +382,7 @@ impl SocketEndpoint {
         counters: &Counters,
     ) -> Option<usize> {
         if !self.streams.iter().any(|(stream, _)| *stream == header.stream) {
-            counters.add(Counter::Foreign, 1);
+            self.row.add(EndpointColumn::Foreign, 1);
             return None;
         }
         if self.sessions.len() >= MAX_SESSIONS {
@@ -410,6 +412,7 @@ impl SocketEndpoint {
             is_orphan: false,
         });
         self.by_id.insert(header.session, at);
+        self.row.set(EndpointColumn::Sessions, self.sessions.len() as u64);
         Some(at)
     }
 
@@ -453,7 +456,7 @@ impl SocketEndpoint {
                 heard.session.handle_timeout(now, &mut sink);
                 self.last = at;
                 self.send_feedback(now);
-                self.publish_counts(context.counters);
+                self.publish_counts();
             }
             self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;
         }
@@ -465,38 +468,38 @@ impl SocketEndpoint {
     fn finish_batch(&mut self, context: &mut Context<'_>) {
         context.dispatch.flush_counts();
         let drops = self.socket.kernel_drops();
-        context.counters.add(Counter::SocketDrops, drops - self.kernel_drops);
-        self.kernel_drops = drops;
-        self.publish_counts(context.counters);
+        self.row.set(EndpointColumn::SocketDrops, drops);
+        self.publish_counts();
     }
 
     /// Publishes what the session of the packet before has counted.
-    fn publish_counts(&mut self, counters: &Counters) {
+    fn publish_counts(&mut self) {
         let Some(heard) = self.sessions.get_mut(self.last) else { return };
         let (now, before) = (*heard.session.counters(), heard.counted);
         heard.counted = now;
-        counters.add(Counter::PacketsLost, now.packets_lost - before.packets_lost);
-        counters.add(Counter::Duplicates, now.duplicates - before.duplicates);
-        counters.add(Counter::Overruns, now.overruns - before.overruns);
-        counters.add(Counter::NaksSent, now.naks - before.naks);
-        let malformed = now.malformed - before.malformed;
-        counters.add(Counter::FramesRefused, now.refused - before.refused);
-        counters.add(Counter::Malformed, malformed);
+        let row = &mut self.row;
+        row.add(EndpointColumn::PacketsLost, now.packets_lost - before.packets_lost);
+        row.add(EndpointColumn::Duplicates, now.duplicates - before.duplicates);
+        row.add(EndpointColumn::Overruns, now.overruns - before.overruns);
+        row.add(EndpointColumn::NaksSent, now.naks - before.naks);
+        row.add(EndpointColumn::FramesRefused, now.refused - before.refused);
+        row.add(EndpointColumn::Malformed, now.malformed - before.malformed);
     }
 }
 
 /// Checks a datagram; the error is what to count.
 #[inline]
-fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), Counter> {
-    let prefix = Prefix::decode(packet).map_err(|_| Counter::Malformed)?;
+fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), EndpointColumn> {
+    let prefix = Prefix::decode(packet).map_err(|_| EndpointColumn::Malformed)?;
     let is_of_session = matches!(
         prefix.kind,
         PacketKind::Data | PacketKind::Heartbeat | PacketKind::Welcome | PacketKind::Gone
     );
     if !is_of_session {
-        return Err(Counter::Foreign);
+        return Err(EndpointColumn::Foreign);
     }
-    let header = PacketHeader::decode(&packet[..prefix.length]).map_err(|_| Counter::Malformed)?;
+    let header =
+        PacketHeader::decode(&packet[..prefix.length]).map_err(|_| EndpointColumn::Malformed)?;
     Ok((prefix, header))
 }
 

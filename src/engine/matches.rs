@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::counters::Level;
 use crate::id::InstanceId;
 
 /// What is on the other side: the instances of one topic, or the topics of a pattern.
@@ -15,15 +16,26 @@ pub(crate) struct Matches<T = InstanceId> {
     count: AtomicUsize,
     matched: Mutex<Vec<T>>,
     changed: Condvar,
+    counted: Option<Level>,
 }
 
 impl<T> Default for Matches<T> {
     fn default() -> Self {
-        Self { count: AtomicUsize::new(0), matched: Mutex::default(), changed: Condvar::new() }
+        Self {
+            count: AtomicUsize::new(0),
+            matched: Mutex::default(),
+            changed: Condvar::new(),
+            counted: None,
+        }
     }
 }
 
 impl<T: Clone + PartialEq> Matches<T> {
+    /// Whose number is among the counters.
+    pub(super) fn counted(level: Level) -> Self {
+        Self { counted: Some(level), ..Self::default() }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -55,6 +67,9 @@ impl<T: Clone + PartialEq> Matches<T> {
     fn set_count(&self, count: usize) {
         // Release: pairs with the Acquire in `count`.
         self.count.store(count, Ordering::Release);
+        if let Some(level) = &self.counted {
+            level.set(count);
+        }
         self.changed.notify_all();
     }
 

@@ -17,6 +17,7 @@
 mod audience;
 pub(crate) mod callback;
 pub(crate) mod conductor;
+pub(crate) mod counter_files;
 pub(crate) mod daemon;
 mod dispatch;
 mod endpoint;
@@ -38,6 +39,7 @@ mod ring_endpoint;
 pub(crate) mod ring_publication;
 mod send_socket;
 mod start;
+mod stopwatch;
 mod tending;
 mod topics;
 
@@ -48,6 +50,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use self::conductor::{Command, ConductorLink};
+use self::counter_files::OwnFile;
 use self::patterns::Patterns;
 use self::poller::PollerHandle;
 use self::request_processor::RequestProcessor;
@@ -73,6 +76,8 @@ pub(crate) struct Engine {
     pub(crate) name: Arc<str>,
     pub(crate) config: Config,
     pub(crate) counters: Arc<Counters>,
+    /// Where others read them; removed when the instance stops.
+    counter_file: Option<OwnFile>,
     pub(crate) requests: Arc<RequestProcessor>,
     /// Where this instance receives responses; every request carries it.
     pub(crate) responses_at: Locator,
@@ -163,6 +168,9 @@ impl Engine {
         let mut threads = self.threads.lock();
         if let Some(conductor) = threads.conductor.take() {
             join(conductor);
+        }
+        if let Some(file) = &self.counter_file {
+            file.remove();
         }
     }
 }

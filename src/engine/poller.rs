@@ -24,6 +24,7 @@ use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
 use super::ring_endpoint::{RingEndpoint, RingState};
+use super::stopwatch::Stopwatch;
 use super::tending::Tending;
 use crate::config::PollerConfig;
 use crate::counters::Counters;
@@ -111,6 +112,7 @@ pub(crate) fn start(
     let core = config.core;
     let poller = Poller {
         dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
+        stopwatch: Stopwatch::new(parts.counters.row(&config.name, ""), parts.clock),
         parts,
         poll,
         alarm,
@@ -154,6 +156,7 @@ struct Poller {
     /// An empty list to use again.
     spare: Vec<EndpointId>,
     dispatch: Dispatch,
+    stopwatch: Stopwatch,
     buffer: ReceiveBuffer,
     idle: Idle,
     spins: bool,
@@ -173,6 +176,7 @@ impl Poller {
                 return;
             }
             self.cycle = self.cycle.wrapping_add(1);
+            self.dispatch.timing.begin_cycle(self.stopwatch.start());
             let mut worked = self.poll_sockets();
             worked |= self.poll_rings_often();
             if self.has_gaps {
@@ -184,6 +188,7 @@ impl Poller {
             worked |= self.take_deferred();
             self.quiet = if worked { 0 } else { self.quiet.saturating_add(1) };
             if worked {
+                self.stopwatch.finish(&mut self.dispatch.timing);
                 self.idle.reset();
             } else if self.idle.idle() == Pause::Block {
                 self.wait();

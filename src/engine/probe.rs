@@ -41,11 +41,13 @@ impl DispatchProbe {
             session: SessionId(3),
             source: None,
         };
-        let mut dispatch = Dispatch::new(Arc::new(Counters::new()), Arc::new(Nowhere));
+        let counters = Arc::new(Counters::new());
+        let mut dispatch = Dispatch::new(Arc::clone(&counters), Arc::new(Nowhere));
         let topics: Vec<_> = (0..topics)
             .map(|number| {
                 let topic: Arc<str> = format!("market.data.{number}").into();
                 let hash = TopicHash::of(&topic);
+                let row = counters.row(&topic, "");
                 dispatch.add(TopicSubscription {
                     topic,
                     hash,
@@ -60,6 +62,7 @@ impl DispatchProbe {
                         }),
                     },
                     opening: Ticket::default(),
+                    row,
                 });
                 hash
             })

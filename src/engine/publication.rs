@@ -18,12 +18,11 @@ use super::conductor::TICK;
 use super::latch::Latch;
 use super::pacing::Pacing;
 use super::send_socket::{Letters, Mailbox, SendSocket, Way};
-use crate::counters::{Counter, Counters};
+use crate::counters::{Counters, PublicationColumn, Row};
 use crate::id::{InstanceId, ReceiverId, SessionId, TopicHash};
 use crate::listener::SendError;
 use crate::protocol::fan_out::FanOut;
 use crate::protocol::flow_control::FlowSettings;
-use crate::protocol::sender::SendCounters;
 use crate::protocol::timing::SHORTEST_TAIL;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Claimed, Entry};
@@ -100,11 +99,11 @@ struct State {
     /// Index of the next publisher.
     next_publisher: u32,
     letters: Letters,
-    counted: SendCounters,
+    row: Row<PublicationColumn>,
 }
 
 impl Publication {
-    pub(crate) fn new(parts: PublicationParts) -> Self {
+    pub(crate) fn new(parts: PublicationParts, row: Row<PublicationColumn>) -> Self {
         let session = SessionId::random();
         let header =
             PacketHeader { session, sequence: 0, stream: parts.stream, instance: parts.instance };
@@ -128,7 +127,7 @@ impl Publication {
                 unread: 0,
                 next_publisher: 0,
                 letters: Letters::default(),
-                counted: SendCounters::default(),
+                row,
             }),
             urgency: AtomicU8::new(Urgency::Settled as u8),
             parts,
@@ -178,6 +177,7 @@ impl Publication {
         state.fan_out.remove_receiver(id);
         // What it held back can go now.
         self.transmit(&mut state);
+        count(&mut state);
     }
 
     /// A topic that `instance` listens to is not published any more. A receiver without topics is
@@ -199,6 +199,7 @@ impl Publication {
         while let Some(id) = receivers.take(|id, until| has_all(fan_out, id, until)) {
             fan_out.remove_receiver(id);
         }
+        state.row.set(PublicationColumn::Receivers, state.receivers.count() as u64);
     }
 
     pub(crate) const fn layout(&self) -> Layout {
@@ -221,7 +222,9 @@ impl Publication {
         let mut state = self.state.lock();
         if state.ring.append(entry).is_err() {
             self.make_room(&mut state);
-            state.ring.append(entry).map_err(|_| self.back_pressured())?;
+            if state.ring.append(entry).is_err() {
+                return Err(back_pressured(&mut state));
+            }
         }
         self.after_append(&mut state);
         Ok(())
@@ -238,7 +241,7 @@ impl Publication {
             return Ok(claimed);
         }
         self.make_room(&mut state);
-        state.ring.claim(header, bytes).map_err(|_| self.back_pressured())
+        state.ring.claim(header, bytes).map_err(|_| back_pressured(&mut state))
     }
 
     pub(crate) fn commit(&self, claimed: Claimed, sequence: u64) {
@@ -331,7 +334,7 @@ impl Publication {
         if !streams && state.ring.free_packets() < packets {
             self.make_room(&mut state);
             if state.ring.free_packets() < packets {
-                return Err(self.back_pressured());
+                return Err(back_pressured(&mut state));
             }
         }
         let mut offset = self.append_fragments(&mut state, entry, 0);
@@ -345,7 +348,7 @@ impl Publication {
                 continue;
             }
             if now.since(progress) > self.parts.flow.timeout {
-                return Err(self.back_pressured());
+                return Err(back_pressured(&mut state));
             }
             drop(state);
             std::thread::sleep(STREAMING_PAUSE);
@@ -405,12 +408,6 @@ impl Publication {
         self.tell(state, self.parts.clock.now());
     }
 
-    #[cold]
-    fn back_pressured(&self) -> SendError {
-        self.parts.counters.add(Counter::BackPressured, 1);
-        SendError::BackPressured
-    }
-
     /// Hands over what lanes have got back, and when; `None` when that was nothing.
     fn take_feedback(&self, state: &mut State) -> Option<Timestamp> {
         self.mailbox.take(&mut state.letters);
@@ -421,7 +418,7 @@ impl Publication {
         let State { letters, fan_out, .. } = state;
         letters.read(|source, feedback| fan_out.handle_feedback(now, source, feedback));
         state.fan_out.keep_what_is_needed(&mut state.ring);
-        self.count(state);
+        count(state);
         Some(now)
     }
 
@@ -430,8 +427,8 @@ impl Publication {
         self.answer(state);
         let progress = state.fan_out.transmit(&mut state.ring, &mut self.outlet());
         if progress.packets > 0 {
-            self.parts.counters.add(Counter::PacketsSent, progress.packets);
-            self.parts.counters.add(Counter::BytesSent, progress.bytes);
+            state.row.add(PublicationColumn::Packets, progress.packets);
+            state.row.add(PublicationColumn::Bytes, progress.bytes);
         }
         self.raise(urgency_of(state));
     }
@@ -458,7 +455,7 @@ impl Publication {
     /// Sends what lanes have to say beside data: repairs, heartbeats, and who is left out.
     fn tell(&self, state: &mut State, now: Timestamp) {
         state.fan_out.tell(now, &mut state.ring, &mut self.outlet());
-        self.count(state);
+        count(state);
     }
 
     fn outlet(&self) -> SocketOutlet<'_> {
@@ -468,18 +465,26 @@ impl Publication {
             counters: &self.parts.counters,
         }
     }
+}
 
-    fn count(&self, state: &mut State) {
-        let (now, before) = (state.fan_out.counters(), state.counted);
-        state.counted = now;
-        let counters = &self.parts.counters;
-        counters.add(Counter::StatusesReceived, now.statuses - before.statuses);
-        counters.add(Counter::StatusesRefused, now.statuses_refused - before.statuses_refused);
-        counters.add(Counter::ReceiversDropped, now.receivers_dropped - before.receivers_dropped);
-        counters.add(Counter::NaksReceived, now.naks - before.naks);
-        counters.add(Counter::Retransmits, now.retransmits - before.retransmits);
-        counters.add(Counter::RepairsGone, now.gone - before.gone);
-    }
+fn count(state: &mut State) {
+    let State { fan_out, receivers, row, .. } = state;
+    let now = fan_out.counters();
+    row.set(PublicationColumn::StatusesReceived, now.statuses);
+    row.set(PublicationColumn::StatusesRefused, now.statuses_refused);
+    row.set(PublicationColumn::ReceiversDropped, now.receivers_dropped);
+    row.set(PublicationColumn::NaksReceived, now.naks);
+    row.set(PublicationColumn::Retransmits, now.retransmits);
+    row.set(PublicationColumn::RepairsGone, now.gone);
+    row.set(PublicationColumn::Receivers, receivers.count() as u64);
+    let round_trip_ns = u64::try_from(fan_out.round_trip().as_nanos()).unwrap_or(u64::MAX);
+    row.set(PublicationColumn::RoundTrip, round_trip_ns);
+}
+
+#[cold]
+fn back_pressured(state: &mut State) -> SendError {
+    state.row.add(PublicationColumn::BackPressured, 1);
+    SendError::BackPressured
 }
 
 fn urgency_of(state: &State) -> Urgency {

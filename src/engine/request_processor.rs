@@ -103,6 +103,7 @@ impl RequestProcessor {
             let control: Arc<dyn RequestControl> = Arc::clone(self) as _;
             SentRequest::new(id, Arc::clone(topic), now + timeout, control, listener)
         })?;
+        self.count_open(&state);
         self.wake_for(&state, now + timeout);
         Ok(request)
     }
@@ -124,6 +125,7 @@ impl RequestProcessor {
             let mut state = self.state.lock();
             state.stopping = true;
             state.table.drain(&mut open);
+            self.count_open(&state);
             self.changed.notify_one();
         }
         for request in open {
@@ -138,6 +140,11 @@ impl RequestProcessor {
         ResponseSink { processor: self, responder }
     }
 
+    /// With the lock of the state in hand, which makes its holder the only writer.
+    fn count_open(&self, state: &State) {
+        self.counters.set(Counter::OpenRequests, state.table.len() as u64);
+    }
+
     fn wake_for(&self, state: &State, deadline: Timestamp) {
         if deadline < state.wakes_at {
             self.changed.notify_one();
@@ -150,6 +157,7 @@ impl RequestProcessor {
         while !state.stopping {
             let now = self.clock.now();
             let more = state.table.expire(now, EXPIRY_BATCH, &mut expired);
+            self.count_open(&state);
             let event = state.events.pop_front();
             if expired.is_empty() && event.is_none() && !more {
                 let deadline = state.table.next_deadline().unwrap_or(Timestamp::NEVER);
@@ -197,7 +205,12 @@ impl RequestControl for RequestProcessor {
     }
 
     fn forget(&self, id: RequestId) {
-        let forgotten = self.state.lock().table.remove(id);
+        let forgotten = {
+            let mut state = self.state.lock();
+            let forgotten = state.table.remove(id);
+            self.count_open(&state);
+            forgotten
+        };
         // Dropped here, after the lock: the listener's drop is user code.
         drop(forgotten);
     }

@@ -121,7 +121,9 @@ impl Responses {
         let parts = &self.parts;
         let config = &parts.config;
         let layout = Layout::for_window(config.packet_bytes, config.window_bytes);
-        let publication = Arc::new(Publication::new(PublicationParts {
+        let place = format!("unicast {}/{}", reply.to.address, reply.to.stream);
+        let row = parts.counters.row("responses", &place);
+        let of_publication = PublicationParts {
             socket: Arc::clone(&parts.socket),
             instance: parts.instance,
             stream: reply.to.stream,
@@ -136,7 +138,8 @@ impl Responses {
             attention: Arc::clone(&parts.attention),
             counters: Arc::clone(&parts.counters),
             clock: parts.clock,
-        }));
+        };
+        let publication = Arc::new(Publication::new(of_publication, row));
         // One receiver, whatever the topics of its requests.
         let (to, now) = (Some(reply.to.address), parts.clock.now());
         publication.add_receiver(reply.requester, reply.topic, to, now);

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::conductor::{self, ConductorParts, DiscoverySockets, Mailroom};
+use super::counter_files::{self, is_counter_file};
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
 use super::patterns::Patterns;
@@ -222,7 +223,10 @@ impl Engine {
         look_up_advertised(&mut config)?;
         let id = InstanceId::random();
         let clock = Clock::start();
-        let counters = Arc::new(Counters::new());
+        let directory = Directory::open(config.ipc.directory.as_deref());
+        let (counters, counter_file) =
+            counter_files::open(directory.as_ref(), &config.counters, id, name);
+        let counters = Arc::new(counters);
         let socket_options = socket_options(id, config.offload, &config.fault, clock, &counters);
         let opened = Opened::open(id, &config, &socket_options, &counters)?;
         let (sends, receives) = opened.responses.path();
@@ -230,10 +234,10 @@ impl Engine {
         let mailroom = Mailroom::open()?;
         accept_barriers();
 
-        let directory = Directory::open(config.ipc.directory.as_deref());
         if let Ok(directory) = &directory {
             let removed = directory.remove_stale(|name| name.ends_with(RING_SUFFIX));
             counters.add(Counter::RingsReclaimed, removed as u64);
+            directory.remove_stale(is_counter_file);
         }
         let responses_at = Locator {
             address: {
@@ -268,6 +272,7 @@ impl Engine {
             id,
             name: Arc::from(name),
             counters,
+            counter_file,
             requests,
             responses_at,
             responses,
@@ -324,8 +329,9 @@ impl Engine {
         let (window_bytes, patience) = (responses.window_bytes, responses.repair_timeout);
         let settings = self.receive_settings(layout, window_bytes, patience, &socket);
         let receiver = ReceiverId { instance: self.id, port: self.responses_at.address.port() };
+        let row = self.counters.row("responses", &format!("unicast {}", self.responses_at.address));
         let mut endpoint =
-            SocketEndpoint::new(EndpointId::RESPONSES, socket, None, receiver, settings);
+            SocketEndpoint::new(EndpointId::RESPONSES, socket, None, receiver, settings, row);
         endpoint.add_stream(self.responses_at.stream);
         self.pollers[responses.poller].submit(Command::AddSocket(Box::new(endpoint)));
     }

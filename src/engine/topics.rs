@@ -22,6 +22,7 @@ use super::send_socket::SendSocket;
 use crate::config::{
     Advertise, Carrier, IdleKind, RouteError, Template, TopicRoute, Transport, UdpSettings,
 };
+use crate::counters::{PublisherColumn, Row, SubscriptionColumn};
 use crate::discovery::AdvertiseError;
 use crate::id::{SessionId, TopicHash};
 use crate::transport::interface::{Interface, InterfaceError, resolve};
@@ -101,6 +102,8 @@ struct Subscription {
     /// Whether one of them is not for a pattern.
     is_direct: bool,
     members: usize,
+    /// What they count in; written by the poller only.
+    row: Row<SubscriptionColumn>,
 }
 
 /// A topic that is being published.
@@ -111,6 +114,7 @@ pub(crate) struct Published {
     pub(crate) session: SessionId,
     pub(crate) index: u32,
     pub(crate) matches: Arc<Matches>,
+    pub(crate) row: Row<PublisherColumn>,
     pub(crate) link: PublisherLink,
     /// How callers wait for room.
     pub(crate) idle: IdleKind,
@@ -162,6 +166,18 @@ impl Place {
             port: route.port().unwrap_or_default(),
             stream,
         }
+    }
+}
+
+/// How counters name the place of a topic: what carries it, where, and in which stream.
+fn place_of(route: &TopicRoute<'_>) -> String {
+    let transport = route.transport();
+    match (route.address(), route.port(), route.stream()) {
+        (Some(address), Some(port), Some(stream)) => {
+            format!("{transport} {address}:{port}/{stream}")
+        }
+        (None, Some(port), Some(stream)) => format!("{transport} {port}/{stream}"),
+        _ => transport.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod builder;
 mod daemon;
 mod error;
+mod host;
 mod pattern;
 mod publisher;
 mod subscription;
@@ -16,6 +17,7 @@ pub use daemon::{DaemonBuilder, DaemonCounters, DiscoveryDaemon};
 pub use error::{
     CloseError, PublishError, RequestError, StartError, SubscribeError, SubscribePatternError,
 };
+pub use host::{HostCounters, HostCountersError};
 pub use pattern::PatternSubscription;
 pub use publisher::{Claim, Publisher, SharedPublisher};
 pub use subscription::Subscription;

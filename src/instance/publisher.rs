@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::{PublishError, RequestError};
 use crate::config::Transport;
-use crate::counters::{Counter, OwnCount};
+use crate::counters::{PublisherColumn, Row};
 use crate::engine::matches::Matches;
 use crate::engine::{Engine, Published, PublisherLink, until_accepted};
 use crate::id::{InstanceId, PublisherId};
@@ -36,7 +36,6 @@ pub struct Publisher {
     published: Published,
     /// Number of the last message.
     sequence: u64,
-    sent: OwnCount,
     /// Who answers heartbeats.
     connected: Arc<Matches>,
     /// Who hears of it, while heartbeats are active.
@@ -46,9 +45,7 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn open(engine: Arc<Engine>, topic: &str) -> Result<Self, PublishError> {
         let published = engine.publish(topic)?;
-        let sent = engine.counters.own(Counter::MessagesSent);
-        let connected = Arc::default();
-        Ok(Self { engine, published, sequence: 0, sent, connected, connections: None })
+        Ok(Self { engine, published, sequence: 0, connected: Arc::default(), connections: None })
     }
 
     /// The topic.
@@ -152,9 +149,10 @@ impl Publisher {
             sequence: 0,
         };
         let claimed = match &mut self.published.link {
-            PublisherLink::Udp(publication) => publication.claim(&header, bytes)?,
-            PublisherLink::Ring(ring) => ring.claim(&header, bytes)?,
-        };
+            PublisherLink::Udp(publication) => publication.claim(&header, bytes),
+            PublisherLink::Ring(ring) => ring.claim(&header, bytes),
+        }
+        .inspect_err(|error| note_refusal(&mut self.published.row, error))?;
         Ok(Claim { publisher: self, claimed: Some(claimed) })
     }
 
@@ -238,7 +236,7 @@ impl Publisher {
             }
             Ok(status) => {
                 request.set_send_status(status);
-                engine.counters.add(Counter::RequestsSent, 1);
+                self.published.row.add(PublisherColumn::Requests, 1);
                 Ok(request)
             }
             Err(error) => {
@@ -346,21 +344,31 @@ impl Publisher {
         };
         match &mut self.published.link {
             // A copy of its own, so that the entry for a ring need not be in memory.
-            PublisherLink::Udp(publication) => publication.send(&{ entry })?,
-            PublisherLink::Ring(ring) => ring.send(&entry)?,
+            PublisherLink::Udp(publication) => publication.send(&{ entry }),
+            PublisherLink::Ring(ring) => ring.send(&entry),
         }
-        Ok(self.accepted(sequence))
+        .inspect_err(|error| note_refusal(&mut self.published.row, error))?;
+        Ok(self.accepted(sequence, payload.len()))
     }
 
     #[inline]
-    fn accepted(&mut self, sequence: u64) -> SendStatus {
+    fn accepted(&mut self, sequence: u64, bytes: usize) -> SendStatus {
         self.sequence = sequence;
-        self.sent.increment();
+        // Messages are numbered from 1 on.
+        self.published.row.set(PublisherColumn::Messages, sequence);
+        self.published.row.add(PublisherColumn::Bytes, bytes as u64);
         if self.published.matches.count() == 0 {
             SendStatus::NoSubscribers
         } else {
             SendStatus::Sent
         }
+    }
+}
+
+#[cold]
+fn note_refusal(row: &mut Row<PublisherColumn>, error: &SendError) {
+    if matches!(error, SendError::BackPressured) {
+        row.add(PublisherColumn::BackPressured, 1);
     }
 }
 
@@ -394,14 +402,14 @@ pub struct Claim<'a> {
 impl Claim<'_> {
     /// Sends the message.
     pub fn commit(mut self) -> SendStatus {
-        let sequence = self.publisher.sequence + 1;
+        let (sequence, bytes) = (self.publisher.sequence + 1, self.len());
         if let Some(claimed) = self.claimed.take() {
             match &mut self.publisher.published.link {
                 PublisherLink::Udp(publication) => publication.commit(claimed, sequence),
                 PublisherLink::Ring(ring) => ring.commit(claimed, sequence),
             }
         }
-        self.publisher.accepted(sequence)
+        self.publisher.accepted(sequence, bytes)
     }
 
     /// Gives the room back without sending anything.

@@ -6,6 +6,7 @@
 //! slow receiver holds back its own lane with a full window, and the others only with a full ring.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::flow_control::{FlowSettings, Strategy};
 use super::lane::{Lane, Outlet, Progress};
@@ -74,6 +75,11 @@ impl<D> FanOut<D> {
         let mut sum = self.counted;
         self.lanes.iter().for_each(|lane| sum.add(lane.session.counters()));
         sum
+    }
+
+    /// The longest round trip to a receiver; zero until one has been measured.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.lanes.iter().map(|lane| lane.session.round_trip()).max().unwrap_or_default()
     }
 
     /// A receiver is there: packets from the open one on are meant for it, too, and it is told with

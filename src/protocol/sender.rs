@@ -104,6 +104,11 @@ impl SendSession {
         &self.counters
     }
 
+    /// The longest round trip to a receiver; zero until one has been measured.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.flow.rtt().smoothed()
+    }
+
     /// Number of the next packet to send.
     #[inline]
     pub(crate) const fn next(&self) -> u64 {
@@ -293,7 +298,7 @@ impl SendSession {
         // Zero is no probe.
         self.probe = self.probe.wrapping_add(1).max(1);
         self.probed_at = now;
-        let rtt = self.flow.rtt().smoothed();
+        let rtt = self.round_trip();
         Some(Heartbeat {
             next: self.next,
             // Who was left out comes back with its answer, or learns what it has missed.

@@ -1,5 +1,5 @@
-//! The files of shared-memory rings: where they lie, who may open them, which may be removed.
-//! Layer: transport. A [`Directory`] is plain data; nothing here runs on a hot path.
+//! The files of shared-memory rings and of counters: where they lie, who may open them, which may be
+//! removed. Layer: transport. A [`Directory`] is plain data; nothing here runs on a hot path.
 //!
 //! # Trust
 //!
@@ -51,7 +51,7 @@ mod tests;
 pub(crate) use mapped::{LockByte, MappedFile};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -172,6 +172,19 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// The directory if it is there: for those who only look.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open`].
+    pub(crate) fn find(configured: Option<&Path>) -> Result<Option<Self>, ShmError> {
+        let path = path_to(configured);
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => Self::check(path, found).map(Some),
+        }
+    }
+
     /// Opens the configured directory, or `vega-<user id>` in the shared memory of the system, or
     /// in its directory for temporary files where it has none. Creates it if it does not exist; its
     /// parent must.
@@ -180,20 +193,19 @@ impl Directory {
     ///
     /// [`ShmError`], most of all when somebody else owns the directory or may enter it.
     pub(crate) fn open(configured: Option<&Path>) -> Result<Self, ShmError> {
-        // Rebuilt from its components, the path has no trailing slash that would follow a symlink.
-        let path: PathBuf =
-            configured.map_or_else(default_path, Path::to_owned).components().collect();
+        let path = path_to(configured);
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(ShmError::Io { action: "create directory", path, source });
             }
             _ => {}
         }
-        let found = fs::symlink_metadata(&path).map_err(|source| ShmError::Io {
-            action: "inspect directory",
-            path: path.clone(),
-            source,
-        })?;
+        let found = fs::symlink_metadata(&path);
+        Self::check(path, found)
+    }
+
+    fn check(path: PathBuf, found: io::Result<fs::Metadata>) -> Result<Self, ShmError> {
+        let found = found.map_err(io_error("inspect directory", &path))?;
         if !found.is_dir() {
             return Err(ShmError::WrongKind { path, expected: "directory" });
         }
@@ -253,6 +265,23 @@ impl Directory {
         MappedFile::map(file, path, bytes)
     }
 
+    /// The names of the files that satisfy `is_ours`, in no order. Empty when the directory is gone.
+    pub(crate) fn names(&self, is_ours: impl Fn(&str) -> bool) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.path) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| is_name(name) && is_ours(name)).collect()
+    }
+
+    /// Opens a file to read copies of it: a writer that shrinks it does no harm to who does that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open_file`].
+    pub(crate) fn open_to_read(&self, name: &str) -> Result<ReadFile, ShmError> {
+        let path = self.path_of(name)?;
+        Ok(ReadFile { file: open_private(&path)?, path })
+    }
+
     /// Removes the files whose names satisfy `is_ours` and whose writer is gone, and what creators
     /// that died have left. Returns how many. What cannot be opened or removed is left alone: the
     /// next sweep will meet it again.
@@ -276,6 +305,51 @@ impl Directory {
             Err(ShmError::Name { name: name.to_owned() })
         }
     }
+}
+
+/// A file of which copies are read.
+#[derive(Debug)]
+pub(crate) struct ReadFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl ReadFile {
+    /// A copy of the file as it is now, of at most `limit` bytes.
+    ///
+    /// Aligned words are whole in it: the kernel copies eight bytes at a time and more.
+    ///
+    /// # Errors
+    ///
+    /// [`ShmError::Io`], [`ShmError::Size`] when it is larger.
+    pub(crate) fn copy(&self, limit: usize) -> Result<Vec<u8>, ShmError> {
+        let mut file = &self.file;
+        let mut bytes = Vec::new();
+        let from_start = file.seek(SeekFrom::Start(0));
+        let copied = from_start
+            .and_then(|_| file.take(limit as u64 + 1).read_to_end(&mut bytes))
+            .map_err(io_error("read", &self.path))?;
+        if copied > limit {
+            return Err(ShmError::Size { path: self.path.clone(), bytes: copied as u64 });
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the process that created the file lives.
+    ///
+    /// # Errors
+    ///
+    /// [`ShmError::Io`].
+    pub(crate) fn has_writer(&self) -> Result<bool, ShmError> {
+        sys::is_locked_by_other(&self.file, LockByte::WRITER.offset())
+            .map_err(io_error("inspect the lock of", &self.path))
+    }
+}
+
+/// The path of a directory. Rebuilt from its components, it has no trailing slash that would follow a
+/// symlink.
+fn path_to(configured: Option<&Path>) -> PathBuf {
+    configured.map_or_else(default_path, Path::to_owned).components().collect()
 }
 
 fn default_path() -> PathBuf {

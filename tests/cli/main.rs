@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod config;
+mod counters;
 mod daemon;
 mod import;
 mod lifecycle;

@@ -44,7 +44,7 @@ impl World {
             "[discovery]\nport = {}\n[control]\nports = \"20000-29999\"\n\
              [responses]\nports = \"20000-29999\"\n[ipc]\ndirectory = {:?}\n{further}",
             world.discovery_port(),
-            world.directory.path().join("rings"),
+            world.shared_memory(),
         );
         fs::write(world.config_file(), text).unwrap();
         world
@@ -59,6 +59,11 @@ impl World {
 
     fn discovery_port(&self) -> u16 {
         self.port.local_addr().unwrap().port()
+    }
+
+    /// Where rings and counters are.
+    pub(crate) fn shared_memory(&self) -> PathBuf {
+        self.directory.path().join("rings")
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use vega::{Config, Instance, InstanceListener};
 
-use crate::{bench, config, daemon, demo, pubsub, request, sim, topics, tune};
+use crate::{bench, config, daemon, demo, pubsub, request, sim, stat, top, topics, tune};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -106,6 +106,10 @@ enum Command {
     Respond(request::RespondArgs),
     /// Lets instances find each other on networks without multicast
     Daemon(daemon::Args),
+    /// Shows what the instances of this host have counted
+    Stat(stat::Args),
+    /// Watches the instances of this host: rates, latency, losses
+    Top(top::Args),
     /// Measures latency and throughput between two processes
     Bench(bench::Args),
     /// Simulates sessions on bad networks, each repeatable by its seed, or discovery of thousands
@@ -128,6 +132,8 @@ impl Cli {
             Command::Request(args) => request::request(common, args),
             Command::Respond(args) => request::respond(common, args),
             Command::Daemon(args) => daemon::run(common, args),
+            Command::Stat(args) => stat::run(common, &args),
+            Command::Top(args) => top::run(common, &args),
             Command::Bench(args) => bench::run(common, args),
             Command::Sim(args) => sim::run(common, &args),
             Command::Topics(args) => topics::run(common, &args),

@@ -17,7 +17,9 @@ mod request;
 mod signals;
 mod sim;
 mod stage;
+mod stat;
 mod subscribers;
+mod top;
 mod topics;
 mod tune;
 

@@ -63,7 +63,8 @@ fn hear(
     };
     let known_as = ReceiverId { instance: receiver, port: 1 };
     let id = EndpointId(EndpointId::FIRST_TOPIC);
-    let mut endpoint = SocketEndpoint::new(id, socket, None, known_as, settings);
+    let row = counters.row("", "");
+    let mut endpoint = SocketEndpoint::new(id, socket, None, known_as, settings, row);
     endpoint.add_stream(STREAM);
     let requests = Arc::new(RequestProcessor::new(receiver, 1, Arc::clone(&counters), clock));
     let mut context = Context {

@@ -24,6 +24,10 @@ impl Receivers {
         self.matched.is_empty()
     }
 
+    pub(super) const fn count(&self) -> usize {
+        self.matched.len()
+    }
+
     /// A receiver listens to one more topic. True when it was not known before.
     pub(super) fn add(&mut self, id: ReceiverId, topic: TopicHash) -> bool {
         if let Some(known) = self.matched.iter_mut().find(|known| known.id == id) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::InterfaceSpec;
+use crate::counters::Counter;
 use crate::engine::send_socket::Opener;
 use crate::id::TopicHash;
 use crate::protocol::flow_control::Strategy;
@@ -35,9 +36,10 @@ fn open() -> UdpSocket {
 
 fn publication() -> Publication {
     let counters = Arc::new(Counters::new());
+    let row = counters.row("unicast", "unicast 35008/1");
     let interface = resolve(&InterfaceSpec::Loopback).unwrap();
     let opener = Opener { interface, ttl: 0, options: OPTIONS };
-    Publication::new(PublicationParts {
+    let parts = PublicationParts {
         socket: Arc::new(SendSocket::open(opener, Arc::clone(&counters)).unwrap()),
         instance: InstanceId::from_bytes([1; 16]),
         stream: 1,
@@ -52,7 +54,8 @@ fn publication() -> Publication {
         attention: Arc::new(Nobody),
         counters,
         clock: Clock::start(),
-    })
+    };
+    Publication::new(parts, row)
 }
 
 impl Publication {

@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Place, Published, PublisherLink, TopicError, Topics, interface_of, udp_settings};
+use super::{
+    Place, Published, PublisherLink, TopicError, Topics, interface_of, place_of, udp_settings,
+};
 use crate::config::{
     Carrier, FlowControl, SlowConsumer, Template, TopicRoute, Transport, UdpSettings,
 };
+use crate::counters::{PublisherColumn, Row};
 use crate::discovery::Advert;
 use crate::discovery::presence::Pace;
 use crate::engine::Engine;
@@ -43,13 +46,14 @@ impl Engine {
         if topics.published.contains(&hash) {
             return Err(TopicError::InUse { topic: topic.to_owned() });
         }
-        let matches = Arc::new(Matches::default());
+        let row = self.counters.row(topic, &place_of(&route));
+        let matches = Arc::new(Matches::counted(row.level(PublisherColumn::Subscribers)));
         let template = route.settings();
         let (published, path, locator) = match &template.carrier {
             Carrier::Multicast { .. } | Carrier::Unicast { .. } => {
-                self.publish_udp(&mut topics, &route, Arc::clone(&matches))?
+                self.publish_udp(&mut topics, &route, Arc::clone(&matches), row)?
             }
-            Carrier::Ipc => self.publish_ring(&route, Arc::clone(&matches))?,
+            Carrier::Ipc => self.publish_ring(&route, Arc::clone(&matches), row)?,
         };
         let advert = Advert {
             kind: AdvertKind::Publisher,
@@ -74,6 +78,7 @@ impl Engine {
         topics: &mut Topics,
         route: &TopicRoute<'_>,
         matches: Arc<Matches>,
+        row: Row<PublisherColumn>,
     ) -> Result<(Published, PublisherPath, Option<Locator>), TopicError> {
         let place = Place::of(route, route.stream());
         let stream = route.stream().unwrap_or_default();
@@ -84,7 +89,7 @@ impl Engine {
                 Arc::clone(publication)
             }
             None => {
-                let opened = self.open_publication(topics, route.settings(), stream, group)?;
+                let opened = self.open_publication(topics, route, stream, group)?;
                 topics.publications.insert(place.clone(), (Arc::clone(&opened), 1));
                 opened
             }
@@ -103,6 +108,7 @@ impl Engine {
             session: publication.session(),
             index: publication.add_publisher(),
             matches,
+            row,
             link: PublisherLink::Udp(publication),
             idle: self.config.pollers[route.settings().poller].idle,
             place: Some(place),
@@ -113,13 +119,14 @@ impl Engine {
     fn open_publication(
         &self,
         topics: &mut Topics,
-        template: &Template,
+        route: &TopicRoute<'_>,
         stream: u32,
         group: Option<SocketAddr>,
     ) -> Result<Arc<Publication>, TopicError> {
+        let template = route.settings();
         let (udp, ttl) = udp_settings(template)?;
         let layout = Layout::for_window(template.packet_bytes, template.window_bytes);
-        let publication = Arc::new(Publication::new(PublicationParts {
+        let parts = PublicationParts {
             socket: self.send_socket(topics, template, udp, ttl)?,
             instance: self.id,
             stream,
@@ -138,7 +145,9 @@ impl Engine {
             attention: Arc::clone(&self.conductor) as Arc<dyn Attention>,
             counters: Arc::clone(&self.counters),
             clock: self.clock,
-        }));
+        };
+        let row = self.counters.row(&template.name, &place_of(route));
+        let publication = Arc::new(Publication::new(parts, row));
         self.tending.add_publication(Arc::clone(&publication));
         Ok(publication)
     }
@@ -168,6 +177,7 @@ impl Engine {
         &self,
         route: &TopicRoute<'_>,
         matches: Arc<Matches>,
+        row: Row<PublisherColumn>,
     ) -> Result<(Published, PublisherPath, Option<Locator>), TopicError> {
         let directory = self.directory.as_ref().map_err(TopicError::from)?;
         let template = route.settings();
@@ -202,6 +212,7 @@ impl Engine {
             session,
             index: 0,
             matches,
+            row,
             link: PublisherLink::Ring(Box::new(publication)),
             idle: self.config.pollers[template.poller].idle,
             place: None,

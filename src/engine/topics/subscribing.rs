@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{
     Endpoint, Place, Subscribed, Subscription, TopicError, Topics, advertise_of, interface_of,
-    udp_settings,
+    place_of, udp_settings,
 };
 use crate::config::{Template, TopicRoute, Transport};
+use crate::counters::SubscriptionColumn;
 use crate::discovery::Advert;
 use crate::engine::Engine;
 use crate::engine::audience::{Member, Rank};
@@ -97,6 +98,7 @@ impl Engine {
             stream: subscription.stream,
             member: Member { ticket, rank, closed: Arc::clone(&closed), listener },
             opening: subscription.opening,
+            row: subscription.row.share(),
         })));
         let joined = (is_direct && subscription.members > 1).then(|| {
             let (done, joined) = crossbeam_channel::bounded(0);
@@ -135,12 +137,13 @@ impl Engine {
             }
         };
         topics.next_ticket += 1;
+        let row = self.counters.row(route.topic(), &place_of(route));
         let subscription = Subscription {
             topic: Arc::from(route.topic()),
             transport: route.transport(),
             locator: address
                 .map(|address| Locator { address, stream: route.stream().unwrap_or_default() }),
-            matches: Arc::new(Matches::default()),
+            matches: Arc::new(Matches::counted(row.level(SubscriptionColumn::Publishers))),
             poller: template.poller,
             place,
             endpoint,
@@ -148,6 +151,7 @@ impl Engine {
             opening: Ticket(topics.next_ticket),
             is_direct: false,
             members: 0,
+            row,
         };
         let told = self.tell(|reply| ConductorCommand::Subscribe {
             advert: Advert {
@@ -233,7 +237,8 @@ impl Engine {
             Some(_) => Some(self.feedback_socket(topics, template, &interface)?),
             None => None,
         };
-        let endpoint = SocketEndpoint::new(id, socket, feedback, receiver, settings);
+        let row = self.counters.row(&template.name, &format!("{} {address}", route.transport()));
+        let endpoint = SocketEndpoint::new(id, socket, feedback, receiver, settings, row);
         self.poller(template.poller).submit(Command::AddSocket(Box::new(endpoint)));
         topics.endpoints.insert(place.clone(), Endpoint { id, address, topics: 1 });
         Ok((id, address))

@@ -5,10 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::{ShmError, io_error};
+use crate::counters::Words;
 use crate::transport::sys;
 
 /// Which lock of a file: each participant has one, and holds it while it lives. Only the numbers
@@ -63,6 +66,19 @@ impl MappedFile {
     /// Bytes of the mapping: the size of the file when it was opened, never 0.
     pub(crate) fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// The whole file as words, for counters; those who only read it need not map it.
+    #[expect(unsafe_code, reason = "the mapping is only reachable by its pointer")]
+    pub(crate) fn words(self: &Arc<Self>) -> Words {
+        let count = self.len() / size_of::<u64>();
+        // SAFETY: a mapping is not null, begins with a page, and lives as long as `self`. This process
+        // accesses it as atomics only; others copy it by reading the file. One that writes or shrinks
+        // it breaks the trust that users of the directory put in each other.
+        unsafe {
+            let base = NonNull::new_unchecked(self.as_ptr().cast());
+            Words::from_raw(base, count, Arc::<Self>::clone(self))
+        }
     }
 
     /// The name under which it was opened.

@@ -1,0 +1,77 @@
+//! How `vega top` looks: a summary, the pages, one table, the keys. Layer: bin. Draws what the model
+//! says, on any backend.
+
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style, Stylize};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Paragraph, Row, Table};
+
+use super::figures::Cell;
+use super::model::Model;
+use super::pages::Page;
+
+const KEYS: &str = "q quit  Tab page  ←→ sort by  r turn order  ↑↓ scroll  space stop";
+
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
+    let areas = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ]);
+    let [summary, pages, table, keys] = areas.areas(frame.area());
+    frame.render_widget(summary_line(model), summary);
+    frame.render_widget(pages_line(model.page()), pages);
+    draw_table(frame, table, model);
+    frame.render_widget(Paragraph::new(KEYS).dim(), keys);
+}
+
+fn summary_line(model: &Model) -> Line<'static> {
+    let (instances, topics) = model.summary();
+    let counts = format!("  {instances} instances, {topics} topics");
+    let state = if model.is_paused() { "  STOPPED" } else { "" };
+    Line::from(vec!["vega top".bold(), counts.into(), state.bold()])
+}
+
+fn pages_line(current: Page) -> Line<'static> {
+    let titles = Page::ALL.iter().enumerate().flat_map(|(at, page)| {
+        let title = format!("{} {}", at + 1, page.title());
+        let style = if *page == current { Modifier::REVERSED } else { Modifier::DIM };
+        [Span::styled(title, Style::new().add_modifier(style)), Span::raw("  ")]
+    });
+    Line::from_iter(titles)
+}
+
+fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+    let columns = model.page().columns();
+    let (sorted_by, largest_first) = model.order();
+    let lines = model.lines();
+    let first = model.first_line(lines.len());
+    let is_text = |at: usize| matches!(lines.first().map(|line| &line[at]), Some(Cell::Text(_)));
+    let header = columns.iter().enumerate().map(|(at, (title, _))| {
+        let text = aligned(is_text(at), (*title).to_owned()).bold();
+        match (at == sorted_by, largest_first) {
+            (true, true) => text.underlined().reversed(),
+            (true, false) => text.underlined(),
+            _ => text,
+        }
+    });
+    let rows = lines.iter().skip(first).take(area.height.into()).map(|line| {
+        Row::new(line.iter().enumerate().map(|(at, cell)| aligned(is_text(at), cell.shown())))
+    });
+    let widths = columns.iter().map(|(_, width)| match width {
+        0 => Constraint::Fill(1),
+        width => Constraint::Length(*width),
+    });
+    frame.render_widget(Table::new(rows, widths).header(Row::new(header)), area);
+    if lines.is_empty() {
+        let below = Rect { y: area.y + 1, height: area.height.saturating_sub(1).min(1), ..area };
+        frame.render_widget(Paragraph::new("nothing here yet").dim(), below);
+    }
+}
+
+/// Numbers to the right, names to the left.
+fn aligned(is_text: bool, text: String) -> Text<'static> {
+    Text::from(text).alignment(if is_text { Alignment::Left } else { Alignment::Right })
+}
