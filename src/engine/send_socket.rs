@@ -3,7 +3,8 @@
 //! into the mailbox of the publication that it is for.
 //!
 //! One socket can send anywhere. To look up the way costs it a tenth of a round trip over loopback
-//! with every packet, so groups, and a few receivers, have a connected socket beside it.
+//! with every packet, so groups, and a few receivers, have a connected socket beside it. All have one
+//! address: a session never changes the one that it comes from.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -126,10 +127,16 @@ pub(crate) struct Opener {
 /// Connected sockets that feedback comes to.
 #[derive(Debug, Default)]
 struct Branches {
-    /// Each lives as long as the lane that sends through it.
-    sockets: Vec<Weak<UdpSocket>>,
+    /// Each lives as long as the lanes that send through it.
+    sockets: Vec<(SocketAddr, Weak<UdpSocket>)>,
     /// Whom feedback wakes.
     wakes: Option<Arc<(Registry, Token)>>,
+}
+
+impl Branches {
+    fn open(&self) -> impl Iterator<Item = Arc<UdpSocket>> + '_ {
+        self.sockets.iter().filter_map(|(_, socket)| socket.upgrade())
+    }
 }
 
 /// Where packets leave, and to whom.
@@ -167,14 +174,17 @@ impl SendSocket {
     /// The way to one receiver, whose feedback comes back by it.
     pub(super) fn way_to(&self, receiver: SocketAddr) -> Way {
         let mut branches = self.branches.write();
-        branches.sockets.retain(|socket| socket.strong_count() > 0);
+        branches.sockets.retain(|(_, socket)| socket.strong_count() > 0);
+        let mut open = branches.sockets.iter().filter(|(to, _)| *to == receiver);
+        if let Some(known) = open.find_map(|(_, socket)| socket.upgrade()) {
+            return Way::Own(known);
+        }
         if branches.sockets.len() >= MAX_CONNECTED {
             return Way::Shared(receiver.into());
         }
-        let Opener { interface, options, .. } = &self.opener;
-        let opened = UdpSocket::open_connected(interface, receiver, options).map(Arc::new);
+        let opened = self.connect(receiver);
         if let Ok(socket) = &opened {
-            branches.sockets.push(Arc::downgrade(socket));
+            branches.sockets.push((receiver, Arc::downgrade(socket)));
             branches.wakes.iter().for_each(|wakes| let_wake(wakes, socket));
         }
         own_or_shared(opened, receiver)
@@ -185,9 +195,12 @@ impl SendSocket {
         if self.groups.fetch_add(1, Ordering::Relaxed) >= MAX_GROUPS {
             return Way::Shared(group.into());
         }
+        own_or_shared(self.connect(group), group)
+    }
+
+    fn connect(&self, to: SocketAddr) -> Result<Arc<UdpSocket>, OpenError> {
         let Opener { interface, ttl, options } = &self.opener;
-        let opened = self.socket.open_to_group(interface, *ttl, group, options).map(Arc::new);
-        own_or_shared(opened, group)
+        self.socket.open_connected(interface, *ttl, to, options).map(Arc::new)
     }
 
     /// From now on feedback wakes whoever is given, or nobody.
@@ -202,14 +215,13 @@ impl SendSocket {
             branches.wakes.iter().for_each(|wakes| let_wake(wakes, socket));
         };
         switch(&self.socket);
-        branches.sockets.iter().filter_map(Weak::upgrade).for_each(|socket| switch(&socket));
+        branches.open().for_each(|socket| switch(&socket));
     }
 
     /// Whether there is feedback that the kernel will not announce.
     pub(super) fn is_holding(&self) -> bool {
         let branches = self.branches.read();
-        let mut connected = branches.sockets.iter().filter_map(Weak::upgrade);
-        self.socket.is_holding() || connected.any(|socket| socket.is_holding())
+        self.socket.is_holding() || branches.open().any(|socket| socket.is_holding())
     }
 
     pub(super) fn register(&self, session: SessionId) -> Arc<Mailbox> {
@@ -226,7 +238,7 @@ impl SendSocket {
     pub(super) fn read_feedback(&self) {
         let Some(mut desk) = self.desk.try_lock() else { return };
         self.read(&self.socket, &mut desk);
-        for socket in self.branches.read().sockets.iter().filter_map(Weak::upgrade) {
+        for socket in self.branches.read().open() {
             self.read(&socket, &mut desk);
         }
     }

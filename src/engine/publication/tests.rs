@@ -148,23 +148,19 @@ impl Listener {
     }
 }
 
-/// The first few have a connected socket each, and all are heard.
+/// The first few have a connected socket each, and all are heard at one address.
 #[test]
 fn every_receiver_answers_to_where_its_packets_come_from() {
     let publication = publication();
     let mut listeners: Vec<_> = (2..14).map(|byte| Listener::new(byte, &publication)).collect();
     publication.send_packet().unwrap();
     publication.flush();
-    let shared = SocketAddr::from(publication.parts.socket.socket.local_address());
-    let mut sources = Vec::new();
+    let address = SocketAddr::from(publication.parts.socket.socket.local_address());
     for listener in &mut listeners {
         listener.expect(1);
+        assert_eq!(listener.source, Some(address));
         listener.confirm(&publication);
-        sources.extend(listener.source.filter(|source| *source != shared));
     }
-    sources.sort_unstable();
-    sources.dedup();
-    assert_eq!(sources.len(), 8, "of {}", listeners.len());
     let begin = publication.parts.clock.now();
     while publication.owes() {
         let now = publication.parts.clock.now();
@@ -172,6 +168,25 @@ fn every_receiver_answers_to_where_its_packets_come_from() {
         publication.parts.socket.read_feedback();
         publication.service(now);
     }
+}
+
+/// A session that changed its address would be refused.
+#[test]
+fn a_receiver_that_was_forgotten_is_sent_to_from_the_same_address_again() {
+    let publication = publication();
+    let mut listener = Listener::new(2, &publication);
+    let mut sources = Vec::new();
+    for packets in 1..=3 {
+        publication.send_packet().unwrap();
+        publication.flush();
+        listener.expect(packets);
+        sources.extend(listener.source);
+        publication.forget_receiver(listener.id.instance);
+        let (at, now) = (listener.socket.local_address().into(), publication.parts.clock.now());
+        publication.add_receiver(listener.id.instance, TOPIC, Some(at), now);
+    }
+    sources.dedup();
+    assert_eq!(sources.len(), 1, "{sources:?}");
 }
 
 /// Frames that wait for more are sent with the next look, and the look after that finds that nobody

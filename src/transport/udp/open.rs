@@ -204,34 +204,18 @@ impl UdpSocket {
         send_to_groups(&self.socket, interface, ttl)
     }
 
-    /// Opens a socket that sends to one unicast destination, cheaper than one that must look up the
-    /// way for every packet, and that receives from there only.
+    /// Opens a socket that sends to one destination from the address of this one, cheaper than one that
+    /// must look up the way for every packet. It receives what comes from there; what members of a group
+    /// answer comes from addresses of their own, and to this socket.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub(crate) fn open_connected(
-        interface: &Interface,
-        destination: SocketAddr,
-        options: &SocketOptions,
-    ) -> Result<Self, OpenError> {
-        let socket = create(interface, options)?;
-        bind(&socket, interface, SocketAddrV4::new(interface.address, 0))?;
-        connect(&socket, interface, destination)?;
-        finish(socket, interface, options)
-    }
-
-    /// Opens a socket that sends to one multicast group from the address of this one, and that
-    /// receives nothing: members answer from addresses of their own, to this one.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`].
-    pub(crate) fn open_to_group(
         &self,
         interface: &Interface,
         ttl: u8,
-        group: SocketAddr,
+        destination: SocketAddr,
         options: &SocketOptions,
     ) -> Result<Self, OpenError> {
         let socket = create(interface, options)?;
@@ -245,21 +229,13 @@ impl UdpSocket {
             set(interface, "SO_REUSEADDR", one.set_reuse_address(false))?;
         }
         bound?;
-        connect(&socket, interface, group)?;
+        socket.connect(&destination.into()).map_err(|source| OpenError::Connect {
+            interface: interface.to_string(),
+            destination,
+            source,
+        })?;
         finish(socket, interface, options)
     }
-}
-
-fn connect(
-    socket: &Socket,
-    interface: &Interface,
-    destination: SocketAddr,
-) -> Result<(), OpenError> {
-    socket.connect(&destination.into()).map_err(|source| OpenError::Connect {
-        interface: interface.to_string(),
-        destination,
-        source,
-    })
 }
 
 fn send_to_groups(socket: &Socket, interface: &Interface, ttl: u8) -> Result<(), OpenError> {

@@ -46,7 +46,8 @@ impl Way {
 
     fn connected(self, to: &UdpSocket) -> UdpSocket {
         let to = to.local_address().into();
-        self.prepared(UdpSocket::open_connected(&loopback(), to, &self.options()).unwrap())
+        let opened = self.sender().open_connected(&loopback(), 0, to, &self.options());
+        self.prepared(opened.unwrap())
     }
 
     fn receiver(self) -> UdpSocket {
@@ -199,7 +200,7 @@ fn a_group_is_sent_to_from_the_address_that_its_members_answer() {
         let member = UdpSocket::bind_multicast(&loopback(), group, 0, &way.options()).unwrap();
         let to_group = SocketAddr::from((group, member.local_address().port()));
         let anywhere = way.sender();
-        let opened = anywhere.open_to_group(&loopback(), 0, to_group, &way.options());
+        let opened = anywhere.open_connected(&loopback(), 0, to_group, &way.options());
         let connected = way.prepared(opened.unwrap());
         let bytes = pattern(30 * 1408 + 5);
         send_all(&connected, None, &bytes, 1408);
@@ -273,7 +274,7 @@ fn what_cannot_be_opened_says_why() {
     let error = UdpSocket::bind_multicast(&absent, group, 0, &options).unwrap_err();
     assert!(matches!(error, OpenError::Join { .. }), "{error}");
     let v6 = "[::1]:9".parse().unwrap();
-    let error = UdpSocket::open_connected(&loopback(), v6, &options).unwrap_err();
+    let error = Way::Segmented.sender().open_connected(&loopback(), 0, v6, &options).unwrap_err();
     assert!(matches!(error, OpenError::Connect { .. }), "{error}");
 }
 

@@ -113,7 +113,8 @@ impl Place {
     /// The files of this place's shared rings.
     pub(crate) fn rings(&self) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.ring_directory()) else { return Vec::new() };
-        entries.map(|entry| entry.unwrap().path()).collect()
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "ring")).collect()
     }
 
     fn ring_directory(&self) -> PathBuf {
