@@ -99,7 +99,8 @@ pub enum HeartbeatError {
 pub enum DisconnectReason {
     /// It has not answered for as many heartbeats as it may miss.
     Silent,
-    /// It has unsubscribed or said goodbye, or discovery has taken it for gone.
+    /// It has unsubscribed or said goodbye, discovery has taken it for gone, or, on shared memory,
+    /// its process has died.
     Left,
 }
 
