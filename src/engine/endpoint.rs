@@ -177,12 +177,15 @@ impl SocketEndpoint {
     }
 
     /// Drops the sessions of an instance that is gone, after what it has sent: its goodbye comes
-    /// another way and may be faster.
-    pub(super) fn forget_instance(&mut self, instance: InstanceId) {
+    /// another way and may be faster. True when there are any: they go when the socket is next read.
+    pub(super) fn forget_instance(&mut self, instance: InstanceId) -> bool {
         for heard in self.sessions.iter_mut().filter(|heard| heard.origin.instance == instance) {
             heard.is_orphan = true;
             self.has_orphans = true;
+            // Nothing may come any more that would have it read.
+            self.empty = 0;
         }
+        self.has_orphans
     }
 
     /// The socket is empty: nothing more comes for orphans but what they hold after a gap.

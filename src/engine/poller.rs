@@ -256,7 +256,9 @@ impl Poller {
             }
             Command::ForgetInstance(instance) => {
                 for socket in &mut self.sockets {
-                    socket.forget_instance(instance);
+                    if socket.forget_instance(instance) && !self.ready.contains(&socket.id) {
+                        self.ready.push(socket.id);
+                    }
                 }
             }
             Command::Stop => self.is_stopping = true,
