@@ -107,9 +107,11 @@ impl Peer {
     pub(crate) fn setups(self, case: &Case) -> Vec<Setup> {
         let setup = |pinned, wait, details| Setup { peer: self, pinned, wait, details };
         match self {
-            Self::Vega | Self::Raw | Self::Iceoryx2 => {
-                vec![setup(true, Wait::Spin, Details::None)]
-            }
+            Self::Raw => vec![setup(true, Wait::Spin, Details::None)],
+            Self::Vega | Self::Iceoryx2 => vec![
+                setup(true, Wait::Spin, Details::None),
+                setup(false, Wait::Yield, Details::None),
+            ],
             Self::Zeromq => vec![
                 setup(true, Wait::Spin, Details::None),
                 setup(false, Wait::Spin, Details::None),

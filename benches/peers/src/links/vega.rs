@@ -13,6 +13,7 @@ use crate::console::{Command, Console, Report};
 use crate::part::{Part, Role};
 use crate::polled::{MEETING, QUIET};
 use crate::round_trips::RoundTrips;
+use crate::setups::Wait;
 use crate::stream::{Incoming, Outgoing};
 
 /// Without an end for so long beyond the time that is measured, something is wrong.
@@ -43,8 +44,9 @@ pub(super) fn play(part: &Part, console: &Console) -> anyhow::Result<()> {
 fn configuration(part: &Part) -> String {
     // Who sends a stream is not called back, and leaves the core to the thread that sends.
     let receives = part.role != Role::Send;
-    let (idle, core) = match part.core() {
-        Some(core) if receives => ("busy_spin", format!("core = {core}")),
+    let (idle, core) = match (receives, part.setup.wait, part.core()) {
+        (true, Wait::Spin, Some(core)) => ("busy_spin", format!("core = {core}")),
+        (true, Wait::Yield, _) => ("yield", String::new()),
         _ => ("block", String::new()),
     };
     let (port, ports) = (part.place.port(0), part.place.port_range());
@@ -177,9 +179,9 @@ fn send(part: &Part, console: &Console, instance: &Instance) -> anyhow::Result<(
     meet(&publisher)?;
     let mut outgoing = Outgoing::new(part.case.size, part.duration);
     while let Some(message) = outgoing.next() {
-        insist(console, || publisher.send(message).map(drop))?;
+        insist(part.setup.wait, console, || publisher.send(message).map(drop))?;
     }
-    insist(console, || publisher.flush())?;
+    insist(part.setup.wait, console, || publisher.flush())?;
     console.report(&Report::Sent(outgoing.counted()))?;
     console.wait_for_the_end();
     Ok(())
@@ -188,12 +190,13 @@ fn send(part: &Part, console: &Console, instance: &Instance) -> anyhow::Result<(
 /// Tries until receivers have made room.
 #[inline]
 fn insist(
+    wait: Wait,
     console: &Console,
     mut attempt: impl FnMut() -> Result<(), SendError>,
 ) -> anyhow::Result<()> {
     loop {
         match attempt() {
-            Err(SendError::BackPressured) if !console.is_over() => std::hint::spin_loop(),
+            Err(SendError::BackPressured) if !console.is_over() => wait.idle(),
             result => return Ok(result?),
         }
     }
