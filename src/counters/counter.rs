@@ -99,8 +99,10 @@ counters! {
     FaultsDuplicated => "faults_duplicated", "datagrams";
     /// Datagrams received and held back on purpose, because `[fault]` asks for it.
     FaultsDelayed => "faults_delayed", "datagrams";
-    /// Sends that the operating system refused for other reasons than a full buffer.
+    /// Sends that the operating system refused; of data for other reasons than a full buffer.
     SendErrors => "send_errors", "sends";
+    /// Receives that the operating system refused.
+    ReceiveErrors => "receive_errors", "receives";
     /// Sockets whose runs the device would not take in one piece, and that send them otherwise since.
     OffloadsRefused => "offloads_refused", "sockets";
     /// Sessions that were forgotten, the longest silent first, because too many were followed.
@@ -138,6 +140,8 @@ counters! {
     RingsReclaimed => "rings_reclaimed", "files";
     /// Callbacks that panicked.
     CallbackPanics => "callback_panics", "callbacks";
+    /// Events of the instance that its listener was not told, because thousands waited already.
+    EventsDropped => "events_dropped", "events";
     /// Callbacks of topics whose duration was measured: one in 100 microseconds and poller at most.
     CallbacksTimed => "callbacks_timed", "callbacks";
     /// Time that those took.
@@ -156,6 +160,13 @@ counters! {
     DiscoveryBytesSent => "discovery_bytes_sent", "bytes";
     /// Discovery datagrams received.
     DiscoveryReceived => "discovery_received", "packets";
+    /// Announcements of instances and topics that were refused, because discovery holds as many as it
+    /// may.
+    DiscoveryRefused => "discovery_refused", "adverts";
+    /// Packets of somebody else who uses the identity of this instance.
+    DuplicateIdentities => "duplicate_identities", "packets";
+    /// Names of discovery daemons that were looked up and not found.
+    LookupsFailed => "lookups_failed", "lookups";
     /// Discovery daemons that answered no more.
     DaemonsLost => "daemons_lost", "daemons";
     /// Topics refused because another name has the same hash, or a peer uses another route.
@@ -175,6 +186,41 @@ counters! {
     /// Topics, publications and sockets that count in the totals only, because the table of rows was
     /// full.
     RowsRefused => "rows_refused", "rows";
+}
+
+impl Counter {
+    /// Whether growth means that something was lost, refused or dropped that nobody is told of at a
+    /// call: see [`on_trouble`](crate::InstanceListener::on_trouble).
+    #[must_use]
+    pub const fn is_trouble(self) -> bool {
+        matches!(
+            self,
+            Self::MessagesLost
+                | Self::PacketsLost
+                | Self::Overruns
+                | Self::Malformed
+                | Self::FramesRefused
+                | Self::SocketDrops
+                | Self::SendErrors
+                | Self::ReceiveErrors
+                | Self::OffloadsRefused
+                | Self::SessionsForgotten
+                | Self::CommandsRefused
+                | Self::ResponsesUnmatched
+                | Self::StatusesRefused
+                | Self::RepairsGone
+                | Self::ReceiversDropped
+                | Self::ReadersReclaimed
+                | Self::RingsReclaimed
+                | Self::CallbackPanics
+                | Self::EventsDropped
+                | Self::DiscoveryRefused
+                | Self::DuplicateIdentities
+                | Self::LookupsFailed
+                | Self::HeartbeatsDropped
+                | Self::RowsRefused
+        )
+    }
 }
 
 #[cfg(test)]

@@ -185,6 +185,13 @@ pub(super) fn clear_row(words: &Words, row: usize) {
     words[at..at + ROW].iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }
 
+/// The kind of a row that is in use.
+pub(super) fn kind_of(words: &Words, row: usize) -> Option<RowKind> {
+    let head = words[ROWS_AT + row * ROW].load(Ordering::Relaxed);
+    let number = usize::try_from((head & 0xff).checked_sub(1)?).ok()?;
+    RowKind::ALL.get(number).copied()
+}
+
 /// What the words are now, up to the last of `rows`.
 pub(super) fn image(words: &Words, rows: usize) -> Vec<u8> {
     let used = &words[..file_words(rows)];

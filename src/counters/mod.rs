@@ -24,5 +24,5 @@ pub(crate) use rows::{
 };
 pub(crate) use snapshot::Origin;
 pub use snapshot::{CounterRow, CounterSnapshot};
-pub(crate) use store::{Counters, Level, Row};
+pub(crate) use store::{Counters, Level, Row, Totals};
 pub(crate) use words::Words;

@@ -29,6 +29,9 @@ pub(crate) struct Counters {
     beyond: AtomicUsize,
 }
 
+/// A value for each counter, by its number.
+pub(crate) type Totals = [u64; Counter::ALL.len()];
+
 /// Which rows of the table are taken, and what did not find place there.
 #[derive(Debug, Default)]
 struct Rows {
@@ -139,6 +142,28 @@ impl Counters {
         // The words are private, or in a file that others of this user could damage: then the result
         // is damaged, too.
         layout::read(&image).unwrap_or_else(|_| CounterSnapshot::empty())
+    }
+
+    /// The counters alone, by their numbers, with what the rows have counted of those that are
+    /// `wanted`. Allocates nothing.
+    pub(crate) fn totals(&self, wanted: impl Fn(Counter) -> bool) -> Totals {
+        let mut rows = self.rows.lock();
+        rows.beyond.iter_mut().for_each(|row| self.settle_row(row));
+        let mut totals = [0; Counter::ALL.len()];
+        for (total, counter) in totals.iter_mut().zip(Counter::ALL) {
+            *total = self.words[layout::counter_at(*counter)].load(Ordering::Relaxed);
+        }
+        for row in 0..rows.fresh {
+            let Some(kind) = layout::kind_of(&self.words, row) else { continue };
+            let values = &self.words[layout::values_of(row)];
+            for (column, value) in kind.columns().iter().zip(values) {
+                if let Some(total) = column.total().filter(|total| wanted(*total)) {
+                    let total = &mut totals[total as usize];
+                    *total = total.wrapping_add(value.load(Ordering::Relaxed));
+                }
+            }
+        }
+        totals
     }
 
     #[cfg(test)]

@@ -230,6 +230,7 @@ impl Conductor {
             timeout = Duration::ZERO;
         }
         if let Err(error) = self.alarm.poll(&mut self.poll, &mut self.events, timeout) {
+            self.counters.add(Counter::ReceiveErrors, 1);
             tracing::error!(%error, "polling failed");
         }
     }
@@ -242,6 +243,7 @@ impl Conductor {
                     Ok(Some(received)) => received,
                     Ok(None) => break,
                     Err(error) => {
+                        self.counters.add(Counter::ReceiveErrors, 1);
                         tracing::debug!(%error, "receive failed");
                         break;
                     }
@@ -338,6 +340,9 @@ impl Conductor {
                 // Only a peer that took the hash since the subscription was accepted can do that.
                 self.counters.add(Counter::TopicConflicts, 1);
                 tracing::warn!(%topic, %error, "a subscription is not advertised");
+                let reason =
+                    "a peer has taken its hash for another topic: nobody hears of this one";
+                self.requests.tell(Event::TopicConflict(topic, self.instance, reason));
             }
         }
     }
@@ -485,6 +490,10 @@ impl Conductor {
         counters.add(Counter::DiscoverySent, now.packets_sent - before.packets_sent);
         counters.add(Counter::DiscoveryBytesSent, now.bytes_sent - before.bytes_sent);
         counters.add(Counter::DiscoveryReceived, now.packets_received - before.packets_received);
+        let refused = |of: &DiscoveryCounters| of.peers_refused + of.adverts_refused;
+        counters.add(Counter::DiscoveryRefused, refused(&now) - refused(&before));
+        let (doubles, known) = (now.duplicate_identities, before.duplicate_identities);
+        counters.add(Counter::DuplicateIdentities, doubles - known);
         counters.add(Counter::DaemonsLost, now.daemons_lost - before.daemons_lost);
         counters.add(Counter::Malformed, now.malformed - before.malformed);
         counters.set(Counter::Peers, now.peers);

@@ -88,8 +88,9 @@ struct Heard {
 }
 
 impl Heard {
-    fn send(&self, feedback: &UdpSocket, packet: &[u8]) {
+    fn send(&self, feedback: &UdpSocket, packet: &[u8], counters: &Counters) {
         if let Err(error) = feedback.send_run(Some(&self.feedback_to), packet, packet.len()) {
+            counters.add(Counter::SendErrors, 1);
             tracing::debug!(%error, to = %self.source, "feedback not sent");
         }
     }
@@ -259,6 +260,7 @@ impl SocketEndpoint {
                     return (count, is_holding);
                 }
                 Err(error) => {
+                    context.counters.add(Counter::ReceiveErrors, 1);
                     tracing::debug!(%error, endpoint = self.id.0, "receive failed");
                     return (count, false);
                 }
@@ -279,7 +281,7 @@ impl SocketEndpoint {
                     context.requests,
                     context.counters,
                 ));
-                self.send_feedback(now);
+                self.send_feedback(now, context.counters);
             }
             self.row.add(EndpointColumn::Packets, packets);
         }
@@ -421,16 +423,16 @@ impl SocketEndpoint {
 
     /// Sends what the session of the packet before has to say to its sender.
     #[inline]
-    fn send_feedback(&mut self, now: Timestamp) {
+    fn send_feedback(&mut self, now: Timestamp, counters: &Counters) {
         let feedback = self.feedback.as_deref().unwrap_or(&self.socket);
         let Some(heard) = self.sessions.get_mut(self.last) else { return };
         if let Some(status) = heard.session.poll_status() {
-            heard.send(feedback, &status.encode());
+            heard.send(feedback, &status.encode(), counters);
         }
         if let Some(status) = heard.session.poll_nak(now, &mut self.missing) {
             self.nak.clear();
             status.encode_nak(&self.missing, &mut self.nak);
-            heard.send(feedback, &self.nak);
+            heard.send(feedback, &self.nak, counters);
         }
     }
 
@@ -458,7 +460,7 @@ impl SocketEndpoint {
                     Self::sink(self.id, heard.origin, context.dispatch, context.requests);
                 heard.session.handle_timeout(now, &mut sink);
                 self.last = at;
-                self.send_feedback(now);
+                self.send_feedback(now, context.counters);
                 self.publish_counts();
             }
             self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;

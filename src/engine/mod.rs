@@ -42,6 +42,7 @@ mod start;
 mod stopwatch;
 mod tending;
 mod topics;
+mod trouble;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

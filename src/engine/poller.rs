@@ -27,7 +27,7 @@ use super::ring_endpoint::{RingEndpoint, RingState};
 use super::stopwatch::Stopwatch;
 use super::tending::Tending;
 use crate::config::PollerConfig;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::id::InstanceId;
 use crate::listener::Respond;
 use crate::time::{Clock, Timestamp};
@@ -348,6 +348,7 @@ impl Poller {
     /// in `ready` until it has been read empty.
     fn collect_ready(&mut self, timeout: Duration) {
         if let Err(error) = self.alarm.poll(&mut self.poll, &mut self.events, timeout) {
+            self.parts.counters.add(Counter::ReceiveErrors, 1);
             tracing::error!(%error, "polling failed");
             return;
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::callback::{self, CallbackThread};
+use super::trouble::Trouble;
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, RequestId};
 use crate::listener::{
@@ -27,8 +28,6 @@ use crate::wire::frame::{FrameKind, ResponsePrefix};
 const EXPIRY_BATCH: usize = 256;
 /// Instance events that may wait; the oldest ones are forgotten first.
 const MAX_EVENTS: usize = 16 * 1024;
-/// Without requests and events, the thread still looks around this often.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// All requests that this instance has open.
 pub(crate) struct RequestProcessor {
@@ -113,6 +112,7 @@ impl RequestProcessor {
         let mut state = self.state.lock();
         if state.events.len() >= MAX_EVENTS {
             state.events.pop_front();
+            self.counters.add(Counter::EventsDropped, 1);
         }
         state.events.push_back(event);
         self.changed.notify_one();
@@ -153,16 +153,24 @@ impl RequestProcessor {
 
     fn run(&self, listener: &mut dyn InstanceListener) {
         let mut expired = Vec::with_capacity(EXPIRY_BATCH);
+        let mut trouble = Trouble::new(self.clock.now());
         let mut state = self.state.lock();
         while !state.stopping {
             let now = self.clock.now();
+            if trouble.is_due(now) {
+                drop(state);
+                trouble.tell(now, &self.counters, listener);
+                state = self.state.lock();
+                continue;
+            }
             let more = state.table.expire(now, EXPIRY_BATCH, &mut expired);
             self.count_open(&state);
             let event = state.events.pop_front();
             if expired.is_empty() && event.is_none() && !more {
                 let deadline = state.table.next_deadline().unwrap_or(Timestamp::NEVER);
+                let deadline = deadline.min(trouble.next_deadline());
                 state.wakes_at = deadline;
-                let wait = deadline.since(now).min(LONGEST_WAIT);
+                let wait = deadline.since(now);
                 self.changed.wait_for(&mut state, wait);
                 state.wakes_at = Timestamp::default();
                 continue;
@@ -272,5 +280,23 @@ impl Sink for ResponseSink<'_> {
 
     fn lost(&mut self, loss: Loss) {
         self.processor.counters.add(Counter::MessagesLost, loss.messages);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener that blocks costs events, and not memory without end.
+    #[test]
+    fn events_that_nobody_takes_are_forgotten_and_counted() {
+        let counters = Arc::new(Counters::new());
+        let instance = InstanceId::random();
+        let processor = RequestProcessor::new(instance, 1, Arc::clone(&counters), Clock::start());
+        for _ in 0..MAX_EVENTS + 3 {
+            processor.tell(Event::DaemonUp("daemon".into()));
+        }
+        assert_eq!(processor.state.lock().events.len(), MAX_EVENTS);
+        assert_eq!(counters.get(Counter::EventsDropped), 3);
     }
 }

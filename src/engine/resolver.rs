@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::conductor::{Command, ConductorLink};
 use crate::config::{DaemonAddress, Host};
+use crate::counters::{Counter, Counters};
 use crate::transport::lookup::lookup;
 
 /// Asks the thread, which ends when this is dropped and a lookup under way is done.
@@ -26,6 +27,7 @@ impl Resolver {
     pub(super) fn start(
         daemons: &[DaemonAddress],
         conductor: Arc<ConductorLink>,
+        counters: Arc<Counters>,
     ) -> io::Result<Option<Self>> {
         let named = daemons.iter().enumerate().filter_map(|(index, daemon)| match &daemon.host {
             Host::Name(name) => Some((index, name.clone(), daemon.port)),
@@ -46,6 +48,7 @@ impl Resolver {
                             conductor.submit(Command::DaemonMoved(*index, address));
                         }
                         Err(error) => {
+                            counters.add(Counter::LookupsFailed, 1);
                             tracing::warn!(daemon = name, %error, "a discovery daemon is not found");
                         }
                     }

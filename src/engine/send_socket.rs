@@ -250,6 +250,7 @@ impl SendSocket {
                 Ok(Some(received)) => received,
                 Ok(None) => return,
                 Err(error) => {
+                    self.counters.add(Counter::ReceiveErrors, 1);
                     tracing::debug!(%error, "feedback cannot be read");
                     return;
                 }

@@ -396,7 +396,8 @@ impl Engine {
             group: config.kind.uses_multicast(),
             daemons: config.daemons.iter().map(DaemonAddress::socket).collect(),
         };
-        let resolver = Resolver::start(&config.daemons, Arc::clone(&self.conductor))?;
+        let (link, counters) = (Arc::clone(&self.conductor), Arc::clone(&self.counters));
+        let resolver = Resolver::start(&config.daemons, link, counters)?;
         let seed = self.id.as_uuid().as_u64_pair().0;
         let parts = ConductorParts {
             instance: self.id,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{ConnectionSink, DisconnectReason};
 use crate::config::{TopicPattern, Transport};
+use crate::counters::Counter;
 use crate::id::InstanceId;
 
 /// Another instance, as discovery knows it.
@@ -118,7 +119,7 @@ pub enum DownReason {
     Expired,
 }
 
-/// Hears of peers, matches and discovery daemons.
+/// Hears of peers, matches, discovery daemons and trouble.
 ///
 /// # Threads
 ///
@@ -166,7 +167,9 @@ pub trait InstanceListener: Send + 'static {
     }
 
     /// A peer uses the topic in a way that can never meet ours: another transport, another group,
-    /// port or stream, or another name with the same hash. `reason` says which.
+    /// port or stream, or another name with the same hash. `reason` says which. `peer` is this
+    /// instance itself when its subscription is shut out because a topic of the same hash was found
+    /// between the call and its announcement.
     fn on_topic_conflict(&mut self, topic: &str, peer: InstanceId, reason: &str) {
         let _ = (topic, peer, reason);
     }
@@ -186,6 +189,13 @@ pub trait InstanceListener: Send + 'static {
     /// to here. `reason` says why; what can change is tried again.
     fn on_pattern_refused(&mut self, pattern: &str, topic: &str, reason: &str) {
         let _ = (pattern, topic, reason);
+    }
+
+    /// Something was lost, refused or dropped that no call could say: a counter of which
+    /// [`Counter::is_trouble`] says so has grown by `increase`. Told once per second at most for each
+    /// counter, so that no flood of bad packets becomes a flood of calls.
+    fn on_trouble(&mut self, counter: Counter, increase: u64) {
+        let _ = (counter, increase);
     }
 }
 

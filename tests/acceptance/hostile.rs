@@ -95,7 +95,7 @@ fn control_address(place: &Place) -> SocketAddr {
 }
 
 /// Catches one packet of a group that `provoke` makes somebody send, and says who sent it.
-fn catch(group: SocketAddr, provoke: impl FnOnce()) -> (Vec<u8>, SocketAddr) {
+pub(crate) fn catch(group: SocketAddr, provoke: impl FnOnce()) -> (Vec<u8>, SocketAddr) {
     let SocketAddr::V4(address) = group else { panic!("not IPv4") };
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
     socket.set_reuse_address(true).unwrap();

@@ -61,8 +61,8 @@
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
 //! `offload` (UDP without the help of the kernel), `daemons` (discovery without multicast),
-//! `patterns` (subscriptions to all topics that look alike) and `heartbeats` (which subscribers
-//! answer).
+//! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer)
+//! and `trouble` (what is dropped is counted and told).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -86,6 +86,7 @@ mod strategies;
 #[allow(dead_code, unused_imports, reason = "shared with `tests/network`")]
 mod support;
 mod topics;
+mod trouble;
 
 use std::collections::BTreeSet;
 

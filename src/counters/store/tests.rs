@@ -113,3 +113,26 @@ fn a_shared_row_lasts_as_long_as_whoever_shares_it() {
     let snapshot = counters.snapshot();
     assert_eq!((snapshot.get(Counter::MessagesReceived), snapshot.rows().len()), (4, 0));
 }
+
+/// The short way to the totals, which copies nothing, comes to what the long one says.
+#[test]
+fn totals_agree_with_a_snapshot() {
+    let counters = Arc::new(Counters::new());
+    let mut ended = counters.row::<PublisherColumn>("a", "");
+    ended.add(PublisherColumn::Messages, 1);
+    drop(ended);
+    let mut rows: Vec<_> =
+        (0..PRIVATE_ROWS + 2).map(|number| counters.row(&number.to_string(), "")).collect();
+    for (row, amount) in rows.iter_mut().zip(1..) {
+        row.add(EndpointColumn::Malformed, amount);
+        row.add(EndpointColumn::Foreign, 1);
+    }
+    counters.add(Counter::Malformed, 5);
+    let (snapshot, totals) = (counters.snapshot(), counters.totals(|_| true));
+    for (counter, value) in snapshot.iter() {
+        assert_eq!(totals[counter as usize], value, "{counter:?}");
+    }
+    assert!(totals[Counter::Malformed as usize] > 5);
+    let only = counters.totals(|counter| counter == Counter::Malformed);
+    assert_eq!(only[Counter::Malformed as usize], totals[Counter::Malformed as usize]);
+}

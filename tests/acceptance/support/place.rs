@@ -117,7 +117,7 @@ impl Place {
         paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "ring")).collect()
     }
 
-    fn ring_directory(&self) -> PathBuf {
+    pub(crate) fn ring_directory(&self) -> PathBuf {
         Path::new(self.files.path()).join("rings")
     }
 
@@ -137,9 +137,14 @@ impl Place {
 
     /// Starts an instance in this process, and writes down what happens around it.
     pub(crate) fn start_watched(&self, name: &str) -> (Instance, Watch) {
+        Self::start_watched_with(&self.config_text(), name)
+    }
+
+    /// The same with a configuration of its own.
+    pub(crate) fn start_watched_with(text: &str, name: &str) -> (Instance, Watch) {
+        let config = Config::parse(text).unwrap_or_else(|error| panic!("{error}"));
         let (watch, listener) = Watch::new();
-        let builder = Instance::builder().name(name).config(self.config()).listener(listener);
-        (builder.start().unwrap(), watch)
+        (Instance::builder().name(name).config(config).listener(listener).start().unwrap(), watch)
     }
 }
 

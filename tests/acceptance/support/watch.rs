@@ -1,7 +1,7 @@
 //! What an instance is told about its peers, as a channel. Tests.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use vega::{DownReason, InstanceId, InstanceListener, Peer};
+use vega::{Counter, DownReason, InstanceId, InstanceListener, Peer};
 
 use super::next;
 
@@ -18,6 +18,7 @@ pub(crate) enum Happening {
     PatternMatched(String, String),
     PatternUnmatched(String, String),
     PatternRefused(String, String),
+    Trouble(Counter, u64),
 }
 
 /// What has happened around an instance.
@@ -32,6 +33,43 @@ impl Watch {
     /// Waits until `wanted` happens; what comes before it is passed over.
     pub(crate) fn wait_for(&self, wanted: &Happening) {
         while next(&self.0, &format!("{wanted:?}")) != *wanted {}
+    }
+
+    /// Waits until `last` happens, and says what came before it.
+    pub(crate) fn until(&self, last: &Happening) -> Vec<Happening> {
+        let happenings = std::iter::repeat_with(|| next(&self.0, &format!("{last:?}")));
+        happenings.take_while(|happening| happening != last).collect()
+    }
+
+    /// Waits until trouble of this kind has added up to `amount`, and says how many events that took;
+    /// what else comes is passed over.
+    pub(crate) fn wait_for_trouble(&self, wanted: Counter, amount: u64) -> usize {
+        let (mut told, mut events) = (0, 0);
+        while told < amount {
+            told += self.wait_for_trouble_of(wanted);
+            events += 1;
+        }
+        assert_eq!(told, amount, "{wanted:?}");
+        events
+    }
+
+    /// Waits for trouble of this kind, and says how much of it there is.
+    pub(crate) fn wait_for_trouble_of(&self, wanted: Counter) -> u64 {
+        loop {
+            let (counter, increase) = self.first_trouble();
+            if counter == wanted {
+                return increase;
+            }
+        }
+    }
+
+    /// Waits for trouble of any kind.
+    pub(crate) fn first_trouble(&self) -> (Counter, u64) {
+        loop {
+            if let Happening::Trouble(counter, increase) = next(&self.0, "trouble") {
+                return (counter, increase);
+            }
+        }
     }
 }
 
@@ -83,5 +121,9 @@ impl InstanceListener for Reporter {
 
     fn on_pattern_refused(&mut self, pattern: &str, topic: &str, _: &str) {
         self.tell(Happening::PatternRefused(pattern.to_owned(), topic.to_owned()));
+    }
+
+    fn on_trouble(&mut self, counter: Counter, increase: u64) {
+        self.tell(Happening::Trouble(counter, increase));
     }
 }
