@@ -282,7 +282,7 @@ impl Engine {
             topics: Mutex::new(Topics::default()),
             patterns: Patterns::default(),
             directory,
-            wake: opened.wake,
+            wake: Arc::clone(&opened.wake),
             socket_options,
             receiver_tag,
             clock,
@@ -290,12 +290,26 @@ impl Engine {
             threads: Mutex::new(Threads::default()),
             config,
         };
-        // From here on, dropping the engine stops what runs.
-        engine.start_requests(listener)?;
-        engine.start_pollers(opened.wakes)?;
-        engine.add_response_endpoint(opened.responses);
-        engine.start_conductor(mailroom, opened.discovery)?;
-        Ok(Arc::new(engine))
+        match engine.start_threads(mailroom, opened, listener) {
+            Ok(()) => Ok(Arc::new(engine)),
+            Err(error) => {
+                // Not dropped only: who tries again finds nothing of this attempt.
+                engine.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn start_threads(
+        &mut self,
+        mailroom: Mailroom,
+        opened: Opened,
+        listener: Box<dyn InstanceListener>,
+    ) -> Result<(), StartError> {
+        self.start_requests(listener)?;
+        self.start_pollers(opened.wakes)?;
+        self.add_response_endpoint(opened.responses);
+        self.start_conductor(mailroom, opened.discovery)
     }
 
     fn start_requests(&self, listener: Box<dyn InstanceListener>) -> Result<(), StartError> {

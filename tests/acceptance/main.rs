@@ -61,8 +61,8 @@
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
 //! `offload` (UDP without the help of the kernel), `daemons` (discovery without multicast),
-//! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer)
-//! and `trouble` (what is dropped is counted and told).
+//! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
+//! `starting` (what is left when it fails: nothing) and `trouble` (what is dropped is counted and told).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -82,6 +82,7 @@ mod pressure;
 mod requests;
 mod scale;
 mod sockets;
+mod starting;
 mod strategies;
 #[allow(dead_code, unused_imports, reason = "shared with `tests/network`")]
 mod support;
@@ -104,6 +105,12 @@ fn role() {
 #[test]
 fn daemon() {
     support::daemon::play();
+}
+
+/// Not a test of its own: a process that lacks what an instance needs.
+#[test]
+fn lacking() {
+    starting::play();
 }
 
 /// The list above is how a reader finds the tests: it has all points and names what exists.
