@@ -41,8 +41,8 @@
 //! `cli` (default) is what the `vega` program needs; applications turn it off. It includes `sim`, a
 //! deterministic simulator of the protocol.
 //!
-//! The documents beside the source go further: configuration, operations, the wire protocol, and the
-//! architecture with its reasons.
+//! The documents beside the source go further: the user guide, configuration, operations, the wire
+//! protocol, and the architecture with its reasons.
 
 mod config;
 mod counters;
@@ -92,12 +92,24 @@ pub use listener::{
 /// Compiles and runs the programs in the guide.
 #[cfg(doctest)]
 mod guide {
+    #[doc = include_str!("../docs/guide/concepts.md")]
+    struct Concepts;
+    #[doc = include_str!("../docs/guide/configuration.md")]
+    struct Configuration;
+    #[doc = include_str!("../docs/guide/instance.md")]
+    struct Instance;
     #[doc = include_str!("../docs/guide/publish-subscribe.md")]
     struct PublishSubscribe;
-    #[doc = include_str!("../docs/guide/heartbeats.md")]
-    struct Heartbeats;
+    #[doc = include_str!("../docs/guide/request-response.md")]
+    struct RequestResponse;
     #[doc = include_str!("../docs/guide/discovery-daemon.md")]
     struct Daemons;
+    #[doc = include_str!("../docs/guide/heartbeats.md")]
+    struct Heartbeats;
+    #[doc = include_str!("../docs/guide/containers.md")]
+    struct Containers;
+    #[doc = include_str!("../docs/guide/tuning.md")]
+    struct Tuning;
 }
 
 /// Compiles and runs the program in the README.
