@@ -62,7 +62,8 @@
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
 //! `offload` (UDP without the help of the kernel), `daemons` (discovery without multicast),
 //! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
-//! `starting` (what is left when it fails: nothing) and `trouble` (what is dropped is counted and told).
+//! `ready` (what may be relied on, and from when), `starting` (what is left when it fails: nothing),
+//! `trouble` (what is dropped is counted and told) and `predecessor` (defects of BBVA Vega).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -78,7 +79,9 @@ mod lifecycle;
 mod offload;
 mod panics;
 mod patterns;
+mod predecessor;
 mod pressure;
+mod ready;
 mod requests;
 mod scale;
 mod sockets;

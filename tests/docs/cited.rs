@@ -123,22 +123,50 @@ fn the_code_map_is_the_code() {
     }
 }
 
-/// The table of invariants names tests by their functions: long names in backticks.
-#[test]
-fn tests_named_by_the_architecture_exist() {
-    let document = read("ARCHITECTURE.md");
+/// Tests that a document names by their functions: long names in backticks.
+fn tests_named_by(text: &str) -> BTreeSet<&str> {
     let is_test = |span: &&str| {
         span.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
             && span.matches('_').count() >= 3
     };
-    let named: BTreeSet<_> = code_spans(&document).into_iter().filter(is_test).collect();
-    assert!(named.len() > 10, "{named:?}");
+    code_spans(text).into_iter().filter(is_test).collect()
+}
+
+fn assert_they_exist(document: &str, named: &BTreeSet<&str>) {
     let sources = [files("src", ".rs"), files("tests", ".rs")].concat();
     let sources: String = sources.into_iter().map(read).collect();
     for name in named {
         let function = format!("fn {name}(");
-        assert!(sources.contains(&function), "ARCHITECTURE.md names the test {name}: it is gone");
+        assert!(sources.contains(&function), "{document} names the test {name}: it is gone");
     }
+}
+
+#[test]
+fn tests_named_by_the_architecture_exist() {
+    let document = read("ARCHITECTURE.md");
+    let named = tests_named_by(&document);
+    assert!(named.len() > 10, "{named:?}");
+    assert_they_exist("ARCHITECTURE.md", &named);
+}
+
+/// Each defect of the predecessor has a row, and each row a test, or a reason why there is none.
+#[test]
+fn every_defect_names_its_tests() {
+    let document = read("docs/migration.md");
+    let rows = lines(&document).filter_map(|(_, line)| {
+        let mut cells = line.strip_prefix("| ")?.splitn(3, " | ");
+        Some((cells.next()?.parse::<u32>().ok()?, cells.next()?, cells.next()?))
+    });
+    let (mut numbers, mut all) = (BTreeSet::new(), BTreeSet::new());
+    for (number, defect, held_by) in rows {
+        assert!(numbers.insert(number), "{number} twice");
+        let named = tests_named_by(held_by);
+        let is_held = !named.is_empty() || held_by.contains("By design");
+        assert!(is_held, "{number}, {defect}: nothing holds it");
+        all.extend(named);
+    }
+    assert_they_exist("docs/migration.md", &all);
+    assert!(numbers.iter().copied().eq(1..=38), "{numbers:?}");
 }
 
 /// The table of test vectors for topics.

@@ -62,8 +62,12 @@ impl Host {
 
     /// As [`Host::start`]; the error is what the instance's builder said.
     pub(crate) fn try_start(place: &Place, name: &str) -> Result<Self, String> {
-        let command = Command::new(std::env::current_exe().unwrap());
-        Self::try_start_by(command, name, &place.config_text())
+        Self::try_start_with(&place.config_text(), name)
+    }
+
+    /// As [`Host::try_start`], with a configuration of its own.
+    pub(crate) fn try_start_with(config: &str, name: &str) -> Result<Self, String> {
+        Self::try_start_by(Command::new(std::env::current_exe().unwrap()), name, config)
     }
 
     /// As [`Host::try_start`], by a command that runs this very program, wherever it does.
