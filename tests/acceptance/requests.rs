@@ -304,6 +304,23 @@ fn a_request_can_be_answered_later_from_any_thread() {
     assert!(received.respond(b"too late").is_err());
 }
 
+/// Who lets go of the handle still gets responses, and the timeout.
+#[test]
+fn a_request_needs_nobody_to_hold_it() {
+    let place = Place::new();
+    let asker = place.start("asker");
+    let mut host = Host::start(&place, "host");
+    host.subscribe("multicast.quotes", Behaviour::respond(2));
+    let mut publisher = asker.publisher("multicast.quotes").unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
+    let (listener, called) = Calls::new(|_| ());
+    drop(publisher.request(b"?", Duration::from_secs(1), listener).unwrap());
+    let calls: Vec<_> = (0..3).map(|_| next(&called, "a call").0).collect();
+    let expected =
+        [Call::Response("host/0".into()), Call::Response("host/1".into()), Call::Timeout];
+    assert_eq!(calls, expected);
+}
+
 #[test]
 fn thousands_of_requests_are_open_at_once() {
     const REQUESTS: usize = 20_000;

@@ -199,6 +199,13 @@ fn a_closed_instance_refuses_everything() {
     assert!(matches!(instance.publisher("ipc.topic"), Err(PublishError::Closed)));
     let refused = instance.subscribe("ipc.topic", Journal::new("ipc.topic"));
     assert!(matches!(refused, Err(SubscribeError::Closed)));
-    assert!(instance.peers().is_empty());
+    let pattern = vega::TopicPattern::filter("ipc.>").unwrap();
+    let refused = instance.subscribe_pattern(pattern, Journal::new("ipc.topic"));
+    assert!(matches!(refused, Err(vega::SubscribePatternError::Closed)));
+    assert!(instance.peers().is_empty() && instance.adverts().is_empty());
+    assert!(instance.daemons_up().is_empty());
+    // What it was and what it has counted can still be asked.
+    assert_eq!((instance.name(), instance.counters().name()), ("one", "one"));
+    assert_eq!(instance.counters().instance(), instance.id());
     subscription.unsubscribe();
 }
