@@ -82,9 +82,9 @@ pub use instance::{
     RequestError, SharedPublisher, StartError, SubscribeError, SubscribePatternError, Subscription,
 };
 pub use listener::{
-    ConnectionListener, DaemonClient, DaemonEvent, Delivery, DisconnectReason, DownReason,
-    HeartbeatError, HeartbeatParameters, InstanceListener, Listener, Message, MessageLoss,
-    OwnedMessage, OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response,
+    ConnectionListener, DaemonClient, DaemonEvent, DaemonTrouble, Delivery, DisconnectReason,
+    DownReason, HeartbeatError, HeartbeatParameters, InstanceListener, Listener, Message,
+    MessageLoss, OwnedMessage, OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response,
     ResponseListener, SendError, SendStatus, SentRequest, SharedListener, Side, TopicAdvert,
     TopicReceiver, on_request,
 };

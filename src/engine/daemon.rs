@@ -11,14 +11,15 @@ use crossbeam_channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::Mutex;
 
+use super::TROUBLE_INTERVAL;
 use super::callback;
 use super::start::{SOCKET_OPTIONS, StartError, interface, opened};
 use crate::config::DaemonConfig;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::discovery::event::DownReason as Reason;
 use crate::discovery::relay::{ClientInfo, Relay, RelayCounters, RelayEvent, RelaySettings};
 use crate::id::InstanceId;
-use crate::listener::{DaemonClient, DaemonEvent, DownReason};
+use crate::listener::{DaemonClient, DaemonEvent, DaemonTrouble, DownReason};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Alarm;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
@@ -39,7 +40,7 @@ pub(crate) type DaemonListener = Box<dyn FnMut(&DaemonEvent) + Send>;
 
 enum Command {
     Clients(Sender<Vec<DaemonClient>>),
-    Counters(Sender<RelayCounters>),
+    Counters(Sender<(RelayCounters, DaemonTrouble)>),
     Stop,
 }
 
@@ -85,6 +86,8 @@ impl DaemonHandle {
             queue,
             listener,
             counters: Arc::new(Counters::new()),
+            told: DaemonTrouble::default(),
+            tell_at: clock.now() + TROUBLE_INTERVAL,
             clock,
             buffer: ReceiveBuffer::new(),
             outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
@@ -100,7 +103,7 @@ impl DaemonHandle {
         self.ask(Command::Clients).unwrap_or_default()
     }
 
-    pub(crate) fn counters(&self) -> RelayCounters {
+    pub(crate) fn counters(&self) -> (RelayCounters, DaemonTrouble) {
         self.ask(Command::Counters).unwrap_or_default()
     }
 
@@ -139,8 +142,11 @@ struct Daemon {
     events: Events,
     queue: Receiver<Command>,
     listener: DaemonListener,
-    /// Of panics of the listener.
+    /// What the relay does not count: failures, and panics of the listener.
     counters: Arc<Counters>,
+    /// The trouble that the listener knows of, and when to look for more.
+    told: DaemonTrouble,
+    tell_at: Timestamp,
     clock: Clock,
     buffer: ReceiveBuffer,
     outgoing: Vec<u8>,
@@ -160,6 +166,7 @@ impl Daemon {
             }
             self.relay.handle_timeout(now);
             self.report();
+            self.report_trouble(now);
             self.transmit(now);
         }
         callback::discard(&self.counters, "", self.listener);
@@ -172,6 +179,7 @@ impl Daemon {
             timeout = Duration::ZERO;
         }
         if let Err(error) = self.alarm.poll(&mut self.poll, &mut self.events, timeout) {
+            self.counters.add(Counter::ReceiveErrors, 1);
             tracing::error!(%error, "polling failed");
         }
     }
@@ -182,6 +190,7 @@ impl Daemon {
                 Ok(Some(received)) => received,
                 Ok(None) => break,
                 Err(error) => {
+                    self.counters.add(Counter::ReceiveErrors, 1);
                     tracing::debug!(%error, "receive failed");
                     break;
                 }
@@ -204,7 +213,7 @@ impl Daemon {
                     let _ = reply.send(self.relay.clients().map(client).collect());
                 }
                 Command::Counters(reply) => {
-                    let _ = reply.send(self.relay.counters());
+                    let _ = reply.send((self.relay.counters(), self.trouble()));
                 }
                 Command::Stop => return true,
             }
@@ -225,7 +234,37 @@ impl Daemon {
                 }
                 RelayEvent::Full { limit } => DaemonEvent::Full { limit },
             };
-            callback::run(&self.counters, "on_event", "", || (self.listener)(&event));
+            self.tell(&event);
+        }
+    }
+
+    fn tell(&mut self, event: &DaemonEvent) {
+        callback::run(&self.counters, "on_event", "", || (self.listener)(event));
+    }
+
+    fn trouble(&self) -> DaemonTrouble {
+        let (relay, own) = (self.relay.counters(), self.counters.totals(|_| false));
+        let own = |counter: Counter| own[counter as usize];
+        DaemonTrouble {
+            malformed: relay.malformed,
+            refused: relay.tickets_refused + relay.foreign + relay.clients_refused,
+            dropped: relay.over_allowance + relay.overruns,
+            failed: own(Counter::SendErrors) + own(Counter::ReceiveErrors),
+            callback_panics: own(Counter::CallbackPanics),
+        }
+    }
+
+    /// As for instances: a flood of junk is no flood of calls.
+    fn report_trouble(&mut self, now: Timestamp) {
+        if now < self.tell_at {
+            return;
+        }
+        self.tell_at = now + TROUBLE_INTERVAL;
+        let trouble = self.trouble();
+        if trouble != self.told {
+            let increase = trouble.since(&self.told);
+            self.told = trouble;
+            self.tell(&DaemonEvent::Trouble(increase));
         }
     }
 
@@ -235,6 +274,7 @@ impl Daemon {
             let (to, bytes) = (Destination::from(to), &self.outgoing);
             if let Err(error) = self.socket.send_run(Some(&to), bytes, bytes.len()) {
                 // As if the network had lost it.
+                self.counters.add(Counter::SendErrors, 1);
                 tracing::debug!(%error, ?to, "a datagram was not sent");
             }
         }

@@ -47,6 +47,7 @@ mod trouble;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -70,6 +71,9 @@ use crate::wire::locator::Locator;
 pub(crate) use self::idle::until_accepted;
 pub(crate) use self::start::StartError;
 pub(crate) use self::topics::{Published, PublisherLink, Subscribed, TopicError};
+
+/// How often listeners of instances and daemons are told what was lost, refused or dropped.
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One running instance.
 pub(crate) struct Engine {

@@ -4,15 +4,10 @@
 //! Whoever loses, refuses or drops something only counts it, also on the hot path. Looking at the
 //! counters now and then makes an event of it, and bounds how many events there can be.
 
-use std::time::Duration;
-
-use super::callback;
+use super::{TROUBLE_INTERVAL, callback};
 use crate::counters::{Counter, Counters, Totals};
 use crate::listener::InstanceListener;
 use crate::time::Timestamp;
-
-/// How often the counters are looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the listener has been told up to now.
 pub(super) struct Trouble {
@@ -23,7 +18,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Of an instance that has counted nothing yet.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { told: [0; Counter::ALL.len()], due: now + INTERVAL }
+        Self { told: [0; Counter::ALL.len()], due: now + TROUBLE_INTERVAL }
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
@@ -41,7 +36,7 @@ impl Trouble {
         counters: &Counters,
         listener: &mut dyn InstanceListener,
     ) {
-        self.due = now + INTERVAL;
+        self.due = now + TROUBLE_INTERVAL;
         let totals = counters.totals(Counter::is_trouble);
         for counter in Counter::ALL.iter().copied().filter(|counter| counter.is_trouble()) {
             let (total, told) = (totals[counter as usize], &mut self.told[counter as usize]);

@@ -134,15 +134,17 @@ impl DiscoveryDaemon {
     /// What has been counted so far.
     #[must_use]
     pub fn counters(&self) -> DaemonCounters {
-        let counters = self.handle.counters();
+        let (counters, trouble) = self.handle.counters();
         DaemonCounters {
             packets_received: counters.packets_received,
             packets_sent: counters.packets_sent,
             bytes_sent: counters.bytes_sent,
-            malformed: counters.malformed,
-            refused: counters.tickets_refused + counters.foreign + counters.clients_refused,
-            dropped: counters.over_allowance + counters.overruns,
+            malformed: trouble.malformed,
+            refused: trouble.refused,
+            dropped: trouble.dropped,
             expired: counters.clients_expired,
+            failed: trouble.failed,
+            callback_panics: trouble.callback_panics,
         }
     }
 
@@ -186,4 +188,8 @@ pub struct DaemonCounters {
     pub dropped: u64,
     /// Clients that went without a goodbye.
     pub expired: u64,
+    /// Sends and receives that the operating system refused.
+    pub failed: u64,
+    /// Calls of the daemon's listener that panicked.
+    pub callback_panics: u64,
 }

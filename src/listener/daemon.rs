@@ -48,4 +48,35 @@ pub enum DaemonEvent {
         /// The limit.
         limit: usize,
     },
+    /// Something was lost, refused or dropped: how much since the last such event. Told once per
+    /// second at most.
+    Trouble(DaemonTrouble),
+}
+
+/// What a discovery daemon has lost, refused or dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DaemonTrouble {
+    /// Datagrams that are no packets for a daemon.
+    pub malformed: u64,
+    /// Packets without a good ticket, in the name of another instance, or of one client too many.
+    pub refused: u64,
+    /// Packets beyond what one client may have passed on, or when too much waited to be sent.
+    pub dropped: u64,
+    /// Sends and receives that the operating system refused.
+    pub failed: u64,
+    /// Calls of the daemon's listener that panicked.
+    pub callback_panics: u64,
+}
+
+impl DaemonTrouble {
+    pub(crate) const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            malformed: self.malformed - earlier.malformed,
+            refused: self.refused - earlier.refused,
+            dropped: self.dropped - earlier.dropped,
+            failed: self.failed - earlier.failed,
+            callback_panics: self.callback_panics - earlier.callback_panics,
+        }
+    }
 }

@@ -16,7 +16,7 @@ mod shared;
 
 pub use channel::{Delivery, TopicReceiver};
 pub use connection::{ConnectionListener, DisconnectReason, HeartbeatError, HeartbeatParameters};
-pub use daemon::{DaemonClient, DaemonEvent};
+pub use daemon::{DaemonClient, DaemonEvent, DaemonTrouble};
 pub use events::{DownReason, InstanceListener, Peer, Side, TopicAdvert};
 pub use loss::MessageLoss;
 pub use message::{Listener, Message, OwnedMessage, on_request};

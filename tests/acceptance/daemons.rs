@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use vega::{Counter, DiscoveryDaemon, Instance, InstanceListener};
+use vega::{Counter, DaemonEvent, DiscoveryDaemon, Instance, InstanceListener};
 
 use crate::support::{
     Behaviour, DaemonProcess, Host, Journal, Place, Report, Settings, Tally, WAIT, eventually,
@@ -285,6 +285,14 @@ fn a_panic_of_its_listener_does_not_end_a_daemon() {
     next(&tells, "one");
     let _two = start("two");
     next(&tells, "two, after a panic");
+    // Panics are trouble, of which its listener hears like of everything else.
+    let mut panics = 0;
+    while panics < 2 {
+        if let DaemonEvent::Trouble(trouble) = next(&tells, "trouble") {
+            panics += trouble.callback_panics;
+        }
+    }
+    assert!(daemon.counters().callback_panics >= 2);
     daemon.close();
     daemon.close();
     assert!(daemon.clients().is_empty());

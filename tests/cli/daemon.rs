@@ -45,6 +45,29 @@ fn clients_come_and_go_in_json() {
     assert_eq!(end[0]["malformed"], 0);
 }
 
+/// Junk is told while the daemon runs, and not packet by packet.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a stranger, who knows no `transport`")]
+fn what_a_daemon_refuses_is_told() {
+    const JUNK: u64 = 100;
+    let world = World::new();
+    let daemon = world.start(&["daemon", "--port", "0", "--json"]);
+    let address = line(&daemon, "daemon_up")["address"].as_str().unwrap().to_owned();
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..JUNK {
+        stranger.send_to(b"no packet", &address).unwrap();
+    }
+    daemon.until_output("\"type\":\"trouble\"", || ());
+    daemon.signal("INT");
+    let daemon = daemon.finish().expect_code(0);
+    let told = daemon.of_type("trouble");
+    let malformed = told.iter().map(|line| line["malformed"].as_u64().unwrap()).sum::<u64>();
+    assert!((1..=JUNK).contains(&malformed), "{malformed}");
+    assert!(told.len() < 50, "{told:?}");
+    // What came last may not have been told any more; it has been counted.
+    assert_eq!(daemon.of_type("daemon_down")[0]["malformed"], JUNK);
+}
+
 #[test]
 fn clients_come_and_go_as_text() {
     let world = World::new();

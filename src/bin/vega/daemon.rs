@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use crossbeam_channel::select;
 use serde::Serialize;
-use vega::{DaemonClient, DaemonCounters, DaemonEvent, DiscoveryDaemon, DownReason};
+use vega::{DaemonClient, DaemonCounters, DaemonEvent, DaemonTrouble, DiscoveryDaemon, DownReason};
 
 use crate::args::Common;
 use crate::inbox::inbox;
@@ -133,6 +133,16 @@ impl Log {
                 let text = format!("! no room for more than {}", count(*limit as u64, "client"));
                 self.output.result(&Line::Full { limit: *limit }, text)
             }
+            DaemonEvent::Trouble(trouble) => {
+                let text = format!(
+                    "! {} malformed, {} refused, {} dropped, {} failed",
+                    count(trouble.malformed, "packet"),
+                    trouble.refused,
+                    trouble.dropped,
+                    trouble.failed,
+                );
+                self.output.result(&Line::trouble(trouble), text)
+            }
             // Later versions may have more to tell.
             _ => Ok(()),
         }
@@ -185,6 +195,12 @@ enum Line {
     Full {
         limit: usize,
     },
+    Trouble {
+        malformed: u64,
+        refused: u64,
+        dropped: u64,
+        failed: u64,
+    },
     DaemonDown {
         packets_received: u64,
         packets_sent: u64,
@@ -193,10 +209,16 @@ enum Line {
         refused: u64,
         dropped: u64,
         expired: u64,
+        failed: u64,
     },
 }
 
 impl Line {
+    const fn trouble(trouble: &DaemonTrouble) -> Self {
+        let DaemonTrouble { malformed, refused, dropped, failed, .. } = *trouble;
+        Self::Trouble { malformed, refused, dropped, failed }
+    }
+
     const fn daemon_down(counters: &DaemonCounters) -> Self {
         Self::DaemonDown {
             packets_received: counters.packets_received,
@@ -206,6 +228,7 @@ impl Line {
             refused: counters.refused,
             dropped: counters.dropped,
             expired: counters.expired,
+            failed: counters.failed,
         }
     }
 }
