@@ -99,6 +99,9 @@ pub enum CounterFileError {
     /// It is no counter file.
     #[error("it does not begin as a counter file does")]
     Foreign,
+    /// Its instance is about to start, or was killed then.
+    #[error("nothing is written to it yet")]
+    Unwritten,
     /// It is from another release that lays out its files differently.
     #[error("its layout has version {found} (allowed: {VERSION})")]
     Version {
@@ -243,8 +246,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<CounterSnapshot, CounterFileError> 
 /// [`CounterFileError`].
 pub(super) fn read(bytes: &[u8]) -> Result<CounterSnapshot, CounterFileError> {
     let file = Image { bytes };
-    if file.word(MAGIC_AT) != Some(MAGIC) {
-        return Err(CounterFileError::Foreign);
+    match file.word(MAGIC_AT) {
+        Some(MAGIC) => {}
+        // It is written last.
+        Some(0) => return Err(CounterFileError::Unwritten),
+        _ => return Err(CounterFileError::Foreign),
     }
     let inconsistent = |what| CounterFileError::Inconsistent { what, bytes: bytes.len() };
     let header = |at| file.word(at).ok_or_else(|| inconsistent("header"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::counters::CounterSnapshot;
+use crate::counters::{CounterFileError, CounterSnapshot};
 use crate::engine::counter_files::{self, ReadError, is_counter_file};
 use crate::transport::shm::{Directory, ShmError};
 
@@ -62,6 +62,8 @@ impl HostCounters {
         for name in directory.names(is_counter_file) {
             match counter_files::read(&directory, &name) {
                 Ok(counters) => host.instances.push(counters),
+                // It is about to start.
+                Err(ReadError::Content(CounterFileError::Unwritten)) => {}
                 // It was closed meanwhile.
                 Err(ReadError::File(ShmError::Io { source, .. }))
                     if source.kind() == io::ErrorKind::NotFound => {}

@@ -159,8 +159,12 @@ fn damaged_files_are_named_and_hide_nothing() {
     let instance = world.instance().name("whole").start().unwrap();
     let own = world.shared_memory().join(&counter_files(&world)[0]);
     let whole = fs::read(own).unwrap();
-    for (name, bytes) in [("cut", &whole[..whole.len() / 2]), ("empty", &[]), ("other", &[9; 5000])]
-    {
+    for (name, bytes) in [
+        ("cut", &whole[..whole.len() / 2]),
+        ("empty", &[]),
+        ("other", &[9; 5000]),
+        ("new", &[0; 5000]),
+    ] {
         let path = world.shared_memory().join(format!("{name}.counters"));
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
@@ -168,6 +172,8 @@ fn damaged_files_are_named_and_hide_nothing() {
     }
     let shown = stat(&world, &[]).expect_code(0);
     assert!(shown.text().contains("whole"), "{}", shown.text());
+    // That one is about to start is no damage.
+    assert!(!shown.stderr.contains("new.counters"), "{}", shown.stderr);
     for name in ["cut", "empty", "other"] {
         assert!(shown.stderr.contains(&format!("{name}.counters: ")), "{}", shown.stderr);
     }
