@@ -8,7 +8,7 @@ mod backlog;
 mod rings;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::backlog::Backlog;
@@ -76,10 +76,8 @@ impl LocalPublisher {
             return;
         }
         changes.push(SubscriberChange { topic: self.hash, instance, is_there: false });
-        match &self.path {
-            PublisherPath::Multicast { publication, .. }
-            | PublisherPath::Unicast { publication, .. } => end(publication, instance, self.hash),
-            PublisherPath::Ring(_) => {}
+        if let Some(publication) = self.path.publication() {
+            end(publication, instance, self.hash);
         }
         requests.tell(Event::SubscriberUnmatched(Arc::clone(&self.topic), instance));
     }
@@ -93,8 +91,13 @@ pub(crate) enum PublisherPath {
 }
 
 impl PublisherPath {
-    const fn is_ring(&self) -> bool {
-        matches!(self, Self::Ring(_))
+    const fn publication(&self) -> Option<&Arc<Publication>> {
+        match self {
+            Self::Multicast { publication, .. } | Self::Unicast { publication, .. } => {
+                Some(publication)
+            }
+            Self::Ring(_) => None,
+        }
     }
 }
 
@@ -129,11 +132,20 @@ struct Topic {
     publisher: Option<LocalPublisher>,
     subscriber: Option<Arc<LocalSubscriber>>,
     remotes: Vec<(InstanceId, Arc<Advert>)>,
+    /// Those of local publishers that are gone: they may still deliver what was accepted.
+    released: Vec<Weak<Publication>>,
 }
 
 impl Topic {
+    /// Nobody else's, and nothing to wait for: what was released is for remote subscribers.
     fn is_empty(&self) -> bool {
         self.publisher.is_none() && self.subscriber.is_none() && self.remotes.is_empty()
+    }
+
+    fn release(&mut self, publication: &Arc<Publication>) {
+        let gone = Arc::downgrade(publication);
+        self.released.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&gone));
+        self.released.push(gone);
     }
 }
 
@@ -241,7 +253,7 @@ impl Matching {
 
     pub(super) fn add_publisher(&mut self, publisher: LocalPublisher, now: Timestamp) {
         let hash = publisher.hash;
-        self.local_rings += usize::from(publisher.path.is_ring());
+        self.local_rings += usize::from(publisher.path.publication().is_none());
         let topic = self.topics.entry(hash).or_default();
         topic.publisher = Some(publisher);
         for (instance, advert) in topic.remotes.clone() {
@@ -254,10 +266,13 @@ impl Matching {
     pub(super) fn remove_publisher(&mut self, hash: TopicHash) {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         if let Some(publisher) = topic.publisher.take() {
-            self.local_rings -= usize::from(publisher.path.is_ring());
+            self.local_rings -= usize::from(publisher.path.publication().is_none());
             for instance in publisher.matches.all() {
                 let changes = &mut self.subscriber_changes;
                 publisher.unmatch(instance, &self.requests, changes, Publication::release_receiver);
+            }
+            if let Some(publication) = publisher.path.publication() {
+                topic.release(publication);
             }
         }
         self.forget_if_empty(hash);
@@ -397,8 +412,11 @@ impl Matching {
     }
 
     fn unmatch_subscriber(&mut self, instance: InstanceId, hash: TopicHash) {
-        let publisher = self.topics.get(&hash).and_then(|topic| topic.publisher.as_ref());
-        match publisher {
+        let Some(topic) = self.topics.get(&hash) else { return };
+        for publication in topic.released.iter().filter_map(Weak::upgrade) {
+            publication.remove_receiver(instance, hash);
+        }
+        match &topic.publisher {
             Some(LocalPublisher { path: PublisherPath::Ring(_), .. }) => {
                 self.readers_due = Timestamp::default();
             }

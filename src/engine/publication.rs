@@ -169,11 +169,11 @@ impl Publication {
         self.raise(urgency_of(&state));
     }
 
-    /// `instance` does not listen to a topic any more; a receiver without topics is not sent to.
+    /// `instance` does not listen to a topic any more, published or not; a receiver without topics is
+    /// not sent to.
     pub(crate) fn remove_receiver(&self, instance: InstanceId, topic: TopicHash) {
         let mut state = self.state.lock();
-        let Some(id) = state.receivers.drop_topic(instance, topic, None) else { return };
-        state.receivers.remove(id);
+        let Some(id) = state.receivers.withdraw(instance, topic) else { return };
         state.fan_out.remove_receiver(id);
         // What it held back can go now.
         self.transmit(&mut state);
@@ -181,22 +181,18 @@ impl Publication {
     }
 
     /// A topic that `instance` listens to is not published any more. A receiver without topics is
-    /// let go, but not before it has got what was accepted for it.
+    /// let go, but not before it has got what was accepted for it, unless it stops listening.
     pub(crate) fn release_receiver(&self, instance: InstanceId, topic: TopicHash) {
         let mut state = self.state.lock();
         let accepted = state.ring.open_packet() + u64::from(state.ring.has_open_frames());
-        if state.receivers.drop_topic(instance, topic, Some(accepted)).is_some() {
-            Self::let_go(&mut state);
-        }
+        state.receivers.release(instance, topic, accepted);
+        Self::let_go(&mut state);
     }
 
     /// Drops the receivers that have got all that was meant for them.
     fn let_go(state: &mut State) {
         let State { receivers, fan_out, .. } = state;
-        let has_all = |fan_out: &FanOut<_>, id, until: Option<u64>| {
-            until.is_some_and(|until| fan_out.has_consumed(id, until))
-        };
-        while let Some(id) = receivers.take(|id, until| has_all(fan_out, id, until)) {
+        while let Some(id) = receivers.let_go(|id, until| fan_out.has_consumed(id, until)) {
             fan_out.remove_receiver(id);
         }
         state.row.set(PublicationColumn::Receivers, state.receivers.count() as u64);
@@ -312,7 +308,7 @@ impl Publication {
     pub(super) fn forget_receiver(&self, instance: InstanceId) {
         let mut state = self.state.lock();
         let State { receivers, fan_out, .. } = &mut *state;
-        while let Some(id) = receivers.take(|id, _| id.instance == instance) {
+        while let Some(id) = receivers.forget(instance) {
             fan_out.remove_receiver(id);
         }
     }

@@ -143,6 +143,42 @@ fn a_stopped_subscriber_by_unicast_holds_back_the_others_only_with_a_full_ring()
     assert_eq!(sender.counters().get(Counter::ReceiversDropped), 0);
 }
 
+/// A topic that is not published any more is delivered as long as somebody listens, and no longer: who
+/// stops listening holds back nobody on topics that share the stream.
+#[test]
+fn who_leaves_a_topic_that_is_gone_holds_back_nobody() {
+    const MESSAGES: u64 = 1000;
+    let place = Place::with(Settings {
+        window: "64KiB",
+        streams: "1",
+        groups: "239.255.0.9",
+        receiver_timeout: "1h",
+        ..Settings::default()
+    });
+    let (sender, receiver) = (place.start("sender"), place.start("receiver"));
+    let mut quick = Host::start(&place, "quick");
+    for transport in ["multicast", "unicast"] {
+        let (gone, stays) = (format!("{transport}.gone"), format!("{transport}.stays"));
+        let (subscription, _journal, gate) = subscribe_gated(&receiver, &gone);
+        quick.subscribe(&stays, Behaviour::Collect);
+        let mut leaving = sender.publisher(&gone).unwrap();
+        let mut staying = sender.publisher(&stays).unwrap();
+        assert!(leaving.wait_for_subscribers(1, WAIT));
+        assert!(staying.wait_for_subscribers(1, WAIT));
+        quick.wait_for_publishers(&stays, 1);
+        fill(&mut leaving, 1000);
+        drop(leaving);
+        eventually("its end is known", || subscription.publishers() == 0);
+        drop(subscription);
+        for number in 1..=MESSAGES {
+            staying.send_blocking(&payload::numbered(number, 1000), WAIT).unwrap();
+        }
+        assert_eq!(quick.expect(&stays, MESSAGES), Report::complete(MESSAGES), "{stays}");
+        assert_eq!(sender.counters().get(Counter::ReceiversDropped), 0);
+        drop(gate);
+    }
+}
+
 #[test]
 fn the_slowest_of_several_processes_sets_the_pace() {
     const MESSAGES: u64 = 1000;

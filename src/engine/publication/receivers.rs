@@ -14,9 +14,10 @@ struct Matched {
     id: ReceiverId,
     /// Topics of the publication that it listens to.
     topics: Vec<TopicHash>,
-    /// Set when the last of them is not published any more: the receiver is let go once it has
-    /// everything before this packet.
-    until: Option<u64>,
+    /// Those that it listens to, too, and that are not published any more.
+    released: Vec<TopicHash>,
+    /// What was accepted for these stands before this packet.
+    until: u64,
 }
 
 impl Receivers {
@@ -32,44 +33,64 @@ impl Receivers {
     pub(super) fn add(&mut self, id: ReceiverId, topic: TopicHash) -> bool {
         if let Some(known) = self.matched.iter_mut().find(|known| known.id == id) {
             known.topics.push(topic);
-            known.until = None;
+            known.released.retain(|other| *other != topic);
             return false;
         }
-        self.matched.push(Matched { id, topics: vec![topic], until: None });
+        self.matched.push(Matched { id, topics: vec![topic], released: Vec::new(), until: 0 });
         true
     }
 
-    /// A topic is not for `instance` any more. The receiver whose last one that was stays, at most
-    /// until it has everything before a packet, if one is named.
-    pub(super) fn drop_topic(
+    /// `instance` does not listen to a topic any more. Returns, and forgets, a receiver that listened to
+    /// nothing else.
+    pub(super) fn withdraw(
         &mut self,
         instance: InstanceId,
         topic: TopicHash,
-        until: Option<u64>,
     ) -> Option<ReceiverId> {
-        let mut matched = self.matched.iter_mut();
+        let of_topic = |one: &Matched| one.topics.contains(&topic) || one.released.contains(&topic);
+        let listens = |one: &Matched| one.id.instance == instance && of_topic(one);
+        let at = self.matched.iter().position(listens)?;
+        let known = &mut self.matched[at];
+        known.topics.retain(|other| *other != topic);
+        known.released.retain(|other| *other != topic);
+        let listens_on = !known.topics.is_empty() || !known.released.is_empty();
+        (!listens_on).then(|| self.matched.swap_remove(at).id)
+    }
+
+    /// A topic that `instance` listens to is not published any more. What was accepted for it stands
+    /// before a packet.
+    pub(super) fn release(&mut self, instance: InstanceId, topic: TopicHash, until: u64) {
         let listens =
             |one: &&mut Matched| one.id.instance == instance && one.topics.contains(&topic);
-        let known = matched.find(listens)?;
-        known.topics.retain(|other| *other != topic);
-        if !known.topics.is_empty() {
-            return None;
+        if let Some(known) = self.matched.iter_mut().find(listens) {
+            known.topics.retain(|other| *other != topic);
+            known.released.push(topic);
+            known.until = until;
         }
-        known.until = until;
-        Some(known.id)
     }
 
-    pub(super) fn remove(&mut self, id: ReceiverId) {
-        self.matched.retain(|known| known.id != id);
-    }
-
-    /// Removes one receiver of which `is_done` says so, by its identity and the packet before which it
-    /// is to have everything.
-    pub(super) fn take(
+    /// Returns, and forgets, one receiver of which no topic is published any more and that has all
+    /// before a packet.
+    pub(super) fn let_go(
         &mut self,
-        is_done: impl Fn(ReceiverId, Option<u64>) -> bool,
+        has_all: impl Fn(ReceiverId, u64) -> bool,
     ) -> Option<ReceiverId> {
-        let at = self.matched.iter().position(|known| is_done(known.id, known.until))?;
+        for known in &mut self.matched {
+            if !known.released.is_empty() && has_all(known.id, known.until) {
+                known.released.clear();
+            }
+        }
+        let is_done = |one: &Matched| one.topics.is_empty() && one.released.is_empty();
+        self.take(is_done)
+    }
+
+    /// Returns, and forgets, one receiver of an instance.
+    pub(super) fn forget(&mut self, instance: InstanceId) -> Option<ReceiverId> {
+        self.take(|one| one.id.instance == instance)
+    }
+
+    fn take(&mut self, which: impl Fn(&Matched) -> bool) -> Option<ReceiverId> {
+        let at = self.matched.iter().position(which)?;
         Some(self.matched.swap_remove(at).id)
     }
 }

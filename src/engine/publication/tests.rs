@@ -274,6 +274,24 @@ fn a_receiver_that_says_nothing_holds_back_itself_and_then_the_publisher() {
 }
 
 #[test]
+fn a_receiver_whose_topic_has_ended_is_let_go_when_it_stops_listening() {
+    let publication = publication();
+    let listener = Listener::new(2, &publication);
+    let (instance, other) = (listener.id.instance, TopicHash(2));
+    let address = SocketAddr::from(listener.socket.local_address());
+    publication.add_receiver(instance, other, Some(address), publication.parts.clock.now());
+    publication.send_packet().unwrap();
+    publication.flush();
+    publication.release_receiver(instance, TOPIC);
+    // It is still to get what was accepted for the other one.
+    publication.remove_receiver(instance, other);
+    assert!(publication.owes());
+    publication.remove_receiver(instance, TOPIC);
+    assert!(!publication.owes());
+    assert!(publication.state.lock().receivers.is_empty());
+}
+
+#[test]
 fn a_receiver_whose_topic_ends_is_let_go_when_it_has_everything() {
     let publication = publication();
     let mut listener = Listener::new(2, &publication);
