@@ -6,6 +6,8 @@
 //! and `prometheus` renders it.
 
 mod counter;
+#[cfg(any(test, feature = "internals"))]
+pub(crate) mod fixture;
 mod layout;
 pub(crate) mod prometheus;
 mod rows;

@@ -1,37 +1,13 @@
 //! Counter files from the outside: damaged ones, those of other releases, and what is rendered. Tests.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
+use super::fixture::{ROWS, counters, file};
 use super::*;
 use crate::id::InstanceId;
-
-const ROWS: usize = 16;
-
-fn counters(name: &str) -> (Words, Arc<Counters>) {
-    let origin = Origin {
-        instance: InstanceId::from_bytes([7; 16]),
-        name: Arc::from(name),
-        process: 4711,
-        started: Duration::from_secs(1_700_000_000),
-    };
-    let words = Words::heap(Counters::bytes(ROWS) / 8);
-    (words.clone(), Arc::new(Counters::on(words, &origin)))
-}
-
-/// A file with something of everything in it.
-fn file() -> Vec<u8> {
-    let (words, counters) = counters("dealer");
-    let mut publisher = counters.row::<PublisherColumn>("fx.\"EURUSD\"", "ipc");
-    publisher.set(PublisherColumn::Messages, 5);
-    let mut poller = counters.row::<PollerColumn>("default", "");
-    poller.add(PollerColumn::BusyTime, 1_500_000_000);
-    counters.add(Counter::Malformed, 3);
-    layout::image(&words, ROWS)
-}
 
 #[test]
 fn a_file_says_whose_it_is() {
@@ -58,6 +34,7 @@ fn files_that_are_none_are_refused() {
     let whole = file();
     assert_eq!(decode(b"").unwrap_err(), CounterFileError::Foreign);
     assert_eq!(decode(b"VEGARING").unwrap_err(), CounterFileError::Foreign);
+    assert_eq!(decode(&vec![0; whole.len()]).unwrap_err(), CounterFileError::Unwritten);
     let mut of_another_release = whole.clone();
     of_another_release[8] = 9;
     assert_eq!(decode(&of_another_release).unwrap_err(), CounterFileError::Version { found: 9 });

@@ -5,6 +5,7 @@
 //! An entry point panics when bytes break a promise of the code, and does nothing else. Plain
 //! `cargo test` calls them, too, with everything under `fuzz/corpus`.
 
+mod counters;
 mod program;
 mod receive;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+pub use counters::counters;
 pub use receive::receive;
 pub use send::send;
 

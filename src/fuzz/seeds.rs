@@ -78,6 +78,9 @@ pub(super) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         Roll { is_answer, sender: INSTANCE, target: INSTANCE, entries }.encode(&mut bytes);
         add("packet", name, &bytes, true);
     }
+    for (name, bytes) in counter_files() {
+        add("counters", name, &bytes, true);
+    }
     seeds
 }
 
@@ -197,6 +200,28 @@ fn daemon_packets() -> Vec<(&'static str, Vec<u8>)> {
         ("relay", packet(&|bytes| daemon::encode_relay(ticket, &goodbye, bytes))),
         ("heard", packet(&|bytes| daemon::encode_heard(INSTANCE, [heard, heard], bytes))),
         ("who", packet(&|bytes| daemon::encode_who(ticket, [INSTANCE, INSTANCE], bytes))),
+    ]
+}
+
+/// No whole file: that would be another one with every counter that is added. See `counters`.
+fn counter_files() -> Vec<(&'static str, Vec<u8>)> {
+    let step = |at: u8, word: u64| {
+        let mut step = vec![at];
+        step.extend_from_slice(&word.to_le_bytes());
+        step
+    };
+    let mut rows = vec![1, 0];
+    // How many there are of each, and where they begin.
+    for at in 8..13 {
+        rows.extend(step(at, 0xfff));
+    }
+    let elsewhere = [vec![1, 0, 200, 0, 0x40, 0, 0], u64::MAX.to_le_bytes().to_vec()].concat();
+    vec![
+        ("raw", [vec![0], b"VEGACNTR".to_vec(), vec![1, 0, 0, 0, 0, 0, 0, 0]].concat()),
+        ("cut-file", vec![1, 100]),
+        ("edition", [vec![1, 0], step(3, 1)].concat()),
+        ("numbers", rows),
+        ("elsewhere", elsewhere),
     ]
 }
 

@@ -13,6 +13,7 @@ type Target = (&'static str, fn(&[u8]));
 const TARGETS: &[Target] = &[
     ("advert", super::advert),
     ("config", super::config),
+    ("counters", super::counters),
     ("frames", super::frames),
     ("locator", super::locator),
     ("packet", super::packet),
