@@ -247,9 +247,24 @@ impl Host {
         self.tell(format_args!("cycle {rounds}"));
     }
 
+    /// Gives an order that only some role knows, and returns what it replies.
+    pub(crate) fn order(&mut self, command: &str) -> Result<String, String> {
+        self.say(&command)
+    }
+
     /// The process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How many more files the process may open, with a reserve for what it opens by itself.
+    pub(crate) fn spare_files(&self) -> usize {
+        const RESERVE: usize = 200;
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.process())).unwrap();
+        let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        // Unlimited is no number.
+        let limit = limit.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        limit.unwrap_or(usize::MAX).saturating_sub(RESERVE)
     }
 
     /// Stops the process, as a debugger or an overloaded machine does: it obeys nothing until

@@ -112,9 +112,15 @@ impl Place {
 
     /// The files of this place's shared rings.
     pub(crate) fn rings(&self) -> Vec<PathBuf> {
+        let mut files = self.shared_files();
+        files.retain(|path| path.extension().is_some_and(|suffix| suffix == "ring"));
+        files
+    }
+
+    /// The same, and the files of counters.
+    pub(crate) fn shared_files(&self) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.ring_directory()) else { return Vec::new() };
-        let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "ring")).collect()
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 
     pub(crate) fn ring_directory(&self) -> PathBuf {

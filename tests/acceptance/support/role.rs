@@ -62,7 +62,8 @@ pub(crate) fn play(name: &str, config: &str) {
     }
 }
 
-fn reply(result: Result<String, String>) {
+/// Tells the parent what became of a command.
+pub(crate) fn reply(result: Result<String, String>) {
     let mut out = std::io::stdout().lock();
     // A parent that is gone needs no reply.
     let _ = match result {
