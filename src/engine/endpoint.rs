@@ -44,6 +44,11 @@ const BURST: usize = 16;
 const READ_FIRST: Duration = Duration::from_millis(2);
 /// A socket is hot until it has been asked in vain this often: about a millisecond.
 const HOT: u32 = 1024;
+/// Packets that came alone, one after the other, after which the socket is read in the way that is
+/// fastest for such.
+const SPARSE: u32 = 1024;
+/// Packets that are found together in a socket that is read like that: runs are better from then on.
+const DENSE: usize = 4;
 
 /// A socket and what it hears.
 pub(crate) struct SocketEndpoint {
@@ -69,6 +74,8 @@ pub(crate) struct SocketEndpoint {
     parted: Parted,
     /// Times in a row that the socket was asked and had nothing.
     empty: u32,
+    /// Packets in a row that came alone.
+    alone: u32,
     /// Since when there has been more to read all the time.
     unread_since: Option<Timestamp>,
     row: Row<EndpointColumn>,
@@ -154,6 +161,7 @@ impl SocketEndpoint {
             has_orphans: false,
             parted: Parted::default(),
             empty: 0,
+            alone: 0,
             unread_since: None,
             row,
         }
@@ -242,6 +250,7 @@ impl SocketEndpoint {
     /// Reads what has arrived. Returns how many datagrams there were, and whether more may wait.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> (usize, bool) {
         let mut now = None;
+        let mut packets = 0;
         for count in 0..BURST {
             let received = match self.socket.recv(context.buffer) {
                 Ok(Some(received)) => received,
@@ -250,6 +259,7 @@ impl SocketEndpoint {
                     let is_holding = self.socket.is_holding();
                     if count > 0 {
                         self.finish_batch(context);
+                        self.choose_way_to_read(count, packets);
                     }
                     // A socket that holds something has to be asked as often as a hot one.
                     self.empty =
@@ -271,9 +281,10 @@ impl SocketEndpoint {
                 self.row.add(EndpointColumn::Malformed, 1);
             }
             let source = received.source();
-            let mut packets = 0;
+            let mut known = 0;
             for packet in received.segments() {
-                packets += u64::from(self.handle_packet(
+                packets += 1;
+                known += u64::from(self.handle_packet(
                     now,
                     source,
                     packet,
@@ -283,12 +294,31 @@ impl SocketEndpoint {
                 ));
                 self.send_feedback(now, context.counters);
             }
-            self.row.add(EndpointColumn::Packets, packets);
+            self.row.add(EndpointColumn::Packets, known);
         }
         self.finish_batch(context);
+        self.choose_way_to_read(BURST, packets);
         self.empty = 0;
         self.unread_since = self.unread_since.or(now);
         (BURST, true)
+    }
+
+    /// So many calls have found so many packets before the socket was empty.
+    #[inline]
+    fn choose_way_to_read(&mut self, calls: usize, packets: usize) {
+        let singly = self.socket.receives_singly();
+        if packets > calls || packets >= DENSE {
+            self.alone = 0;
+            if singly {
+                self.socket.receive_singly(false);
+            }
+        } else if !singly {
+            self.alone += 1;
+            if self.alone >= SPARSE {
+                self.alone = 0;
+                self.socket.receive_singly(true);
+            }
+        }
     }
 
     /// True when the packet belongs to a stream that somebody here listens to.

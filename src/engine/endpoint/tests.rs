@@ -114,3 +114,23 @@ fn nothing_is_asked_for_again_while_the_answer_may_wait_to_be_read() {
         assert_eq!(asked(context), 2);
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn packets_that_are_far_apart_are_read_one_by_one_and_those_that_are_not_in_runs() {
+    hear(Duration::from_secs(60), [(1, 0)], |endpoint, context| {
+        endpoint.alone = SPARSE - 1;
+        assert_eq!(endpoint.poll(context), (1, false));
+        assert!(endpoint.socket.receives_singly());
+        assert_eq!(endpoint.poll(context), (0, false));
+        assert!(endpoint.socket.receives_singly(), "nothing says otherwise");
+    });
+    let many = (0..DENSE as u64).map(|sequence| (1, sequence));
+    hear(Duration::from_secs(60), many, |endpoint, context| {
+        endpoint.alone = SPARSE - 1;
+        endpoint.socket.receive_singly(true);
+        assert_eq!(endpoint.poll(context), (DENSE, false));
+        assert!(!endpoint.socket.receives_singly());
+        assert_eq!(endpoint.alone, 0, "and for a while");
+    });
+}

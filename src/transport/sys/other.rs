@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 
 use socket2::{SockAddr, Socket};
 
-pub(in crate::transport) use super::portable::{SEND_EACH, receive, send, send_each};
+pub(in crate::transport) use super::portable::{
+    SEND_EACH, receive, receive as receive_single, send, send_each,
+};
 
 /// How many bytes the kernel reports as granted for one byte of receive buffer.
 pub(in crate::transport) const RECEIVE_BUFFER_FACTOR: usize = 1;
@@ -17,7 +19,7 @@ pub(in crate::transport) fn can_segment(_: &Socket) -> bool {
 }
 
 /// Runs in one piece are a Linux matter, too.
-pub(in crate::transport) fn receive_runs(_: &Socket) -> bool {
+pub(in crate::transport) fn receive_runs(_: &Socket, _: bool) -> bool {
     false
 }
 

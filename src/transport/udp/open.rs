@@ -289,8 +289,9 @@ fn finish(
     let local_address =
         address.as_socket_ipv4().unwrap_or_else(|| SocketAddrV4::new(interface.address, 0));
     // What has arrived since the binding has come packet by packet, which is as good.
-    let receives_runs =
-        !options.force_portable && options.faults.is_none() && sys::native::receive_runs(&socket);
+    let receives_runs = !options.force_portable
+        && options.faults.is_none()
+        && sys::native::receive_runs(&socket, true);
     Ok(UdpSocket {
         can_segment: AtomicBool::new(!options.force_portable && sys::native::can_segment(&socket)),
         socket,
@@ -298,6 +299,7 @@ fn finish(
         receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
         portable: options.force_portable,
         receives_runs,
+        receives_singly: AtomicBool::new(false),
         counters: options.counters.clone(),
         kernel_drops: AtomicU64::new(0),
         faults: options.faults.as_ref().map(|source| Box::new(source.next_socket())),

@@ -407,6 +407,31 @@ fn empty_and_truncated_datagrams_have_no_packets() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_socket_that_reads_packets_one_by_one_reads_the_same() {
+    let receiver = Way::Segmented.receiver();
+    let sender = Way::Segmented.connected(&receiver);
+    let mut inbox = Inbox::of(&receiver);
+    let bytes = pattern(40 * 1408 + 77);
+    for singly in [true, false, true] {
+        assert!(inbox.is_empty());
+        receiver.receive_singly(singly);
+        send_all(&sender, None, &bytes, 1408);
+        let (source, first) = inbox.next();
+        assert_eq!(source, SocketAddr::V4(sender.local_address()));
+        assert_eq!(first.len(), if singly { 1 } else { 41 });
+        let rest = inbox.packets(41 - first.len());
+        assert!([first, rest].concat() == split(&bytes, 1408), "{singly}");
+    }
+    let mut inbox = Inbox::with_buffer(&receiver, ReceiveBuffer::with_capacity(100));
+    send_all(&sender, None, &pattern(101), 101);
+    assert_eq!(inbox.next().1.len(), 0, "it does not fit");
+    let portable = Way::Portable.receiver();
+    portable.receive_singly(true);
+    assert!(!portable.receives_singly(), "it never does anything else");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn the_kernel_tells_what_it_dropped() {
     const SENT: u64 = 200;
     let way = Way::Segmented;
