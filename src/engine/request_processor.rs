@@ -176,6 +176,7 @@ impl RequestProcessor {
                 continue;
             }
             drop(state);
+            SentRequest::fetch(&expired);
             for request in expired.drain(..) {
                 self.expire(request);
             }

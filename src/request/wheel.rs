@@ -152,9 +152,13 @@ impl Wheel {
         let now = ticks_passed(now);
         let mut budget = limit;
         while let Some(slot) = self.next_work(now) {
-            while budget > 0
-                && let Some(entry) = self.lists.pop(slot.list())
-            {
+            let mut fetched = 0;
+            while budget > 0 && !self.lists.is_empty(slot.list()) {
+                if fetched == 0 {
+                    fetched = self.lists.fetch(timers, slot.list());
+                }
+                fetched -= 1;
+                let Some(entry) = self.lists.pop(slot.list()) else { break };
                 budget -= 1;
                 if slot.level == 0 {
                     expired(timers, entry.index);
