@@ -7,8 +7,8 @@ use super::load::IdleArg;
 use super::measured::{OneWay, Pace, RoundTrips};
 use super::tally::Tally;
 
-/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss`, `idle` and
-/// `packet_size` if nobody asked for them.
+/// Nanoseconds; `baseline_p50_ns` and `ratio_p50` are null without a baseline, `loss`, `idle`,
+/// `pause_ns` and `packet_size` if nobody asked for them.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoundTripFigures {
     transport: &'static str,
@@ -28,6 +28,7 @@ pub(crate) struct RoundTripFigures {
     subscribers: u32,
     topics: u32,
     idle: Option<&'static str>,
+    pause_ns: Option<u128>,
     packet_size: Option<usize>,
 }
 
@@ -51,6 +52,7 @@ impl RoundTripFigures {
             subscribers: load.subscribers,
             topics: load.topics,
             idle: load.idle.map(IdleArg::name),
+            pause_ns: load.pause.map(|pause| pause.as_nanos()),
             packet_size: load.packet_size,
         }
     }

@@ -49,6 +49,9 @@ pub(crate) struct Load {
     /// Bytes per packet of the topics, and of a raw stream; not with a configuration file
     #[arg(long, value_name = "N")]
     pub(crate) packet_size: Option<usize>,
+    /// How long whoever sends waits before each ping.
+    #[arg(skip)]
+    pub(crate) pause: Option<Duration>,
     /// Messages per second of an open loop.
     #[arg(skip)]
     pub(crate) rate: Option<u64>,

@@ -106,6 +106,10 @@ struct RttArgs {
     latency: LatencyArgs,
     #[command(flatten)]
     spread: Spread,
+    /// Wait so long before each ping, such as 200us, in the baseline as well: with --idle block each
+    /// ping then comes to somebody who sleeps
+    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    pause: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,8 +134,8 @@ struct ThroughputArgs {
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     match args.mode {
         Mode::All(args) => suite::run(common, &args),
-        Mode::Rtt(RttArgs { latency, spread }) => {
-            let load = latency.load.over(spread);
+        Mode::Rtt(RttArgs { latency, spread, pause }) => {
+            let load = Load { pause, ..latency.load.over(spread) };
             round_trips(common, Kind::Echo, LatencyArgs { load, ..latency })
         }
         Mode::Request(args) => round_trips(common, Kind::Request, args),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -106,7 +107,8 @@ pub(crate) fn round(
             let thrown = referee.as_ref().map(|referee| Arc::clone(&referee.thrown));
             let thrown = thrown.unwrap_or_default();
             let throwers_to_come = Handed::Awaited(handed);
-            let pings = Pings { recorder, throwers: throwers_to_come, payload, thrown };
+            let pause = bench.load.pause;
+            let pings = Pings { recorder, throwers: throwers_to_come, payload, thrown, pause };
             let _subscription = instance.subscribe(&transport.topic("pong"), pings)?;
             let game = Game { bench, role: Role::Echo, outcome, referee };
             game.play(&instance, tally, || {
@@ -234,6 +236,7 @@ struct Pings {
     payload: Vec<u8>,
     /// Its number, for the referee. Only this writes.
     thrown: Arc<AtomicU64>,
+    pause: Option<Duration>,
 }
 
 /// The publishers that a callback owns, of which somebody else has to use one before. Their topics
@@ -255,6 +258,9 @@ impl Handed {
 
 impl Pings {
     fn ping(&mut self) {
+        if let Some(pause) = self.pause {
+            thread::sleep(pause);
+        }
         if let Handed::Awaited(handed) = &self.throwers {
             match handed.recv() {
                 Ok(throwers) => self.throwers = Handed::Here(throwers, 0),

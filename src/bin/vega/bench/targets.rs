@@ -19,6 +19,7 @@ pub(crate) struct Case {
     size: usize,
     loss: Option<f64>,
     idle: Option<IdleArg>,
+    pause: Option<Duration>,
     targets: &'static [Target],
 }
 
@@ -45,8 +46,11 @@ pub(crate) enum Target {
     LateP99Ns(u64),
 }
 
+/// Longer than any poller looks before it waits in the kernel.
+const ASLEEP: Duration = Duration::from_micros(200);
+
 const fn round_trip(kind: Kind, transport: TransportArg, targets: &'static [Target]) -> Case {
-    Case { mode: CaseMode::RoundTrips(kind), transport, size: 32, loss: None, idle: None, targets }
+    Case { mode: CaseMode::RoundTrips(kind), ..one_way(transport, 32, targets) }
 }
 
 const fn lossy(transport: TransportArg, targets: &'static [Target]) -> Case {
@@ -56,11 +60,11 @@ const fn lossy(transport: TransportArg, targets: &'static [Target]) -> Case {
 
 const fn blocking(transport: TransportArg, targets: &'static [Target]) -> Case {
     let case = round_trip(Kind::Echo, transport, targets);
-    Case { idle: Some(IdleArg::Block), ..case }
+    Case { idle: Some(IdleArg::Block), pause: Some(ASLEEP), ..case }
 }
 
 const fn one_way(transport: TransportArg, size: usize, targets: &'static [Target]) -> Case {
-    Case { mode: CaseMode::OneWay, transport, size, loss: None, idle: None, targets }
+    Case { mode: CaseMode::OneWay, transport, size, loss: None, idle: None, pause: None, targets }
 }
 
 const fn expiring(open: u32, targets: &'static [Target]) -> Case {
@@ -113,6 +117,7 @@ impl Case {
             baseline: self.loss.is_none(),
             loss: self.loss,
             idle: self.idle,
+            pause: self.pause,
             packet_size: None,
             rate: None,
             subscribers: 1,
@@ -170,6 +175,7 @@ impl fmt::Display for Case {
             write!(f, ", {open} open")?;
         }
         self.idle.map_or(Ok(()), |idle| write!(f, ", {}", idle.name()))?;
+        self.pause.map_or(Ok(()), |pause| write!(f, ", {} µs apart", pause.as_micros()))?;
         self.loss.map_or(Ok(()), |loss| write!(f, ", {} % lost", 100.0 * loss))
     }
 }

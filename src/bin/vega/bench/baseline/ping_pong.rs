@@ -48,7 +48,8 @@ pub(crate) fn round(bench: &Bench, kind: Kind, goal: Goal) -> anyhow::Result<Lat
                     tracing::error!(%error, "the raw echo ended");
                 }
             })?;
-            let player = Player { recorder, sender: ping_out, receiver: pong_in, payload };
+            let pause = bench.load.pause;
+            let player = Player { recorder, sender: ping_out, receiver: pong_in, payload, pause };
             thread::Builder::new().name("raw-ping".to_owned()).spawn_scoped(scope, move || {
                 pin(cores.map(|cores| cores.own));
                 player.play(stop);
@@ -86,12 +87,16 @@ struct Player {
     sender: Sender,
     receiver: Receiver,
     payload: Vec<u8>,
+    pause: Option<Duration>,
 }
 
 impl Player {
     fn play(mut self, stop: &AtomicBool) {
         let mut buffer = vec![0; self.payload.len().max(1)];
         while !stop.load(Ordering::Relaxed) {
+            if let Some(pause) = self.pause {
+                thread::sleep(pause);
+            }
             self.recorder.send();
             let came = self
                 .sender
