@@ -21,8 +21,8 @@ use super::settings::{
     FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_DAEMONS, MAX_NAME_CHARS,
     MAX_POLLERS, MAX_TEMPLATES, MAX_TOPIC_RULES, MESSAGE_BYTES, MIN_WINDOW_PACKETS, OPEN_REQUESTS,
     Offload, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, PEERS, PollerConfig, REFRESH, REPAIR_TIMEOUT,
-    RESOLVE, ResponsesConfig, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport, UdpSettings,
-    WINDOW_BYTES,
+    RESOLVE, ResponsesConfig, RingPages, SEEDS, SLEEP, SlowConsumer, TTL, Template, Transport,
+    UdpSettings, WINDOW_BYTES,
 };
 use super::topics::TopicRule;
 use super::value::{choice, choice_names, size, size_range, text, text_or_number, wrong_type};
@@ -60,7 +60,7 @@ pub(super) const CONTROL_KEYS: &[&str] = &["interface", "ports", "advertise", "a
 pub(super) const DISCOVERY_KEYS: &[&str] =
     &["kind", "daemons", "resolve", "interface", "address", "port", "ttl", "refresh", "timeout"];
 pub(super) const DAEMON_KEYS: &[&str] = &["interface", "port", "client_timeout", "max_clients"];
-pub(super) const IPC_KEYS: &[&str] = &["directory", "reader_timeout"];
+pub(super) const IPC_KEYS: &[&str] = &["directory", "pages", "reader_timeout"];
 pub(super) const COUNTERS_KEYS: &[&str] = &["file", "rows"];
 pub(super) const LIMITS_KEYS: &[&str] = &["max_message_bytes", "max_open_requests", "max_peers"];
 pub(super) const FAULT_KEYS: &[&str] = &["seed", "loss", "duplicate", "reorder", "delay", "jitter"];
@@ -103,6 +103,11 @@ const DISCOVERY_KINDS: [(&str, DiscoveryKind); 3] = [
     ("multicast", DiscoveryKind::Multicast),
     ("daemon", DiscoveryKind::Daemon),
     ("both", DiscoveryKind::Both),
+];
+const RING_PAGES: [(&str, RingPages); 3] = [
+    ("on_demand", RingPages::OnDemand),
+    ("prefault", RingPages::Prefault),
+    ("huge", RingPages::Huge),
 ];
 const COUNTER_FILES: [(&str, CounterFile); 2] =
     [("auto", CounterFile::Auto), ("off", CounterFile::Off)];
@@ -365,6 +370,9 @@ fn read_ipc(root: &Section<'_>, default: IpcConfig) -> IpcConfig {
     IpcConfig {
         directory: section.read("directory", default.directory, "a path, or \"\"", |value| {
             Ok(Some(text(value)?).filter(|path| !path.is_empty()).map(PathBuf::from))
+        }),
+        pages: section.read("pages", default.pages, choice_names(&RING_PAGES), |value| {
+            choice(value, &RING_PAGES)
         }),
         reader_timeout: section.duration("reader_timeout", default.reader_timeout, &PEER_TIMEOUT),
     }

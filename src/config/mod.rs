@@ -40,7 +40,7 @@ pub use self::settings::Transport;
 pub(crate) use self::settings::{
     Carrier, ControlConfig, CounterFile, CountersConfig, DaemonChanges, DaemonConfig,
     DiscoveryConfig, FaultConfig, FlowControl, IdleKind, IpcConfig, LimitsConfig, MAX_SEED,
-    MIN_WINDOW_PACKETS, Offload, PollerConfig, ResponsesConfig, SlowConsumer, Template,
+    MIN_WINDOW_PACKETS, Offload, PollerConfig, ResponsesConfig, RingPages, SlowConsumer, Template,
     UdpSettings,
 };
 pub(crate) use self::topics::TopicRule;

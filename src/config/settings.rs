@@ -310,13 +310,30 @@ pub(crate) struct DaemonChanges {
 pub(crate) struct IpcConfig {
     /// Where the rings are; `None` leaves the choice to `transport::shm`.
     pub(crate) directory: Option<PathBuf>,
+    pub(crate) pages: RingPages,
     /// How long a live reader that does not read may hold back a publisher.
     pub(crate) reader_timeout: Duration,
 }
 
+/// When the pages of shared rings come into the address space of who uses them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RingPages {
+    /// Each when it is first touched.
+    #[default]
+    OnDemand,
+    /// All of them, when the ring is opened.
+    Prefault,
+    /// All of them, and as huge pages.
+    Huge,
+}
+
 impl Default for IpcConfig {
     fn default() -> Self {
-        Self { directory: None, reader_timeout: Duration::from_secs(5) }
+        Self {
+            directory: None,
+            pages: RingPages::default(),
+            reader_timeout: Duration::from_secs(5),
+        }
     }
 }
 

@@ -210,6 +210,14 @@ fn every_setting_of_a_template() {
 }
 
 #[test]
+fn the_pages_of_rings_come_when_the_configuration_says() {
+    assert_eq!(parse("").ipc.pages, RingPages::OnDemand);
+    assert_eq!(parse("ipc.pages = 'prefault'").ipc.pages, RingPages::Prefault);
+    assert_eq!(parse("ipc.pages = 'huge'").ipc.pages, RingPages::Huge);
+    assert!(problems("[ipc]\npages = 'tiny'").iter().any(|it| it.key() == "ipc.pages"));
+}
+
+#[test]
 fn the_ipc_directory_may_be_left_open() {
     assert_eq!(parse("ipc.directory = ''").ipc.directory, None);
     assert_eq!(parse("ipc.directory = '/x'").ipc.directory, Some("/x".into()));

@@ -138,6 +138,8 @@ counters! {
     ReadersReclaimed => "readers_reclaimed", "readers";
     /// Shared rings that were left behind by processes that died, and removed here.
     RingsReclaimed => "rings_reclaimed", "files";
+    /// Shared rings whose pages could not be brought in early, or not be made huge.
+    PagesRefused => "pages_refused", "rings";
     /// Callbacks that panicked.
     CallbackPanics => "callback_panics", "callbacks";
     /// Events of the instance that its listener was not told, because thousands waited already.

@@ -19,7 +19,7 @@ use super::patterns::TopicWatch;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
-use crate::config::Transport;
+use crate::config::{RingPages, Transport};
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
 use crate::id::{InstanceId, SessionId, TopicHash};
@@ -155,6 +155,7 @@ pub(crate) struct MatchingParts {
     /// Equal on instances that can share memory.
     pub(crate) host: u64,
     pub(crate) directory: Option<Directory>,
+    pub(crate) pages: RingPages,
     pub(crate) max_message_bytes: usize,
     pub(crate) requests: Arc<RequestProcessor>,
     pub(crate) counters: Arc<Counters>,

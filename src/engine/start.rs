@@ -423,6 +423,7 @@ impl Engine {
                 own: self.id,
                 host,
                 directory,
+                pages: self.config.ipc.pages,
                 max_message_bytes: self.config.limits.max_message_bytes + MAX_PREFIX_BYTES,
                 requests: Arc::clone(&self.requests),
                 counters: Arc::clone(&self.counters),

@@ -174,9 +174,8 @@ impl Rings {
             self.wanted.push(Wanted { due: now + RETRY, ..wanted });
             return;
         }
-        let own = self.parts.own;
-        let opened =
-            self.parts.directory.as_ref().map(|directory| open(directory, instance, session, own));
+        let directory = self.parts.directory.as_ref();
+        let opened = directory.map(|directory| open(&self.parts, directory, instance, session));
         let Some(Ok((ring, (entry, reader)))) = opened else {
             if let Some(Err(error)) = opened {
                 let topic = &wanted.subscriber.topic;
@@ -216,14 +215,15 @@ enum OpenRingError {
 }
 
 fn open(
+    parts: &MatchingParts,
     directory: &Directory,
     publisher: InstanceId,
     session: SessionId,
-    reader: InstanceId,
 ) -> Result<(SharedRing, (ReaderEntry, Reader)), OpenRingError> {
     let file = directory.open_file(&ring_name(publisher, session))?;
+    file.bring_in(parts.pages, &parts.counters);
     let ring = SharedRing::open(file)?;
-    let attached = ring.attach(reader)?;
+    let attached = ring.attach(parts.own)?;
     Ok((ring, attached))
 }
 
@@ -232,7 +232,7 @@ mod tests {
     use std::sync::mpsc::Receiver;
 
     use super::*;
-    use crate::config::Transport;
+    use crate::config::{RingPages, Transport};
     use crate::counters::Counters;
     use crate::engine::matches::Matches;
     use crate::engine::poller::stalled;
@@ -268,8 +268,15 @@ mod tests {
         let (clock, counters) = (Clock::start(), Arc::new(Counters::new()));
         let requests = Arc::new(RequestProcessor::new(own, 1, Arc::clone(&counters), clock));
         let directory = Some(directory);
-        let parts =
-            MatchingParts { own, host: 1, directory, max_message_bytes: 1024, requests, counters };
+        let parts = MatchingParts {
+            own,
+            host: 1,
+            directory,
+            pages: RingPages::Prefault,
+            max_message_bytes: 1024,
+            requests,
+            counters,
+        };
         let (poller, commands) = stalled(0, room);
         let subscriber = Arc::new(LocalSubscriber {
             topic: Arc::from("prices"),

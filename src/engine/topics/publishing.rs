@@ -193,6 +193,7 @@ impl Engine {
         let file = directory
             .create(&ring_name(self.id, session), bytes)
             .map_err(|error| TopicError::from(&error))?;
+        file.bring_in(self.config.ipc.pages, &self.counters);
         let ring = SharedRing::create(file, description);
         if accept_barriers() {
             ring.accept_barriers();

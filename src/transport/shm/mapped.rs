@@ -11,7 +11,8 @@ use std::sync::Arc;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::{ShmError, io_error};
-use crate::counters::Words;
+use crate::config::RingPages;
+use crate::counters::{Counter, Counters, Words};
 use crate::transport::sys;
 
 /// Which lock of a file: each participant has one, and holds it while it lives. Only the numbers
@@ -66,6 +67,20 @@ impl MappedFile {
     /// Bytes of the mapping: the size of the file when it was opened, never 0.
     pub(crate) fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// Brings the pages in as a configuration wants them. What cannot be had is counted, and done
+    /// without.
+    pub(crate) fn bring_in(&self, pages: RingPages, counters: &Counters) {
+        let done = match pages {
+            RingPages::OnDemand => Ok(()),
+            RingPages::Prefault => sys::prefault(&self.map),
+            RingPages::Huge => sys::make_huge(&self.map),
+        };
+        if let Err(error) = done {
+            counters.add(Counter::PagesRefused, 1);
+            tracing::info!(ring = %self.path.display(), %error, ?pages, "pages come on demand");
+        }
     }
 
     /// The whole file as words, for counters; those who only read it need not map it.

@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::config::RingPages;
+#[cfg(target_os = "linux")]
+use crate::counters::{Counter, Counters};
 
 /// Tells the second process where the file lies that it shall lock.
 const CHILD_DIRECTORY: &str = "VEGA_TEST_SHM_DIRECTORY";
@@ -45,6 +49,47 @@ fn what_one_mapping_writes_the_other_reads() {
     }
     let blocks = same_file.metadata().unwrap().blocks() * 512;
     assert!(blocks >= 10_000, "only {blocks} bytes are reserved");
+}
+
+/// Bytes of the mapping that are in the address space of this process.
+#[cfg(target_os = "linux")]
+fn resident_bytes(file: &MappedFile) -> usize {
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let start = format!("{:x}-", file.as_ptr() as usize);
+    let rows = maps.lines().skip_while(|line| !line.starts_with(&start));
+    let rss = rows.into_iter().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn pages_come_on_demand_or_at_once() {
+    const BYTES: usize = 1 << 20;
+    let (_parent, directory) = directory();
+    let counters = Counters::new();
+    for (name, pages, resident) in
+        [("a", RingPages::OnDemand, 0), ("b", RingPages::Prefault, BYTES)]
+    {
+        let writer = directory.create(name, BYTES as u64).unwrap();
+        let reader = directory.open_file(name).unwrap();
+        for file in [&writer, &reader] {
+            file.bring_in(pages, &counters);
+            assert_eq!(resident_bytes(file), resident, "{pages:?}");
+        }
+    }
+    assert_eq!(counters.get(Counter::PagesRefused), 0);
+}
+
+/// A mapping of less than a huge page can never become one: it is counted, and used all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_huge_is_counted_and_done_without() {
+    let (_parent, directory) = directory();
+    let counters = Counters::new();
+    let small = directory.create("ring", 10_000).unwrap();
+    small.bring_in(RingPages::Huge, &counters);
+    assert_eq!(counters.get(Counter::PagesRefused), 1);
+    assert!(directory.open_file("ring").is_ok());
 }
 
 #[test]

@@ -10,11 +10,11 @@
 
 #[cfg(target_os = "linux")]
 pub(in crate::transport) use linux::{
-    is_locked_by_other, lock_byte, reserve, unlock_all, unlock_byte,
+    is_locked_by_other, lock_byte, make_huge, prefault, reserve, unlock_all, unlock_byte,
 };
 #[cfg(not(target_os = "linux"))]
 pub(in crate::transport) use unsupported::{
-    is_locked_by_other, lock_byte, reserve, unlock_all, unlock_byte,
+    is_locked_by_other, lock_byte, make_huge, prefault, reserve, unlock_all, unlock_byte,
 };
 
 /// The user that files of this process belong to.
@@ -92,6 +92,34 @@ mod linux {
         }
     }
 
+    /// Brings in all pages of a mapping.
+    ///
+    /// # Errors
+    ///
+    /// The error of `madvise`, most likely that the kernel is older than 5.14.
+    pub(in crate::transport) fn prefault(map: &memmap2::MmapRaw) -> io::Result<()> {
+        map.advise(memmap2::Advice::PopulateWrite)
+    }
+
+    /// Brings in all pages of a mapping, and makes huge ones of them: space is reserved in small pages.
+    ///
+    /// # Errors
+    ///
+    /// The error of `madvise`: the mapping is too small or badly placed for huge pages, there are none
+    /// left, or the kernel (before 6.1) or the file system has none.
+    pub(in crate::transport) fn make_huge(map: &memmap2::MmapRaw) -> io::Result<()> {
+        /// Not in the C library of every system yet.
+        const MADV_COLLAPSE: libc::c_int = 25;
+
+        map.advise(memmap2::Advice::HugePage)?;
+        prefault(map)?;
+        // SAFETY: the range is that of a mapping that is borrowed; what it contains stays the same.
+        match unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     fn region(kind: libc::c_int, start: u64, length: libc::off_t) -> io::Result<libc::flock> {
         let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
         // SAFETY: all zeroes is a valid `flock`; a zero `l_pid` is what these commands demand.
@@ -139,6 +167,14 @@ mod unsupported {
     }
 
     pub(in crate::transport) fn reserve(_: &File, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in crate::transport) fn prefault(_: &memmap2::MmapRaw) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in crate::transport) fn make_huge(_: &memmap2::MmapRaw) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -25,7 +25,8 @@ pub(crate) use alarm::Alarm;
 pub(crate) use barrier::{accept_barriers, barrier_in_all_processes};
 pub(crate) use cycles::cycles;
 pub(super) use files::{
-    effective_user, is_locked_by_other, lock_byte, reserve, unlock_all, unlock_byte,
+    effective_user, is_locked_by_other, lock_byte, make_huge, prefault, reserve, unlock_all,
+    unlock_byte,
 };
 pub(super) use interfaces::{LocalAddress, local_addresses};
 
