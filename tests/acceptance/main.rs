@@ -60,7 +60,8 @@
 //!
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
-//! `offload` (UDP without the help of the kernel), `daemons` (discovery without multicast),
+//! `coalescing` (how long a message waits for those that follow), `offload` (UDP without the help of the
+//! kernel), `daemons` (discovery without multicast),
 //! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
 //! `ready` (what may be relied on, and from when), `starting` (what is left when it fails: nothing),
 //! `trouble` (what is dropped is counted and told) and `predecessor` (defects of BBVA Vega).
@@ -68,6 +69,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
 mod callbacks;
+mod coalescing;
 mod daemons;
 mod delivery;
 mod departures;
