@@ -86,6 +86,9 @@ fn the_table_in_the_documents_is_what_the_simulator_says() {
 const SMALL: &[Size] = &[Size::new(1_000, 20), Size::new(1_000, 100)];
 const LARGE: &[Size] = &[Size::new(10_000, 200), Size::new(1_000, 2_000)];
 
+/// First announcements of the same instant that a socket of the default size holds, more or less.
+const HELD: u64 = 250;
+
 /// What one event of a domain costs at most, per instance: see `docs/scale.md`.
 fn check_bounds(costs: &Costs) {
     let (n, adverts) = (costs.size.instances as u64, 3 * costs.size.topics as u64);
@@ -93,7 +96,8 @@ fn check_bounds(costs: &Costs) {
     let pages = n * (adverts / n).div_ceil(19).max(1);
     for cost in &costs.costs {
         let Cost { event, time, datagrams, peak_datagrams, dropped, .. } = *cost;
-        assert_eq!(dropped, 0, "{event}: nobody is told more than it can read");
+        let missed = if event == Event::Start { n * n.saturating_sub(HELD) } else { 0 };
+        assert!(dropped <= missed, "{event}: {dropped} dropped, more was told than can be read");
         let (most, peak) = match event {
             // Three announcements and a greeting of each, all logs once, and some of them again.
             Event::Start => (4 * n + 2 * pages, 200 + 2 * n),
