@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::file::{
-    CONTROL_KEYS, COUNTERS_KEYS, DAEMON_KEYS, DISCOVERY_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS,
-    POLLER_KEYS, RESPONSES_KEYS, ROOT_KEYS, TEMPLATE_KEYS, TOPIC_KEYS, template_keys,
-};
+use super::file::ROOT_KEYS;
+use super::file::discovery::{DAEMON_KEYS, DISCOVERY_KEYS};
+use super::file::endpoints::{CONTROL_KEYS, RESPONSES_KEYS};
+use super::file::pollers::POLLER_KEYS;
+use super::file::process::{COUNTERS_KEYS, FAULT_KEYS, IPC_KEYS, LIMITS_KEYS};
+use super::file::templates::{TEMPLATE_KEYS, template_keys};
+use super::file::topics::TOPIC_KEYS;
 use super::range::{AddressRange, PortRange, StreamRange};
 use super::*;
 
