@@ -24,6 +24,7 @@ fn every_file_loads() {
         "daemon.toml",
         "default.toml",
         "ipc.toml",
+        "ipv6.toml",
         "lan-multicast.toml",
         "local.toml",
         "low-latency.toml",
@@ -48,6 +49,8 @@ fn topics_go_where_the_files_say() {
         ("unicast.toml", "prices", "unicast", Transport::Unicast),
         ("daemon.toml", "prices", "unicast", Transport::Unicast),
         ("ipc.toml", "prices", "ipc", Transport::Ipc),
+        ("ipv6.toml", "prices", "prices", Transport::Multicast),
+        ("ipv6.toml", "orders.new", "orders", Transport::Unicast),
         ("low-latency.toml", "orders.new", "hot", Transport::Multicast),
         ("low-latency.toml", "statistics", "background", Transport::Multicast),
     ] {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::family::Family;
 use super::settings::Transport;
 
 /// Everything that is wrong with one configuration, in the order of its lines.
@@ -157,8 +158,29 @@ pub(super) enum Fault {
     NotA(&'static str),
     #[error("is not one of the choices")]
     UnknownChoice,
-    #[error("IPv6 comes later")]
-    Ipv6,
+    #[error("is {}, and interface = \"{interface}\" is {}", family.as_str(), interface_family.as_str())]
+    FamilyDiffers { family: Family, interface: String, interface_family: Family },
+    #[error(
+        "advertise = \"{advertise}\" is {}, and interface = \"{interface}\" is {}",
+        family.as_str(),
+        interface_family.as_str()
+    )]
+    AdvertiseDiffers {
+        advertise: String,
+        family: Family,
+        interface: String,
+        interface_family: Family,
+    },
+    #[error("has ends of different families")]
+    FamiliesDiffer,
+    #[error("has ends that differ in more than their last 32 bits")]
+    TooWide,
+    #[error(
+        "is {}, and the [control] socket, from which {what} is reached, is {}",
+        family.as_str(),
+        control.as_str()
+    )]
+    ControlDiffers { what: &'static str, family: Family, control: Family },
     #[error("is not an address of one interface")]
     NotAnInterfaceAddress,
     #[error("is not an address of one host")]

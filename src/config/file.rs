@@ -3,6 +3,7 @@
 
 pub(super) mod discovery;
 pub(super) mod endpoints;
+mod families;
 pub(super) mod pollers;
 pub(super) mod process;
 mod sockets;
@@ -14,7 +15,8 @@ use std::collections::HashMap;
 use toml::de::DeTable;
 
 use self::discovery::{DISCOVERY_KEYS, check_apart, read_daemon, read_discovery};
-use self::endpoints::{read_control, read_responses};
+use self::endpoints::{CONTROL_KEYS, read_control, read_responses};
+use self::families::{check_advertise, check_control};
 use self::pollers::read_pollers;
 use self::process::{read_counters, read_fault, read_ipc, read_limits};
 use self::sockets::read_advertised_host;
@@ -23,6 +25,7 @@ use self::topics::read_topics;
 use super::Config;
 use super::document::{List, Names, Report, Section};
 use super::error::{ConfigError, Fault};
+use super::family::Family;
 use super::host::Advertise;
 use super::interface::InterfaceSpec;
 use super::settings::{
@@ -71,11 +74,15 @@ pub(super) fn built_in() -> Config {
 }
 
 fn read_root(root: &Section<'_>) -> Config {
-    let interface = root.interface(&InterfaceSpec::Loopback);
+    let interface = root.interface(&InterfaceSpec::Loopback(Family::V4));
     let advertise = Advertise { host: read_advertised_host(root, None), ports: None };
+    check_advertise(root, &interface, &advertise);
     let (pollers, poller_names) = read_pollers(root);
+    let control_section = root.table("control", CONTROL_KEYS);
+    let control = read_control(&control_section, ControlConfig::on(&interface, &advertise));
     let discovery_section = root.table("discovery", DISCOVERY_KEYS);
     let discovery = read_discovery(&discovery_section, DiscoveryConfig::on(&interface));
+    check_control((&discovery_section, &discovery), (&control_section, &control));
 
     let (templates, template_names) = match root.list("template", TEMPLATE_KEYS, MAX_TEMPLATES) {
         List::Tables(sections) => {
@@ -106,7 +113,7 @@ fn read_root(root: &Section<'_>) -> Config {
         offload,
         pollers,
         responses: read_responses(root, ResponsesConfig::on(&interface, &advertise), &poller_names),
-        control: read_control(root, ControlConfig::on(&interface, &advertise)),
+        control,
         daemon: read_daemon(root, DaemonConfig::on(&interface)),
         discovery,
         ipc: read_ipc(root, IpcConfig::default()),

@@ -2,9 +2,10 @@
 //! behind NAT. Layer: config. Plain data: names are looked up by whoever opens sockets.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::error::Fault;
+use super::family::{Family, is_of_one_host};
 use super::range::{PortRange, parse_port};
 use super::settings::DEFAULT_DAEMON_PORT;
 
@@ -14,29 +15,31 @@ const MAX_NAME_BYTES: usize = 253;
 /// A host, as configured.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Host {
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// To be looked up.
     Name(String),
 }
 
 impl Host {
-    pub(super) const ALLOWED: &'static str = "an IPv4 address or a host name";
+    pub(super) const ALLOWED: &'static str = "an address or a host name";
 
     /// # Errors
     ///
-    /// `Ipv6` for an IPv6 address, `NotAHostAddress` for an address that is not one host's, `NotA` for the
-    /// rest.
+    /// `NotAHostAddress` for an address that is not one host's, `NotA` for the rest.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        if text.parse::<Ipv6Addr>().is_ok() {
-            return Err(Fault::Ipv6);
-        }
-        match text.parse::<Ipv4Addr>() {
-            Ok(ip) if ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified() => {
-                Err(Fault::NotAHostAddress)
-            }
+        match text.parse::<IpAddr>() {
+            Ok(ip) if !is_of_one_host(ip) => Err(Fault::NotAHostAddress),
             Ok(ip) => Ok(Self::Address(ip)),
             Err(_) if is_name(text) => Ok(Self::Name(text.to_owned())),
             Err(_) => Err(Fault::NotA("host")),
+        }
+    }
+
+    /// The family, unless it is a name, which may have addresses of both.
+    pub(crate) const fn family(&self) -> Option<Family> {
+        match self {
+            Self::Address(ip) => Some(Family::of(*ip)),
+            Self::Name(_) => None,
         }
     }
 }
@@ -69,17 +72,29 @@ pub(crate) struct DaemonAddress {
 }
 
 impl DaemonAddress {
+    pub(super) const ALLOWED: &'static str = "\"host\", \"host:port\" or \"[IPv6]:port\"";
+
+    /// An IPv6 address stands in brackets when a port follows it.
+    ///
     /// # Errors
     ///
     /// As [`Host::parse`]; `NotA` or `OutOfRange` for a port that is none.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        if text.parse::<Ipv6Addr>().is_ok() {
-            return Err(Fault::Ipv6);
-        }
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, parse_port(port)?),
-            None => (text, DEFAULT_DAEMON_PORT),
+        let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+        let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+        let (host, port) = match (bracketed, text.split_once(':')) {
+            (Some((host, rest)), _) if is_ipv6(host) => (
+                host,
+                rest.strip_prefix(':').or_else(|| {
+                    // What follows the bracket is a port, or nothing.
+                    (!rest.is_empty()).then_some("")
+                }),
+            ),
+            (_, Some(_)) if is_ipv6(text) => (text, None),
+            (_, Some((host, port))) => (host, Some(port)),
+            (_, None) => (text, None),
         };
+        let port = port.map_or(Ok(DEFAULT_DAEMON_PORT), parse_port)?;
         if port == 0 {
             return Err(Fault::OutOfRange);
         }
@@ -89,7 +104,7 @@ impl DaemonAddress {
     /// The socket address, unless it is a name.
     pub(crate) const fn socket(&self) -> Option<SocketAddr> {
         match &self.host {
-            Host::Address(ip) => Some(SocketAddr::V4(SocketAddrV4::new(*ip, self.port))),
+            Host::Address(ip) => Some(SocketAddr::new(*ip, self.port)),
             Host::Name(_) => None,
         }
     }
@@ -97,7 +112,10 @@ impl DaemonAddress {
 
 impl fmt::Display for DaemonAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match self.socket() {
+            Some(address) => address.fmt(f),
+            None => write!(f, "{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -113,13 +131,13 @@ pub(crate) struct Advertise {
 impl Advertise {
     /// What to tell of a socket with this address, whose port is one of `range`. Names have been looked
     /// up before.
-    pub(crate) fn of(&self, local: SocketAddrV4, range: PortRange) -> SocketAddr {
+    pub(crate) fn of(&self, local: SocketAddr, range: PortRange) -> SocketAddr {
         let ip = match &self.host {
             Some(Host::Address(ip)) => *ip,
-            Some(Host::Name(_)) | None => *local.ip(),
+            Some(Host::Name(_)) | None => local.ip(),
         };
         let mapped = self.ports.and_then(|ports| ports.counterpart(range, local.port()));
-        SocketAddrV4::new(ip, mapped.unwrap_or_else(|| local.port())).into()
+        SocketAddr::new(ip, mapped.unwrap_or_else(|| local.port()))
     }
 }
 
@@ -129,7 +147,15 @@ mod tests {
 
     #[test]
     fn addresses_and_names() {
-        assert_eq!(Host::parse("10.1.2.3"), Ok(Host::Address(Ipv4Addr::new(10, 1, 2, 3))));
+        for (text, family) in
+            [("10.1.2.3", Family::V4), ("::1", Family::V6), ("fd00::7", Family::V6)]
+        {
+            let host = Host::parse(text).unwrap();
+            assert_eq!(
+                (&host, host.family()),
+                (&Host::Address(text.parse().unwrap()), Some(family))
+            );
+        }
         for name in ["localhost", "d1", "vega-daemon.example.com", "a_b", "3com"] {
             assert_eq!(Host::parse(name), Ok(Host::Name(name.to_owned())));
         }
@@ -137,23 +163,29 @@ mod tests {
         for text in ["", "10.1.2", "10.1.2.300", "a b", "a..b", ".a", "a/b", "a:b", &long] {
             assert_eq!(Host::parse(text), Err(Fault::NotA("host")), "{text}");
         }
-        for text in ["0.0.0.0", "239.1.1.1", "255.255.255.255"] {
+        for text in ["0.0.0.0", "239.1.1.1", "255.255.255.255", "::", "ff15::1", "::ffff:1.2.3.4"] {
             assert_eq!(Host::parse(text), Err(Fault::NotAHostAddress), "{text}");
         }
-        assert_eq!(Host::parse("::1"), Err(Fault::Ipv6));
     }
 
     #[test]
     fn daemons_have_a_port_of_their_own_or_the_usual_one() {
-        for (text, shown) in
-            [("10.1.2.3", "10.1.2.3:40300"), ("d1:7", "d1:7"), ("a.b:65535", "a.b:65535")]
-        {
+        for (text, shown) in [
+            ("10.1.2.3", "10.1.2.3:40300"),
+            ("d1:7", "d1:7"),
+            ("a.b:65535", "a.b:65535"),
+            ("::1", "[::1]:40300"),
+            ("[::1]", "[::1]:40300"),
+            ("[fd00::7]:7", "[fd00::7]:7"),
+        ] {
             assert_eq!(DaemonAddress::parse(text).unwrap().to_string(), shown);
         }
         let address = DaemonAddress::parse("10.1.2.3:7").unwrap();
         assert_eq!(address.socket(), Some("10.1.2.3:7".parse().unwrap()));
         assert_eq!(DaemonAddress::parse("d1").unwrap().socket(), None);
-        for text in ["", ":7", "d1:", "d1:x", "d1:7:8"] {
+        for text in
+            ["", ":7", "d1:", "d1:x", "d1:7:8", "[::1", "[::1]7", "[::1]:", "[d1]:7", "[]:7"]
+        {
             assert!(matches!(DaemonAddress::parse(text), Err(Fault::NotA(_))), "{text}");
         }
         for text in ["d1:0", "d1:65536"] {
@@ -164,9 +196,9 @@ mod tests {
     #[test]
     fn ports_are_mapped_one_for_one() {
         let range = PortRange::new(35_008, 35_010).unwrap();
-        let host = Some(Host::Address(Ipv4Addr::new(192, 0, 2, 1)));
-        let local = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 35_009);
-        assert_eq!(Advertise::default().of(local, range), local.into());
+        let host = Some(Host::Address("192.0.2.1".parse().unwrap()));
+        let local = "10.0.0.2:35009".parse().unwrap();
+        assert_eq!(Advertise::default().of(local, range), local);
         let outside = Advertise { host: host.clone(), ports: None };
         assert_eq!(outside.of(local, range), "192.0.2.1:35009".parse().unwrap());
         let mapped = Advertise { host, ports: PortRange::new(45_008, 45_010).ok() };

@@ -11,6 +11,7 @@
 
 mod document;
 mod error;
+mod family;
 mod file;
 mod host;
 mod interface;
@@ -28,9 +29,11 @@ mod value;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
+pub(crate) use self::family::{Family, network_of};
 pub(crate) use self::host::{Advertise, DaemonAddress, Host};
 pub(crate) use self::interface::InterfaceSpec;
 pub use self::pattern::{PatternError, TopicPattern};
@@ -100,15 +103,32 @@ impl Config {
         file::read("<text>", text)
     }
 
-    /// The hosts that others are told instead of the addresses of sockets.
-    pub(crate) fn advertised_hosts(&mut self) -> impl Iterator<Item = &mut Host> {
+    /// The hosts that others are told instead of the addresses of sockets, and the families of these.
+    pub(crate) fn advertised_hosts(&mut self) -> impl Iterator<Item = (Family, &mut Host)> {
         let unicast =
             self.templates.iter_mut().filter_map(|template| match &mut template.carrier {
-                Carrier::Unicast { advertise, .. } => Some(advertise),
+                Carrier::Unicast { udp, advertise } => Some((udp.interface.family(), advertise)),
                 _ => None,
             });
-        let all = [&mut self.responses.advertise, &mut self.control.advertise];
-        all.into_iter().chain(unicast).filter_map(|advertise| advertise.host.as_mut())
+        let (responses, control) = (&mut self.responses, &mut self.control);
+        let all = [
+            (responses.interface.family(), &mut responses.advertise),
+            (control.interface.family(), &mut control.advertise),
+        ];
+        let all = all.into_iter().chain(unicast);
+        all.filter_map(|(family, advertise)| Some((family, advertise.host.as_mut()?)))
+    }
+
+    /// Where instances find each other by multicast; `None` where only daemons carry discovery.
+    ///
+    /// ```
+    /// let group = vega::Config::default().discovery_group();
+    /// assert_eq!(group, Some("239.255.0.1:35000".parse().unwrap()));
+    /// ```
+    #[must_use]
+    pub fn discovery_group(&self) -> Option<SocketAddr> {
+        let DiscoveryConfig { kind, address, port, .. } = self.discovery;
+        kind.uses_multicast().then(|| SocketAddr::new(address, port))
     }
 
     /// A file that says what [`Config::default`] is: every key with its unit, default, range and

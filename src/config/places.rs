@@ -1,6 +1,6 @@
 //! Where topics can travel by a configuration, for tools that judge it. Layer: config. Plain data.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::Config;
@@ -25,7 +25,7 @@ impl<'a> TemplateRanges<'a> {
 
     /// The multicast groups; `None` for the other transports.
     #[must_use]
-    pub fn addresses(&self) -> Option<RangeInclusive<Ipv4Addr>> {
+    pub fn addresses(&self) -> Option<RangeInclusive<IpAddr>> {
         match &self.0.carrier {
             Carrier::Multicast { addresses, .. } => Some(range(addresses.ends())),
             Carrier::Unicast { .. } | Carrier::Ipc => None,
@@ -53,11 +53,9 @@ impl<'a> TemplateRanges<'a> {
     /// ```
     #[must_use]
     pub fn places(&self) -> Option<u64> {
-        let groups = match self.addresses() {
-            Some(addresses) => {
-                u64::from(addresses.end().to_bits() - addresses.start().to_bits()) + 1
-            }
-            None => 1,
+        let groups = match &self.0.carrier {
+            Carrier::Multicast { addresses, .. } => addresses.count(),
+            Carrier::Unicast { .. } | Carrier::Ipc => 1,
         };
         let (ports, streams) = (self.ports()?, self.streams()?);
         let ports = u64::from(ports.end() - ports.start()) + 1;

@@ -2,9 +2,10 @@
 //! Layer: config. Plain data.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::error::Fault;
+use super::family::Family;
 
 /// UDP ports from `min` to `max`, both included; never empty, never port 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,30 +126,37 @@ impl fmt::Display for StreamRange {
     }
 }
 
-/// Multicast addresses from `min` to `max`, both included; never empty.
+/// Multicast addresses from `min` to `max`, both included; never empty. Both are of one family and differ in
+/// their last 32 bits at most, which is all that a network card and a switch look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressRange {
-    min: Ipv4Addr,
-    max: Ipv4Addr,
+    min: IpAddr,
+    max: IpAddr,
 }
 
 impl AddressRange {
     /// For constants: an impossible range does not compile.
-    pub(super) const fn constant(min: Ipv4Addr, max: Ipv4Addr) -> Self {
-        assert!(is_usable_multicast(min) && is_usable_multicast(max));
-        assert!(min.to_bits() <= max.to_bits());
-        Self { min, max }
+    pub(super) const fn constant(min: IpAddr, count: u32) -> Self {
+        assert!(is_usable_multicast(min) && count > 0);
+        let (low, _) = low_bits(min).overflowing_add(count - 1);
+        assert!(low >= low_bits(min));
+        Self { min, max: with_low_bits(min, low) }
     }
 
     /// # Errors
     ///
     /// `NotMulticast` unless both ends pass [`is_usable_multicast`] (then so does everything
-    /// between), `Reversed` when `min` is above `max`.
-    pub(super) fn new(min: Ipv4Addr, max: Ipv4Addr) -> Result<Self, Fault> {
-        match (min, max) {
-            _ if !is_usable_multicast(min) || !is_usable_multicast(max) => Err(Fault::NotMulticast),
-            (min, max) if min > max => Err(Fault::Reversed),
-            (min, max) => Ok(Self { min, max }),
+    /// between), `FamiliesDiffer`, `TooWide` when they differ in more than the last 32 bits, `Reversed`
+    /// when `min` is above `max`.
+    pub(super) fn new(min: IpAddr, max: IpAddr) -> Result<Self, Fault> {
+        if !is_usable_multicast(min) || !is_usable_multicast(max) {
+            return Err(Fault::NotMulticast);
+        }
+        match Family::of(min) {
+            family if family != Family::of(max) => Err(Fault::FamiliesDiffer),
+            _ if min > max => Err(Fault::Reversed),
+            _ if with_low_bits(min, low_bits(max)) != max => Err(Fault::TooWide),
+            _ => Ok(Self { min, max }),
         }
     }
 
@@ -158,18 +166,26 @@ impl AddressRange {
     }
 
     /// The lowest and the highest.
-    pub(super) const fn ends(self) -> (Ipv4Addr, Ipv4Addr) {
+    pub(super) const fn ends(self) -> (IpAddr, IpAddr) {
         (self.min, self.max)
     }
 
-    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
+    pub(crate) const fn family(self) -> Family {
+        Family::of(self.min)
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(self) -> u64 {
+        (low_bits(self.max) - low_bits(self.min)) as u64 + 1
+    }
+
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
         self.min <= address && address <= self.max
     }
 
     /// The address that belongs to `hash`.
-    pub(crate) fn pick(self, hash: u64) -> Ipv4Addr {
-        let (min, max) = (u32::from(self.min), u32::from(self.max));
-        Ipv4Addr::from(min + reduce(hash, u64::from(max - min) + 1))
+    pub(crate) fn pick(self, hash: u64) -> IpAddr {
+        with_low_bits(self.min, low_bits(self.min) + reduce(hash, self.count()))
     }
 }
 
@@ -179,17 +195,42 @@ impl fmt::Display for AddressRange {
     }
 }
 
-/// Whether `address` is in 224.0.0.0/4 but not in 224.0.0.0/24, which routers keep for themselves
-/// and switches flood.
-pub(super) const fn is_usable_multicast(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    address.is_multicast() && !(a == 224 && b == 0 && c == 0)
+/// The last 32 bits of an address: the whole of an IPv4 one, the group number of an IPv6 one.
+const fn low_bits(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(ip) => ip.to_bits(),
+        #[expect(clippy::cast_possible_truncation, reason = "the higher bits are not asked for")]
+        IpAddr::V6(ip) => ip.to_bits() as u32,
+    }
 }
 
-pub(super) fn parse_address(text: &str) -> Result<Ipv4Addr, Fault> {
-    if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(Fault::Ipv6);
+/// `address` with other last 32 bits.
+const fn with_low_bits(address: IpAddr, low: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(low)),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 32 << 32 | low as u128)),
     }
+}
+
+/// Whether `address` is a group that applications may use: in 224.0.0.0/4 but not in 224.0.0.0/24, which
+/// routers keep for themselves and switches flood; or in ff00::/8, but none of the permanent groups of an
+/// interface or a link (ff00::/15, ff02::/16), which are those of the network itself, and of no scope that
+/// is reserved.
+pub(super) const fn is_usable_multicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            ip.is_multicast() && !(a == 224 && b == 0 && c == 0)
+        }
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.octets();
+            let (is_permanent, scope) = (second & 0x10 == 0, second & 0xf);
+            first == 0xff && scope != 0 && scope != 0xf && !(is_permanent && scope <= 2)
+        }
+    }
+}
+
+pub(super) fn parse_address(text: &str) -> Result<IpAddr, Fault> {
     text.parse().map_err(|_| Fault::NotA("address"))
 }
 
@@ -257,8 +298,25 @@ mod tests {
         }
         assert!(AddressRange::parse("224.0.1.0-239.255.255.255").is_ok());
         assert_eq!(AddressRange::parse("239.0.0.9-239.0.0.8"), Err(Fault::Reversed));
-        assert_eq!(AddressRange::parse("ff02::1"), Err(Fault::Ipv6));
         assert_eq!(AddressRange::parse("nowhere"), Err(Fault::NotA("address")));
+    }
+
+    #[test]
+    fn groups_of_ipv6_that_applications_may_use() {
+        for text in
+            ["fd00::1", "ff01::5", "ff02::fb", "ff00::1", "ff10::1", "ff0f::1", "ff1f::1", "::1"]
+        {
+            assert_eq!(AddressRange::parse(text), Err(Fault::NotMulticast), "{text}");
+        }
+        for text in
+            ["ff11::1", "ff12::1-ff12::20", "ff05::4242", "ff15::-ff15::ffff:ffff", "ff3e::1"]
+        {
+            assert!(AddressRange::parse(text).is_ok(), "{text}");
+        }
+        assert_eq!(AddressRange::parse("ff15::9-ff15::8"), Err(Fault::Reversed));
+        assert_eq!(AddressRange::parse("ff15::1:0:1-ff15::2:0:1"), Err(Fault::TooWide));
+        assert_eq!(AddressRange::parse("239.1.1.1-ff15::1"), Err(Fault::FamiliesDiffer));
+        assert_eq!(AddressRange::parse("ff15::1-239.1.1.1"), Err(Fault::FamiliesDiffer));
     }
 
     #[test]
@@ -273,6 +331,22 @@ mod tests {
         assert_eq!((one.pick(0), one.pick(u64::MAX)), (one.min, one.max));
         let all = AddressRange::parse("224.0.1.0-239.255.255.255").unwrap();
         assert_eq!((all.pick(0), all.pick(u64::MAX)), (all.min, all.max));
+        let all = AddressRange::parse("ff15:1::-ff15:1::ffff:ffff").unwrap();
+        assert_eq!((all.pick(0), all.pick(u64::MAX)), (all.min, all.max));
+        assert_eq!(all.count(), 1 << 32);
+    }
+
+    /// One mechanism: a hash picks the same place in the ranges of both families.
+    #[test]
+    fn a_hash_picks_the_same_place_whatever_the_family() {
+        let v4 = AddressRange::constant(Ipv4Addr::new(239, 255, 0, 9).into(), 12);
+        let v6 = AddressRange::parse("ff15::9-ff15::14").unwrap();
+        assert_eq!((v4.count(), v6.count()), (12, 12));
+        for hash in (0..64).map(|bit| 0x5555_5555_u64 << bit) {
+            let place = |range: AddressRange| low_bits(range.pick(hash)) - low_bits(range.min);
+            assert_eq!(place(v4), place(v6));
+            assert!(v6.contains(v6.pick(hash)) && !v6.contains(v4.pick(hash)));
+        }
     }
 
     #[test]

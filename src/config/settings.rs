@@ -5,12 +5,13 @@
 //! with their reasons, and a test holds it to the values here.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, Fault, Problem};
+use super::family::Family;
 use super::host::{Advertise, DaemonAddress};
 use super::interface::InterfaceSpec;
 use super::quantity::{Probability, format_duration};
@@ -37,7 +38,8 @@ pub(super) const PEER_TIMEOUT: RangeInclusive<Duration> =
 pub(super) const REPAIR_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(1);
 pub(super) const TTL: RangeInclusive<u8> = 0..=255;
-/// The largest multiple of [`PACKET_STEP`] that fits a UDP datagram over IPv4 (65,507 bytes).
+/// The largest multiple of [`PACKET_STEP`] that fits a UDP datagram of either family (65,487 bytes with the
+/// headers of IPv6 in 64 KiB).
 pub(super) const PACKET_BYTES: RangeInclusive<usize> = 512..=65_472;
 /// Slots of a ring start on a cache line.
 pub(super) const PACKET_STEP: usize = 64;
@@ -71,6 +73,32 @@ const DEFAULT_TTL: u8 = 1;
 pub(super) const DEFAULT_DAEMON_PORT: u16 = 40300;
 /// The pause of `idle = "sleep"`.
 pub(super) const DEFAULT_SLEEP: Duration = Duration::from_micros(100);
+
+/// IPv6 groups of a site that nobody assigns ("t" is set): the letters of `vega`, and a number that is that
+/// of the IPv4 group.
+const fn ipv6_group(number: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0x7665, 0x6761, number))
+}
+
+/// Where instances find each other.
+pub(super) const fn discovery_group(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(239, 255, 0, 1)),
+        Family::V6 => ipv6_group(1),
+    }
+}
+
+/// Where multicast topics are: as many groups in each family, so that topics share what they share in the
+/// other.
+pub(super) const fn topic_groups(family: Family) -> AddressRange {
+    const GROUPS: u32 = 12;
+    match family {
+        Family::V4 => {
+            const { AddressRange::constant(IpAddr::V4(Ipv4Addr::new(239, 255, 0, 9)), GROUPS) }
+        }
+        Family::V6 => const { AddressRange::constant(ipv6_group(9), GROUPS) },
+    }
+}
 
 /// A named thread that receives and runs user callbacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +238,8 @@ pub(crate) struct DiscoveryConfig {
     /// How often the names of daemons that do not answer are looked up.
     pub(crate) resolve: Duration,
     pub(crate) interface: InterfaceSpec,
-    pub(crate) address: Ipv4Addr,
+    /// The group; of the family that the interface has.
+    pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) ttl: u8,
     /// Time between two announcements of one instance.
@@ -226,7 +255,7 @@ impl DiscoveryConfig {
             daemons: Vec::new(),
             resolve: Duration::from_secs(5),
             interface: interface.clone(),
-            address: Ipv4Addr::new(239, 255, 0, 1),
+            address: discovery_group(interface.family()),
             port: 35000,
             ttl: DEFAULT_TTL,
             refresh: Duration::from_secs(1),
@@ -426,12 +455,7 @@ impl Template {
         let carrier = match transport {
             Transport::Multicast => Carrier::Multicast {
                 udp: udp(const { PortRange::constant(35006, 35007) }),
-                addresses: const {
-                    AddressRange::constant(
-                        Ipv4Addr::new(239, 255, 0, 9),
-                        Ipv4Addr::new(239, 255, 0, 20),
-                    )
-                },
+                addresses: topic_groups(interface.family()),
                 ttl: DEFAULT_TTL,
             },
             Transport::Unicast => Carrier::Unicast {

@@ -61,11 +61,53 @@ fn an_empty_file_is_the_default() {
 #[test]
 fn one_interface_serves_all() {
     let config = parse("interface = '10.1.0.0/16'\n[control]\ninterface = 'eth0'\n");
-    let subnet = InterfaceSpec::Subnet { network: Ipv4Addr::new(10, 1, 0, 0), prefix: 16 };
+    let subnet = InterfaceSpec::Subnet {
+        network: Ipv4Addr::new(10, 1, 0, 0).into(),
+        prefix: 16,
+        zone: None,
+    };
     assert_eq!(config.discovery.interface, subnet);
     assert_eq!(config.responses.interface, subnet);
-    assert_eq!(config.control.interface, InterfaceSpec::Name("eth0".to_owned()));
+    assert_eq!(
+        config.control.interface,
+        InterfaceSpec::Name { name: "eth0".to_owned(), family: Family::V4 }
+    );
     assert!(config.templates.iter().filter_map(Template::udp).all(|udp| udp.interface == subnet));
+}
+
+/// Groups follow the family of the interface, and the same names have the same neighbours in both.
+#[test]
+fn groups_follow_the_family_of_the_interface() {
+    let (v4, v6) = (Config::default(), Config::parse("interface = '::1'").unwrap());
+    assert_eq!(v6.discovery.address.to_string(), "ff15::7665:6761:1");
+    let at = |config: &Config, topic: &str| config.route(topic).unwrap().address().unwrap();
+    assert_eq!(at(&v4, "prices.EURUSD").to_string(), "239.255.0.17");
+    assert_eq!(at(&v6, "prices.EURUSD").to_string(), "ff15::7665:6761:11");
+    let places = |config: &Config| config.templates().map(|it| it.places()).collect::<Vec<_>>();
+    assert_eq!(places(&v4), places(&v6));
+    for topic in ["a", "orders", "Größe/λ"] {
+        let number = |config| match at(config, topic) {
+            std::net::IpAddr::V4(ip) => u16::from(ip.octets()[3]),
+            std::net::IpAddr::V6(ip) => ip.segments()[7],
+        };
+        assert_eq!(number(&v4), number(&v6), "{topic}");
+    }
+}
+
+/// A template of another family has sockets of its own; discovery and responses keep theirs.
+#[test]
+fn a_template_may_have_another_family_than_discovery() {
+    let config = Config::parse(
+        "[[template]]\nname = 'unicast'\ntransport = 'unicast'\ninterface = 'loopback ipv6'\n\
+         [[template]]\nname = 'multicast'\ntransport = 'multicast'\ninterface = 'fd00::/64'\n\
+         [[topic]]\npattern = '.*'\ntemplate = 'multicast'\n",
+    )
+    .unwrap();
+    let families =
+        config.templates.iter().map(|template| template.udp().unwrap().interface.family());
+    assert_eq!(families.collect::<Vec<_>>(), [Family::V6, Family::V6]);
+    assert_eq!(config.discovery.interface.family(), Family::V4);
+    assert_eq!(config.route("a").unwrap().address().unwrap().to_string(), "ff15::7665:6761:12");
 }
 
 #[test]
@@ -96,7 +138,7 @@ fn one_host_is_advertised_for_all_that_name_none() {
         "advertise = 'outer'\n\
          [control]\nadvertise = '203.0.113.7'\nadvertise_ports = '45010-45099'\n",
     );
-    let hosts: Vec<_> = config.advertised_hosts().map(|host| host.to_string()).collect();
+    let hosts: Vec<_> = config.advertised_hosts().map(|(_, host)| host.to_string()).collect();
     assert_eq!(hosts, ["outer", "203.0.113.7", "outer"]);
     assert_eq!(Config::default().advertised_hosts().count(), 0);
 }
@@ -195,7 +237,10 @@ fn every_setting_of_a_template() {
     );
     let carrier = Carrier::Multicast {
         udp: UdpSettings {
-            interface: InterfaceSpec::Address(Ipv4Addr::new(10, 0, 0, 1).into()),
+            interface: InterfaceSpec::Address {
+                address: Ipv4Addr::new(10, 0, 0, 1).into(),
+                zone: None,
+            },
             ports: PortRange::new(1, 2).unwrap(),
             streams: StreamRange::new(3, 4).unwrap(),
             receiver_timeout: Duration::from_secs(3),

@@ -1,13 +1,14 @@
 //! From a topic's name to where its messages travel. Layer: config. Immutable; any thread may ask,
 //! on the slow path: patterns are regular expressions, tried one after the other.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use regex::Regex;
 use thiserror::Error;
 
 use super::Config;
 use super::error::Fault;
+use super::family::Family;
 use super::pattern::full_match;
 use super::settings::{Carrier, Template, Transport};
 use super::spread::Choice;
@@ -53,7 +54,7 @@ pub struct TopicRoute<'a> {
     topic: &'a str,
     hash: TopicHash,
     template: &'a Template,
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     port: Option<u16>,
     stream: Option<u32>,
 }
@@ -104,8 +105,14 @@ impl<'a> TopicRoute<'a> {
 
     /// The multicast group; `None` for the other transports.
     #[must_use]
-    pub const fn address(&self) -> Option<Ipv4Addr> {
+    pub const fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// Whether its data travels by IPv6: the interface of its template says so. False for shared memory.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        self.template.udp().is_some_and(|udp| udp.interface.family() == Family::V6)
     }
 
     /// The port of the multicast group, or the one that a unicast subscriber tries first; `None`
@@ -209,7 +216,7 @@ mod tests {
         ] {
             let route = config.route(topic).unwrap();
             assert_eq!((route.topic(), route.hash()), (topic, hash));
-            assert_eq!(route.address(), Some(Ipv4Addr::from(address)));
+            assert_eq!(route.address(), Some(IpAddr::from(address)));
             assert_eq!((route.port(), route.stream()), (Some(port), Some(stream)));
             let unicast = config.templates.iter().find(|template| template.name == "unicast");
             let unicast = TopicRoute::new(topic, unicast.unwrap());

@@ -173,6 +173,8 @@ counters! {
     DaemonsLost => "daemons_lost", "daemons";
     /// Topics refused because another name has the same hash, or a peer uses another route.
     TopicConflicts => "topic_conflicts", "topics";
+    /// Other instances that are discovered and cannot be reached in part: address families differ.
+    PeerConflicts => "peer_conflicts", "instances";
     /// Calls to subscribers sent, because heartbeats are active.
     HeartbeatsSent => "heartbeats_sent", "packets";
     /// Calls of publishers' instances answered.

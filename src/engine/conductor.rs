@@ -26,6 +26,7 @@ use super::request_processor::RequestProcessor;
 use super::resolver::Resolver;
 use super::responses::Responses;
 use super::tending::Tending;
+use crate::config::Family;
 use crate::counters::{Counter, Counters};
 use crate::discovery::event::{self, PeerInfo};
 use crate::discovery::{Advert, AdvertKey, AdvertiseError, Discovery, DiscoveryCounters, Target};
@@ -376,6 +377,7 @@ impl Conductor {
                     self.matching.instance_up(info.instance, info.host);
                     self.heartbeats.instance_up(info.instance, info.control.address);
                     self.requests.tell(Event::InstanceUp(peer(&info)));
+                    self.tell_what_is_out_of_reach(&info);
                 }
                 event::Event::InstanceDown { peer: info, reason } => {
                     self.responses.forget(info.instance);
@@ -419,6 +421,29 @@ impl Conductor {
         }
     }
 
+    /// A socket reaches addresses of its own family only.
+    fn tell_what_is_out_of_reach(&self, info: &PeerInfo) {
+        for (here, there, reason) in [
+            (
+                self.sockets.control.family(),
+                info.control,
+                "[control] sockets of different address families: its topics are not found",
+            ),
+            (
+                self.responses.family(),
+                info.responses,
+                "[responses] sockets of different address families: requests get no answers",
+            ),
+        ] {
+            if Family::of_socket(there.address) != here {
+                self.counters.add(Counter::PeerConflicts, 1);
+                let (instance, name) = (info.instance, &info.name);
+                tracing::warn!(%instance, %name, there = %there.address, here = %here, reason);
+                self.requests.tell(Event::PeerConflict(peer(info), reason));
+            }
+        }
+    }
+
     /// Has the names of daemons looked up while one of them does not answer.
     fn look_up_daemons(&mut self, now: Timestamp) {
         let Some((resolver, pause)) = &self.resolver else { return };
@@ -448,7 +473,7 @@ impl Conductor {
                 None => return,
             },
             Target::Unicast(address) => {
-                unicast = Destination::from(address);
+                unicast = self.sockets.control.destination(address);
                 &unicast
             }
         };

@@ -22,7 +22,7 @@ use crate::id::InstanceId;
 use crate::listener::{DaemonClient, DaemonEvent, DaemonTrouble, DownReason};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Alarm;
-use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
+use crate::transport::udp::{ReceiveBuffer, UdpSocket};
 use crate::wire::advert::MAX_DISCOVERY_BYTES;
 
 const WAKE: Token = Token(0);
@@ -72,7 +72,7 @@ impl DaemonHandle {
         let alarm = Alarm::open(&poll, ALARM)?;
         let (commands, queue) = sync_channel(MAX_COMMANDS);
         let (id, clock) = (InstanceId::random(), Clock::start());
-        let address = socket.local_address().into();
+        let address = socket.local_address();
         let settings = RelaySettings {
             client_timeout: config.client_timeout,
             max_clients: config.max_clients,
@@ -271,7 +271,7 @@ impl Daemon {
     fn transmit(&mut self, now: Timestamp) {
         for _ in 0..BURST {
             let Some(to) = self.relay.poll_transmit(now, &mut self.outgoing) else { return };
-            let (to, bytes) = (Destination::from(to), &self.outgoing);
+            let (to, bytes) = (self.socket.destination(to), &self.outgoing);
             if let Err(error) = self.socket.send_run(Some(&to), bytes, bytes.len()) {
                 // As if the network had lost it.
                 self.counters.add(Counter::SendErrors, 1);

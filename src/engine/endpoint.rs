@@ -441,7 +441,7 @@ impl SocketEndpoint {
             },
             id: header.session,
             source,
-            feedback_to: Destination::from(source),
+            feedback_to: self.socket.destination(source),
             last_heard: now,
             counted: ReceiveCounters::default(),
             is_orphan: false,

@@ -19,7 +19,7 @@ use super::patterns::TopicWatch;
 use super::poller::{Command, PollerHandle};
 use super::publication::Publication;
 use super::request_processor::RequestProcessor;
-use crate::config::{RingPages, Transport};
+use crate::config::{Family, RingPages, Transport};
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
 use crate::id::{InstanceId, SessionId, TopicHash};
@@ -85,8 +85,15 @@ impl LocalPublisher {
 
 /// How a publisher reaches its subscribers.
 pub(crate) enum PublisherPath {
-    Multicast { publication: Arc<Publication>, group: Locator },
-    Unicast { publication: Arc<Publication>, stream: u32 },
+    Multicast {
+        publication: Arc<Publication>,
+        group: Locator,
+    },
+    /// Where it sends from, and the stream.
+    Unicast {
+        publication: Arc<Publication>,
+        from: Locator,
+    },
     Ring(SharedRing),
 }
 
@@ -378,13 +385,11 @@ impl Matching {
         };
         let verdict = match &publisher.path {
             PublisherPath::Multicast { group, .. } => {
-                meets(advert, Transport::Multicast, |there| {
-                    (there == *group).then_some(()).ok_or("another group, port or stream")
-                })
+                meets(advert, Transport::Multicast, |there| same_group(*group, there))
             }
-            PublisherPath::Unicast { stream, .. } => meets(advert, Transport::Unicast, |there| {
-                (there.stream == *stream).then_some(()).ok_or("another stream")
-            }),
+            PublisherPath::Unicast { from, .. } => {
+                meets(advert, Transport::Unicast, |there| same_stream(*from, there))
+            }
             PublisherPath::Ring(_) if advert.transport == Transport::Ipc => {
                 // Who reads a ring stands in the ring.
                 self.readers_due = now;
@@ -463,13 +468,14 @@ impl Matching {
             return;
         };
         let verdict = match subscriber.transport {
-            Transport::Multicast => meets(advert, Transport::Multicast, |there| {
-                let here = subscriber.locator;
-                (here == Some(there)).then_some(()).ok_or("another group, port or stream")
+            transport if advert.transport != transport => Err("another transport"),
+            Transport::Ipc => Ok(()),
+            transport => meets(advert, transport, |there| match subscriber.locator {
+                None => Err("no address"),
+                Some(here) if transport == Transport::Multicast => same_group(here, there),
+                // Where unicast data goes is the subscriber's choice.
+                Some(here) => same_stream(here, there),
             }),
-            // Where unicast data goes is the subscriber's choice.
-            transport if advert.transport == transport => Ok(()),
-            _ => Err("another transport"),
         };
         if let Err(reason) = verdict {
             return self.conflict(&subscriber.topic, instance, reason);
@@ -504,6 +510,27 @@ impl Matching {
         if self.topics.get(&hash).is_some_and(Topic::is_empty) {
             self.topics.remove(&hash);
         }
+    }
+}
+
+/// Whether what is sent to one of two groups arrives at the other.
+fn same_group(here: Locator, there: Locator) -> Result<(), &'static str> {
+    same_family(here, there)?;
+    (here == there).then_some(()).ok_or("another group, port or stream")
+}
+
+/// Whether a unicast publisher at one of two places reaches a subscriber at the other.
+fn same_stream(here: Locator, there: Locator) -> Result<(), &'static str> {
+    same_family(here, there)?;
+    (here.stream == there.stream).then_some(()).ok_or("another stream")
+}
+
+/// A socket reaches addresses of its own family only.
+fn same_family(here: Locator, there: Locator) -> Result<(), &'static str> {
+    match (Family::of_socket(here.address), Family::of_socket(there.address)) {
+        (Family::V4, Family::V6) => Err("another address family: IPv6 there, IPv4 here"),
+        (Family::V6, Family::V4) => Err("another address family: IPv4 there, IPv6 here"),
+        _ => Ok(()),
     }
 }
 

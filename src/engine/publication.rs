@@ -146,6 +146,11 @@ impl Publication {
         index
     }
 
+    /// Where receivers see its packets come from.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.parts.socket.socket.local_address()
+    }
+
     /// Discovery matched one more topic of `instance`, which receives it at `address` on unicast.
     pub(crate) fn add_receiver(
         &self,

@@ -9,7 +9,7 @@ use std::thread;
 use crossbeam_channel::{Sender, bounded};
 
 use super::conductor::{Command, ConductorLink};
-use crate::config::{DaemonAddress, Host};
+use crate::config::{DaemonAddress, Family, Host};
 use crate::counters::{Counter, Counters};
 use crate::transport::lookup::lookup;
 
@@ -19,13 +19,15 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Starts the thread; without names there is none. It tells the conductor what it finds.
+    /// Starts the thread; without names there is none. It looks for
+    /// addresses of the family that the control socket has, and tells the conductor what it finds.
     ///
     /// # Errors
     ///
     /// What the operating system says when it gives no thread.
     pub(super) fn start(
         daemons: &[DaemonAddress],
+        family: Family,
         conductor: Arc<ConductorLink>,
         counters: Arc<Counters>,
     ) -> io::Result<Option<Self>> {
@@ -42,7 +44,7 @@ impl Resolver {
         thread::Builder::new().name("vega-resolver".to_owned()).spawn(move || {
             for () in wished {
                 for (index, name, port) in &named {
-                    match lookup(name) {
+                    match lookup(name, family) {
                         Ok(ip) => {
                             let address = SocketAddr::from((ip, *port));
                             conductor.submit(Command::DaemonMoved(*index, address));

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::publication::{Attention, Publication, PublicationParts};
 use super::send_socket::SendSocket;
 use super::tending::Tending;
-use crate::config::ResponsesConfig;
+use crate::config::{Family, ResponsesConfig};
 use crate::counters::{Counter, Counters};
 use crate::id::InstanceId;
 use crate::listener::{Reply, Respond, RespondError, SendError};
@@ -60,6 +60,11 @@ impl Responses {
             requesters: RwLock::default(),
             known: RwLock::default(),
         }
+    }
+
+    /// The family of the addresses that responses can be sent to.
+    pub(super) fn family(&self) -> Family {
+        self.parts.socket.socket.family()
     }
 
     /// Discovery knows where an instance receives responses.
@@ -163,6 +168,9 @@ impl Respond for Responses {
         let limit_bytes = self.parts.max_message_bytes;
         if payload.len() > limit_bytes {
             return Err(RespondError::TooLarge { bytes: payload.len(), limit_bytes });
+        }
+        if Family::of_socket(reply.to.address) != self.family() {
+            return Err(RespondError::OtherFamily { locator: reply.to.address });
         }
         if !self.is_safe(reply) {
             return Err(RespondError::Untrusted { locator: reply.to.address });

@@ -13,7 +13,7 @@ use crate::ring::Layout;
 use crate::ring::append::{Appender, Claimed, Entry, Full};
 use crate::ring::shared::SharedRing;
 use crate::time::{Clock, Timestamp};
-use crate::transport::udp::{Destination, UdpSocket};
+use crate::transport::udp::UdpSocket;
 use crate::wire::frame::FrameHeader;
 use crate::wire::packet::PacketHeader;
 
@@ -171,7 +171,7 @@ impl RingPublication {
         }
         let wake = &self.wake;
         self.ring.wake_sleepers(|port| {
-            let reader = Destination::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            let reader = self.wake.destination(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             // A wake-up that is lost costs the reader its own time-out.
             let _ = wake.send_run(Some(&reader), &[0], 1);
         });

@@ -17,7 +17,9 @@ use parking_lot::{Mutex, RwLock};
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
 use crate::transport::interface::Interface;
-use crate::transport::udp::{Destination, OpenError, ReceiveBuffer, SocketOptions, UdpSocket};
+use crate::transport::udp::{
+    Destination, OpenError, ReceiveBuffer, SocketOptions, UdpSocket, find_route,
+};
 use crate::wire::control::{Feedback, Range, Status};
 use crate::wire::packet::{PacketKind, Prefix};
 
@@ -171,6 +173,15 @@ impl SendSocket {
         })
     }
 
+    /// Looks whether a group can be sent to.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], where the routing table knows no way.
+    pub(super) fn check_group(&self, group: SocketAddr) -> Result<(), OpenError> {
+        find_route(&self.opener.interface, group.ip(), &self.opener.options)
+    }
+
     /// The way to one receiver, whose feedback comes back by it.
     pub(super) fn way_to(&self, receiver: SocketAddr) -> Way {
         let mut branches = self.branches.write();
@@ -180,22 +191,33 @@ impl SendSocket {
             return Way::Own(known);
         }
         if branches.sockets.len() >= MAX_CONNECTED {
-            return Way::Shared(receiver.into());
+            return Way::Shared(self.socket.destination(receiver));
         }
         let opened = self.connect(receiver);
         if let Ok(socket) = &opened {
             branches.sockets.push((receiver, Arc::downgrade(socket)));
             branches.wakes.iter().for_each(|wakes| let_wake(wakes, socket));
         }
-        own_or_shared(opened, receiver)
+        self.own_or_shared(opened, receiver)
     }
 
     /// The way to a group, whose members answer to the socket that sends anywhere.
     pub(super) fn way_to_group(&self, group: SocketAddr) -> Way {
         if self.groups.fetch_add(1, Ordering::Relaxed) >= MAX_GROUPS {
-            return Way::Shared(group.into());
+            return Way::Shared(self.socket.destination(group));
         }
-        own_or_shared(self.connect(group), group)
+        self.own_or_shared(self.connect(group), group)
+    }
+
+    /// Without a connected socket it works as well, only slower.
+    fn own_or_shared(&self, opened: Result<Arc<UdpSocket>, OpenError>, to: SocketAddr) -> Way {
+        match opened {
+            Ok(socket) => Way::Own(socket),
+            Err(error) => {
+                tracing::debug!(%error, %to, "no socket of its own");
+                Way::Shared(self.socket.destination(to))
+            }
+        }
     }
 
     fn connect(&self, to: SocketAddr) -> Result<Arc<UdpSocket>, OpenError> {
@@ -285,16 +307,5 @@ impl SendSocket {
 fn let_wake((registry, token): &(Registry, Token), socket: &UdpSocket) {
     if let Err(error) = registry.register(&mut &*socket, *token, Interest::READABLE) {
         tracing::error!(%error, "feedback will be late: its socket cannot be polled");
-    }
-}
-
-/// Without a connected socket it works as well, only slower.
-fn own_or_shared(opened: Result<Arc<UdpSocket>, OpenError>, to: SocketAddr) -> Way {
-    match opened {
-        Ok(socket) => Way::Own(socket),
-        Err(error) => {
-            tracing::debug!(%error, %to, "no socket of its own");
-            Way::Shared(to.into())
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
 use crate::config::{
-    Config, DaemonAddress, FaultConfig, Host, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS, Offload,
-    ResponsesConfig,
+    Config, DaemonAddress, Family, FaultConfig, Host, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS,
+    Offload, ResponsesConfig,
 };
 use crate::counters::{Counter, Counters};
 use crate::discovery::{Carrier, Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
@@ -39,7 +39,7 @@ use crate::transport::accept_barriers;
 use crate::transport::interface::{Interface, InterfaceError, resolve};
 use crate::transport::lookup::lookup;
 use crate::transport::shm::Directory;
-use crate::transport::udp::{Destination, FaultSource, OpenError, SocketOptions, UdpSocket};
+use crate::transport::udp::{FaultSource, OpenError, SocketOptions, UdpSocket};
 use crate::wire::frame::REQUEST_PREFIX_LENGTH;
 use crate::wire::locator::Locator;
 
@@ -155,7 +155,7 @@ impl Opened {
         )?;
         let opener = Opener { interface: responses_at.clone(), ttl: 0, options: options.clone() };
         let respond = opened("responses", SendSocket::open(opener, Arc::clone(counters)))?;
-        let loopback = interface("ipc", &InterfaceSpec::Loopback)?;
+        let loopback = interface("ipc", &InterfaceSpec::Loopback(Family::V4))?;
         let without_faults = SocketOptions { faults: None, ..options.clone() };
         let wake = || opened("ipc", UdpSocket::open_sender(&loopback, 0, &without_faults));
         let wakes = config.pollers.iter().map(|_| wake()).collect::<Result<_, _>>()?;
@@ -188,21 +188,22 @@ fn open_discovery(
     let group = opened("discovery", group)?;
     opened("discovery", control.send_to_groups(&at, discovery.ttl))?;
     let address = SocketAddr::from((discovery.address, discovery.port));
-    Ok(DiscoverySockets { control, group: Some((group, Destination::from(address))) })
+    let destination = control.destination(address);
+    Ok(DiscoverySockets { control, group: Some((group, destination)) })
 }
 
 /// Replaces the names of hosts that others are told by their addresses.
 fn look_up_advertised(config: &mut Config) -> Result<(), StartError> {
-    let mut found: HashMap<String, Ipv4Addr> = HashMap::new();
-    for host in config.advertised_hosts() {
+    let mut found: HashMap<(String, Family), IpAddr> = HashMap::new();
+    for (family, host) in config.advertised_hosts() {
         let Host::Name(name) = host else { continue };
-        let address = match found.get(name) {
+        let key = (name.clone(), family);
+        let address = match found.get(&key) {
             Some(address) => *address,
-            None => {
-                lookup(name).map_err(|source| StartError::Lookup { host: name.clone(), source })?
-            }
+            None => lookup(name, family)
+                .map_err(|source| StartError::Lookup { host: name.clone(), source })?,
         };
-        found.insert(name.clone(), address);
+        found.insert(key, address);
         *host = Host::Address(address);
     }
     Ok(())
@@ -395,7 +396,7 @@ impl Engine {
                 address: self.config.control.advertise.of(control, self.config.control.ports),
                 stream: 0,
             },
-            source: control.into(),
+            source: control,
             responses: self.responses_at,
             host,
         };
@@ -411,7 +412,8 @@ impl Engine {
             daemons: config.daemons.iter().map(DaemonAddress::socket).collect(),
         };
         let (link, counters) = (Arc::clone(&self.conductor), Arc::clone(&self.counters));
-        let resolver = Resolver::start(&config.daemons, link, counters)?;
+        let family = Family::of_socket(control);
+        let resolver = Resolver::start(&config.daemons, family, link, counters)?;
         let seed = self.id.as_uuid().as_u64_pair().0;
         let parts = ConductorParts {
             instance: self.id,

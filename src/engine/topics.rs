@@ -5,7 +5,7 @@ mod publishing;
 mod subscribing;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -63,9 +63,10 @@ pub(super) struct Topics {
     subscribed: HashMap<TopicHash, Subscription>,
     publications: HashMap<Place, (Arc<Publication>, usize)>,
     endpoints: HashMap<Place, Endpoint>,
-    send_sockets: HashMap<(Ipv4Addr, u8), Arc<SendSocket>>,
-    /// By interface: feedback to the senders of multicast.
-    feedback_sockets: HashMap<Ipv4Addr, Arc<UdpSocket>>,
+    /// By address, interface and TTL: a link-local address can be on several interfaces.
+    send_sockets: HashMap<(IpAddr, u32, u8), Arc<SendSocket>>,
+    /// By address and interface: feedback to the senders of multicast.
+    feedback_sockets: HashMap<(IpAddr, u32), Arc<UdpSocket>>,
     next_endpoint: u32,
     next_ticket: u64,
 }
@@ -74,7 +75,7 @@ pub(super) struct Topics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     template: String,
-    group: Option<Ipv4Addr>,
+    group: Option<IpAddr>,
     /// Of unicast, the port that is preferred.
     port: u16,
     /// For publications; endpoints serve all streams.
@@ -174,7 +175,7 @@ fn place_of(route: &TopicRoute<'_>) -> String {
     let transport = route.transport();
     match (route.address(), route.port(), route.stream()) {
         (Some(address), Some(port), Some(stream)) => {
-            format!("{transport} {address}:{port}/{stream}")
+            format!("{transport} {}/{stream}", SocketAddr::new(address, port))
         }
         (None, Some(port), Some(stream)) => format!("{transport} {port}/{stream}"),
         _ => transport.to_string(),

@@ -81,6 +81,11 @@ pub(super) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     for (name, bytes) in counter_files() {
         add("counters", name, &bytes, true);
     }
+    // At the end: those before keep what was drawn for them.
+    for (name, address) in [("link", "[fe80::7]:35004"), ("mapped", "[::ffff:127.0.0.1]:35004")] {
+        add("locator", name, &locator(address).encode(), true);
+    }
+    add("config", "ipv6", IPV6.as_bytes(), true);
     seeds
 }
 
@@ -252,6 +257,10 @@ fn changes(from: u64, to: u64) -> Vec<u8> {
 fn locator(address: &str) -> Locator {
     Locator { address: address.parse().unwrap(), stream: 7 }
 }
+
+const IPV6: &str = "interface = 'fe80::1%eth0'\n[discovery]\naddress = 'ff15::1'\nkind = 'both'\n\
+     daemons = ['[::1]:7', '10.0.0.1']\n[[template]]\nname = 'multicast'\ntransport = 'multicast'\n\
+     addresses = 'ff12::1-ff12::ffff'\ninterface = 'loopback ipv6'\n";
 
 const CONFIGURATIONS: &[(&str, &str)] = &[
     ("topic", "[[topic]]\npattern = 'prices\\..*'\ntemplate = 'unicast'\n"),

@@ -96,7 +96,8 @@ impl TopicAdvert {
         self.transport
     }
 
-    /// Where the data arrives: the group and port of multicast, the socket of a unicast subscriber.
+    /// Where the data arrives: the group and port of multicast, the socket of a unicast subscriber. Of a
+    /// unicast publisher, where it is sent from.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.place.map(|(address, _)| address)
@@ -167,11 +168,17 @@ pub trait InstanceListener: Send + 'static {
     }
 
     /// A peer uses the topic in a way that can never meet ours: another transport, another group,
-    /// port or stream, or another name with the same hash. `reason` says which. `peer` is this
-    /// instance itself when its subscription is shut out because a topic of the same hash was found
+    /// port or stream, another address family, or another name with the same hash. `reason` says
+    /// which. `peer` is this instance itself when its subscription is shut out because a topic of the same hash was found
     /// between the call and its announcement.
     fn on_topic_conflict(&mut self, topic: &str, peer: InstanceId, reason: &str) {
         let _ = (topic, peer, reason);
+    }
+
+    /// A peer has a socket that this instance cannot send to, because one has an IPv4 and the other an IPv6
+    /// address. `reason` says which socket, and what does not work because of it.
+    fn on_peer_conflict(&mut self, peer: &Peer, reason: &str) {
+        let _ = (peer, reason);
     }
 
     /// A topic that a pattern subscription matches is published somewhere and subscribed to.
@@ -212,6 +219,7 @@ pub(crate) enum Event {
     PublisherMatched(Arc<str>, InstanceId),
     PublisherUnmatched(Arc<str>, InstanceId),
     TopicConflict(Arc<str>, InstanceId, &'static str),
+    PeerConflict(Peer, &'static str),
     DaemonUp(Arc<str>),
     DaemonDown(Arc<str>),
     PatternMatched(Arc<TopicPattern>, Arc<str>),
@@ -240,6 +248,7 @@ impl Event {
             Self::TopicConflict(topic, id, reason) => {
                 listener.on_topic_conflict(topic, *id, reason);
             }
+            Self::PeerConflict(peer, reason) => listener.on_peer_conflict(peer, reason),
             Self::PatternMatched(pattern, topic) => {
                 listener.on_pattern_matched(pattern.as_str(), topic);
             }

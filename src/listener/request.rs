@@ -33,6 +33,13 @@ pub enum RespondError {
         /// The address that the request named.
         locator: std::net::SocketAddr,
     },
+    /// The requester takes responses at an address of the other IP version than that of `[responses]
+    /// interface` here.
+    #[error("responses to {locator} need another address family than [responses] has here")]
+    OtherFamily {
+        /// The address that the request named.
+        locator: std::net::SocketAddr,
+    },
     /// More requesters than `[limits] max_peers` are being answered.
     #[error("responses go to {limit} requesters already")]
     TooManyRequesters {

@@ -6,7 +6,7 @@
 //! for it. The time only says when a datagram that is held comes out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{FaultConfig, Probability};
@@ -24,7 +24,7 @@ const REORDER_HOLD: Duration = Duration::from_millis(1);
 /// A datagram that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packet {
-    pub(super) source: SocketAddrV4,
+    pub(super) source: SocketAddr,
     pub(super) bytes: Box<[u8]>,
 }
 
@@ -89,7 +89,7 @@ impl FaultInjector {
     pub(super) fn handle_packet(
         &mut self,
         now: Timestamp,
-        source: SocketAddrV4,
+        source: SocketAddr,
         bytes: &[u8],
     ) -> bool {
         let fate = self.draw();

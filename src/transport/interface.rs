@@ -3,27 +3,57 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use thiserror::Error;
 
 use super::sys::{self, LocalAddress};
-use crate::config::InterfaceSpec;
+use crate::config::{Family, InterfaceSpec, network_of};
 
 #[cfg(test)]
 mod tests;
 
-/// The longest prefix of an IPv4 subnet.
-const MAX_PREFIX: u8 = 32;
-
 /// A local interface, and the address of it that sockets bind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     /// The index by which the kernel knows it.
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) is_loopback: bool,
+}
+
+impl Interface {
+    /// The family of what sockets there send and receive.
+    pub(crate) const fn family(&self) -> Family {
+        Family::of(self.address)
+    }
+
+    /// An address as the kernel wants it here: one that is valid on a single link, or inside a single
+    /// interface, needs the number of this interface. Elsewhere addresses do without, because it means
+    /// nothing to other hosts.
+    pub(crate) fn scoped(&self, address: SocketAddr) -> SocketAddr {
+        scoped(address, self.index)
+    }
+}
+
+/// As [`Interface::scoped`], for the interface with this index.
+pub(super) fn scoped(address: SocketAddr, index: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if needs_scope(*v6.ip()) => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, index).into()
+        }
+        other => other,
+    }
+}
+
+/// Link-local addresses, and groups of an interface or a link.
+pub(super) const fn needs_scope(ip: Ipv6Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    match first {
+        0xff => second & 0xf <= 2,
+        _ => ip.is_unicast_link_local(),
+    }
 }
 
 impl fmt::Display for Interface {
@@ -52,31 +82,17 @@ pub(crate) enum InterfaceError {
     NotFound {
         /// What was asked for.
         wanted: InterfaceSpec,
-        /// Every IPv4 address of this host with its interface.
+        /// Every address of this host with its interface.
         existing: String,
-    },
-    /// The engine speaks IPv4.
-    #[error("interface address {address} is not supported (allowed: an IPv4 address)")]
-    NotIpv4 {
-        /// The address that was asked for.
-        address: IpAddr,
-    },
-    /// No such subnet.
-    #[error("prefix length {prefix} of subnet {network} is out of range (allowed: 0 to 32)")]
-    Prefix {
-        /// The address of the subnet.
-        network: Ipv4Addr,
-        /// The prefix length that was asked for.
-        prefix: u8,
     },
     /// The operating system does not tell its interfaces.
     #[error("cannot list the interfaces of this host")]
     List(#[source] io::Error),
 }
 
-/// Finds the interface that `spec` names. Where several match, one that is not loopback is
-/// preferred, then the order of the kernel decides: `0.0.0.0/0` means "some real network, if there
-/// is one".
+/// Finds the interface that `spec` names. Where several addresses match, one of another interface than
+/// loopback is preferred, then one that is valid beyond its link, then the order of the kernel decides:
+/// `0.0.0.0/0` means "some real network, if there is one".
 ///
 /// # Errors
 ///
@@ -86,45 +102,46 @@ pub(crate) fn resolve(spec: &InterfaceSpec) -> Result<Interface, InterfaceError>
 }
 
 fn choose(spec: &InterfaceSpec, locals: &[LocalAddress]) -> Result<Interface, InterfaceError> {
+    let is_in = |local: &LocalAddress, zone: &Option<String>| {
+        zone.as_ref().is_none_or(|zone| local.name == *zone)
+    };
     let found = match spec {
-        InterfaceSpec::Loopback => at_loopback(Ipv4Addr::LOCALHOST, locals),
-        InterfaceSpec::Address(IpAddr::V4(address)) => {
-            first_up(locals, |local| local.address == *address)
+        InterfaceSpec::Loopback(family) => at_loopback(family.loopback(), locals),
+        InterfaceSpec::Address { address, zone } => {
+            first_up(locals, |local| local.address == *address && is_in(local, zone))
                 .or_else(|| at_loopback(*address, locals))
         }
-        InterfaceSpec::Address(address @ IpAddr::V6(_)) => {
-            return Err(InterfaceError::NotIpv4 { address: *address });
+        InterfaceSpec::Subnet { network, prefix, zone } => first_up(locals, |local| {
+            Family::of(local.address) == Family::of(*network)
+                && network_of(local.address, *prefix) == *network
+                && is_in(local, zone)
+        }),
+        InterfaceSpec::Name { name, family } => {
+            first_up(locals, |local| local.name == *name && Family::of(local.address) == *family)
         }
-        InterfaceSpec::Subnet { network, prefix } => {
-            if *prefix > MAX_PREFIX {
-                return Err(InterfaceError::Prefix { network: *network, prefix: *prefix });
-            }
-            let mask = mask_of(*prefix);
-            let network = u32::from(*network) & mask;
-            first_up(locals, |local| u32::from(local.address) & mask == network)
-        }
-        InterfaceSpec::Name(name) => first_up(locals, |local| local.name == *name),
     };
     found.ok_or_else(|| InterfaceError::NotFound { wanted: spec.clone(), existing: list(locals) })
 }
 
-/// All of 127/8 is loopback, whether or not the interface carries that very address.
-fn at_loopback(address: Ipv4Addr, locals: &[LocalAddress]) -> Option<Interface> {
+/// All of 127/8 is loopback, whether or not the interface carries that very address. Of IPv6 it is one
+/// address, and the interface has it unless that family is switched off.
+fn at_loopback(address: IpAddr, locals: &[LocalAddress]) -> Option<Interface> {
     if !address.is_loopback() {
         return None;
     }
-    let loopback = first_up(locals, |local| local.is_loopback)?;
+    let loopback = first_up(locals, |local| {
+        local.is_loopback && (address.is_ipv4() || local.address == address)
+    })?;
     Some(Interface { address, ..loopback })
 }
 
 fn first_up(locals: &[LocalAddress], matches: impl Fn(&LocalAddress) -> bool) -> Option<Interface> {
-    let candidates = || locals.iter().filter(|local| local.is_up && matches(local));
-    candidates().find(|local| !local.is_loopback).or_else(|| candidates().next()).map(Into::into)
-}
-
-fn mask_of(prefix: u8) -> u32 {
-    // A shift by all 32 bits is no shift at all in the instruction set, hence the checked one.
-    u32::MAX.checked_shl(u32::from(MAX_PREFIX - prefix)).unwrap_or(0)
+    let candidates = locals.iter().filter(|local| local.is_up && matches(local));
+    let is_of_one_link = |local: &LocalAddress| match local.address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    candidates.min_by_key(|local| (local.is_loopback, is_of_one_link(local))).map(Into::into)
 }
 
 fn list(locals: &[LocalAddress]) -> String {
@@ -133,5 +150,5 @@ fn list(locals: &[LocalAddress]) -> String {
         format!("{} ({}{state})", local.name, local.address)
     });
     let all = each.collect::<Vec<_>>().join(", ");
-    if all.is_empty() { "no IPv4 address".to_owned() } else { all }
+    if all.is_empty() { "no address".to_owned() } else { all }
 }

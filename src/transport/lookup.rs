@@ -2,23 +2,25 @@
 //! seconds: not for a thread that has anything else to do.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, ToSocketAddrs};
 
-/// The first IPv4 address of a host.
+use crate::config::Family;
+
+/// The first address of a host that is of a family.
 ///
 /// # Errors
 ///
-/// What the operating system says, or that it knows no IPv4 address.
+/// What the operating system says, or that it knows no such address.
 ///
 /// # Blocking
 ///
 /// As long as the name servers take, or their timeout.
-pub(crate) fn lookup(host: &str) -> io::Result<Ipv4Addr> {
-    let found = (host, 0).to_socket_addrs()?.find_map(|address| match address.ip() {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(_) => None,
-    });
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no IPv4 address"))
+pub(crate) fn lookup(host: &str, family: Family) -> io::Result<IpAddr> {
+    let mut found = (host, 0).to_socket_addrs()?.map(|address| address.ip());
+    let found = found.find(|ip| Family::of(*ip) == family);
+    found.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("it has no {family} address"))
+    })
 }
 
 #[cfg(test)]
@@ -27,8 +29,16 @@ mod tests {
 
     #[test]
     fn addresses_and_the_name_that_every_host_has() {
-        assert_eq!(lookup("127.1.2.3").unwrap(), Ipv4Addr::new(127, 1, 2, 3));
-        assert!(lookup("localhost").unwrap().is_loopback());
-        assert!(lookup("no host has a name with blanks").is_err());
+        assert_eq!(lookup("127.1.2.3", Family::V4).unwrap().to_string(), "127.1.2.3");
+        assert_eq!(lookup("::1", Family::V6).unwrap(), Family::V6.loopback());
+        assert!(lookup("localhost", Family::V4).unwrap().is_loopback());
+        assert!(lookup("no host has a name with blanks", Family::V4).is_err());
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_none() {
+        let error = lookup("127.0.0.1", Family::V6).unwrap_err();
+        assert_eq!(error.to_string(), "it has no IPv6 address");
+        assert!(lookup("::1", Family::V4).is_err());
     }
 }

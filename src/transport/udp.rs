@@ -15,11 +15,11 @@ mod receive;
 mod tests;
 
 pub(crate) use faulty::FaultSource;
-pub(crate) use open::{OpenError, SocketOptions};
+pub(crate) use open::{OpenError, SocketOptions, find_route};
 pub(crate) use receive::{ReceiveBuffer, Received};
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,34 +29,34 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{SockAddr, Socket};
 
+use super::interface::scoped;
 use super::sys::{self, Datagram};
+use crate::config::Family;
 use crate::counters::{Counter, Counters};
 
 /// Most packets of one run, whatever their size.
 pub(crate) const MAX_SEGMENTS: usize = sys::MAX_SEGMENTS;
 
-/// Most bytes of one run, and of one packet: what IPv4 can carry behind its own header and UDP's.
-pub(crate) const MAX_RUN_BYTES: usize = 65_507;
+/// Most bytes of one run, and of one packet: what 64 KiB have room for behind the headers of IPv6, 40
+/// bytes, and UDP, 8. Those of IPv4 are 20 bytes shorter; one limit serves both.
+pub(crate) const MAX_RUN_BYTES: usize = 65_535 - 48;
 
 /// How often one call starts over because the peer of a connected socket refused an *earlier*
 /// packet. Each refusal needs another ICMP message to arrive between two system calls.
 const MAX_REFUSALS: usize = 8;
 
-/// Where a run goes: a socket address as the kernel wants it, built once and reused.
+/// Where a run goes: a socket address as the kernel wants it, built once and reused. Made by
+/// [`UdpSocket::destination`], and good for sockets of the same interface.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination(SockAddr);
 
-impl From<SocketAddr> for Destination {
-    fn from(address: SocketAddr) -> Self {
-        Self(address.into())
-    }
-}
-
-/// A non-blocking IPv4 socket, bound to one interface. Opened by the functions in `udp/open.rs`.
+/// A non-blocking socket of one address family, bound to one interface. Opened by the functions in `udp/open.rs`.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
     socket: Socket,
-    local_address: SocketAddrV4,
+    local_address: SocketAddr,
+    /// By which the kernel knows the interface.
+    interface_index: u32,
     receive_buffer_bytes: usize,
     portable: bool,
     /// Cleared by whichever sender finds out that the device cannot.
@@ -274,8 +274,18 @@ impl UdpSocket {
     }
 
     /// The address that this socket is bound to, and at which it receives.
-    pub(crate) fn local_address(&self) -> SocketAddrV4 {
+    pub(crate) fn local_address(&self) -> SocketAddr {
         self.local_address
+    }
+
+    /// The family of the addresses that this socket can send to.
+    pub(crate) fn family(&self) -> Family {
+        Family::of_socket(self.local_address)
+    }
+
+    /// An address to send to. One that is valid on a single link means that of this socket's interface.
+    pub(crate) fn destination(&self, address: SocketAddr) -> Destination {
+        Destination(scoped(address, self.interface_index).into())
     }
 }
 

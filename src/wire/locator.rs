@@ -44,7 +44,7 @@ impl Locator {
     /// # Errors
     ///
     /// `Truncated` when fewer than [`LOCATOR_LENGTH`] bytes are given, `Malformed` for an unknown
-    /// family or port 0.
+    /// family, port 0, or an IPv4 address in the form of an IPv6 one (`::ffff:0:0/96`).
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let bytes: &[u8; LOCATOR_LENGTH] =
             bytes.first_chunk().ok_or(WireError::Truncated { what: "locator" })?;
@@ -54,7 +54,13 @@ impl Locator {
         octets.copy_from_slice(&bytes[ADDRESS..]);
         let ip = match bytes[FAMILY] {
             FAMILY_IPV4 => IpAddr::V4(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3])),
-            FAMILY_IPV6 => IpAddr::V6(Ipv6Addr::from(octets)),
+            FAMILY_IPV6 => match Ipv6Addr::from(octets) {
+                // No socket of IPv6 reaches it, and one address has one form.
+                ip if ip.to_ipv4_mapped().is_some() => {
+                    return Err(WireError::Malformed { what: "IPv4 address of an IPv6 locator" });
+                }
+                ip => IpAddr::V6(ip),
+            },
             _ => return Err(WireError::Malformed { what: "address family of a locator" }),
         };
         if port == 0 {
@@ -85,10 +91,21 @@ mod tests {
         }
     }
 
+    /// The number of an interface means nothing to others, and does not travel.
+    #[test]
+    fn scopes_stay_at_home() {
+        let address = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 3, 2);
+        let locator = Locator { address: address.into(), stream: 1 };
+        let told = Locator::decode(&locator.encode()).unwrap();
+        assert_eq!(told.address, "[fe80::1]:7".parse().unwrap());
+    }
+
     #[test]
     fn nonsense_is_refused() {
         assert!(Locator::decode(&[4; 23]).is_err());
         assert!(Locator::decode(&[9; 24]).is_err());
+        let mapped = Locator { address: "[::ffff:127.0.0.1]:1".parse().unwrap(), stream: 1 };
+        assert!(Locator::decode(&mapped.encode()).is_err());
         assert!(
             Locator::decode(&[
                 4, 0, 0, 0, 1, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vega::{Counter, SubscribeError};
 
@@ -169,7 +170,7 @@ fn nothing_listens_wider_than_configured() {
 }
 
 /// The local addresses of the UDP sockets of a process, as the kernel lists them.
-fn bound_addresses(process: u32) -> Vec<std::net::Ipv4Addr> {
+pub(crate) fn bound_addresses(process: u32) -> Vec<IpAddr> {
     let sockets: BTreeSet<String> = fs::read_dir(format!("/proc/{process}/fd"))
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
@@ -178,15 +179,22 @@ fn bound_addresses(process: u32) -> Vec<std::net::Ipv4Addr> {
             Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
         })
         .collect();
-    let table = fs::read_to_string(format!("/proc/{process}/net/udp")).unwrap();
-    table
-        .lines()
-        .skip(1)
+    let table = |name| fs::read_to_string(format!("/proc/{process}/net/{name}"));
+    // Where there is no IPv6, there is no table of it.
+    let tables = [table("udp").unwrap(), table("udp6").unwrap_or_default()];
+    tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|columns| sockets.contains(columns[9]))
         .map(|columns| {
             let hex = columns[1].split(':').next().unwrap();
-            u32::from_str_radix(hex, 16).unwrap().swap_bytes().into()
+            let word = |at| u32::from_str_radix(&hex[at..at + 8], 16).unwrap().swap_bytes();
+            if hex.len() == 8 {
+                return Ipv4Addr::from_bits(word(0)).into();
+            }
+            let words = [0, 8, 16, 24].map(|at| u128::from(word(at)));
+            Ipv6Addr::from_bits(words.into_iter().fold(0, |bits, word| bits << 32 | word)).into()
         })
         .collect()
 }

@@ -74,6 +74,7 @@ fn topics_are_shown_as_the_library_routes_them() {
             "topic": topic,
             "template": route.template(),
             "transport": route.transport().to_string(),
+            "family": route.port().map(|_| "ipv4"),
             "address": route.address().map(|address| address.to_string()),
             "port": route.port(),
             "stream": route.stream(),

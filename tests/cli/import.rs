@@ -193,7 +193,8 @@ fn what_a_file_leaves_out_has_the_defaults_of_that_vega() {
     assert!(toml.contains("interface = \"0.0.0.0/0\""), "{toml}");
     assert!(toml.contains("address = \"225.0.0.1\"\nport = 35000"), "{toml}");
     let route = config.route("prices.EURUSD").unwrap();
-    let group = route.address().unwrap().octets();
+    let std::net::IpAddr::V4(group) = route.address().unwrap() else { panic!("not IPv4") };
+    let group = group.octets();
     assert!(group[..3] == [225, 0, 0] && (9..=20).contains(&group[3]), "{group:?}");
     assert!((35_006..=35_007).contains(&route.port().unwrap()));
 }

@@ -2,8 +2,9 @@
 //! with multicast between them. Tests. Owned by the test that made it; all of it goes with the
 //! owner, and what a killed test run has left is removed by the next one.
 //!
-//! Addresses are of 10.77.0.0/24, and of 10.78.0.0/24 where there is a second network. They exist inside
-//! the namespaces only: every lab uses the same ones and none hears of another.
+//! Addresses are of 10.77.0.0/24, and of 10.78.0.0/24 where there is a second network; with IPv6 of
+//! fd77::/64 and fd78::/64 as well. They exist inside the namespaces only: every lab uses the same ones
+//! and none hears of another.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -24,6 +25,8 @@ const PREFIX: &str = "vega-lab";
 const SUBNET: &str = "10.77.0.0/24";
 /// Of the second network, if there is one.
 pub(crate) const SECOND_SUBNET: &str = "10.78.0.0/24";
+const SUBNET_V6: &str = "fd77::/64";
+pub(crate) const SECOND_SUBNET_V6: &str = "fd78::/64";
 const PORTS: Ports = Ports { discovery: 35000, multicast: 35006 };
 /// Of drops: `nft` draws from so many numbers, so that a tenth of a percent can be asked for.
 const PER_MILLE: u32 = 1000;
@@ -37,10 +40,33 @@ pub(crate) enum Runs {
     Whole,
 }
 
+/// Which addresses the instances of a lab have. Hosts have those of IPv6 where one of these is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    Ipv4,
+    Ipv6,
+    /// Those of IPv6 that a link gives by itself.
+    LinkLocal,
+    Loopback6,
+}
+
+impl Addresses {
+    /// As configurations name the interface.
+    const fn interface(self) -> &'static str {
+        match self {
+            Self::Ipv4 => SUBNET,
+            Self::Ipv6 => SUBNET_V6,
+            Self::LinkLocal => "fe80::/10",
+            Self::Loopback6 => "::1",
+        }
+    }
+}
+
 /// Some hosts and a switch.
 pub(crate) struct Lab {
     name: String,
     settings: Settings,
+    addresses: Addresses,
     hosts: usize,
     containers: RefCell<Vec<String>>,
     files: TempDir,
@@ -64,6 +90,19 @@ impl Lab {
 
     /// As [`Lab::new`], and how runs of packets cross the network.
     pub(crate) fn with(hosts: usize, settings: Settings, runs: Runs) -> Option<Self> {
+        Self::make(hosts, settings, runs, Addresses::Ipv4)
+    }
+
+    /// As [`Lab::new`], and which addresses its instances have.
+    pub(crate) fn with_addresses(
+        hosts: usize,
+        settings: Settings,
+        addresses: Addresses,
+    ) -> Option<Self> {
+        Self::make(hosts, settings, Runs::Split, addresses)
+    }
+
+    fn make(hosts: usize, settings: Settings, runs: Runs, addresses: Addresses) -> Option<Self> {
         static LABS: AtomicU32 = AtomicU32::new(0);
         static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
         if let Some(reason) = OBSTACLE.get_or_init(obstacle) {
@@ -76,7 +115,7 @@ impl Lab {
         let name = format!("{PREFIX}-{}-{number}", std::process::id());
         let files = tempfile::tempdir().unwrap();
         // Made first: what is built is removed even if the next step fails.
-        let lab = Self { name, settings, hosts, containers: RefCell::default(), files };
+        let lab = Self { name, settings, addresses, hosts, containers: RefCell::default(), files };
         lab.build(runs);
         Some(lab)
     }
@@ -87,6 +126,13 @@ impl Lab {
             let space = self.space(host);
             run(&["ip", "netns", "add", &space]);
             run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
+            if self.addresses != Addresses::Ipv4 {
+                // An address that is still looked for elsewhere on the link cannot be bound.
+                for scope in ["all", "default"] {
+                    let key = format!("echo 0 > /proc/sys/net/ipv6/conf/{scope}/accept_dad");
+                    run(&["ip", "netns", "exec", &space, "sh", "-c", &key]);
+                }
+            }
         }
         self.connect("br0", "eth0", 77, port_of);
         for host in 1..=self.hosts {
@@ -118,6 +164,10 @@ impl Lab {
             let address = format!("10.{network}.0.{host}/24");
             run(&["ip", "-n", &space, "address", "add", &address, "dev", device]);
             run(&["ip", "-n", &space, "link", "set", device, "up"]);
+            if self.addresses != Addresses::Ipv4 {
+                let address = format!("fd{network}::{host}/64");
+                run(&["ip", "-n", &space, "address", "add", &address, "dev", device, "nodad"]);
+            }
         }
     }
 
@@ -132,8 +182,29 @@ impl Lab {
 
     /// Starts a process on a host, and an instance in it.
     pub(crate) fn start(&self, host: usize, name: &str) -> Host {
-        let config = self.settings.config_text(SUBNET, PORTS, &self.rings());
-        self.start_with(host, name, &config)
+        self.try_start(host, name).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// As [`Lab::start`]; the error is what the instance's builder said.
+    pub(crate) fn try_start(&self, host: usize, name: &str) -> Result<Host, String> {
+        let config = self.config_text(self.settings);
+        Host::try_start_by(command_in(&self.space(host)), name, &config)
+    }
+
+    /// The configuration of an instance with these settings.
+    pub(crate) fn config_text(&self, settings: Settings) -> String {
+        self.config_text_of(self.addresses, settings)
+    }
+
+    /// As [`Lab::config_text`], with other addresses than those of the lab.
+    pub(crate) fn config_text_of(&self, addresses: Addresses, settings: Settings) -> String {
+        settings.config_text(addresses.interface(), PORTS, &self.rings())
+    }
+
+    /// Lets the loopback interface of a host carry groups of IPv6.
+    pub(crate) fn let_groups_loop(&self, host: usize) {
+        let route = ["route", "add", "local", "ff00::/8", "dev", "lo", "table", "local"];
+        run(&[&["ip", "-6", "-n", &self.space(host)], &route[..]].concat());
     }
 
     /// Puts a container behind a host: each of `ports` is reached at the host's port that is `shift` above

@@ -8,6 +8,7 @@
 //! | `requests` | requests and responses under loss, and many responders at once |
 //! | `departures` | each role is killed; the others go on |
 //! | `interfaces` | hosts with more than one |
+//! | `ipv6` | the other family, by addresses of its own network, of the link, and on loopback |
 //! | `nat` | instances in containers with mapped ports, which meet through daemons |
 //! | `lab` | how the network is made, broken and removed |
 
@@ -17,6 +18,7 @@
 mod delivery;
 mod departures;
 mod interfaces;
+mod ipv6;
 mod lab;
 mod nat;
 mod pauses;

@@ -5,8 +5,9 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use vega::{Config, Instance, InstanceListener};
+use vega::{Config, Instance};
 
+use crate::notes::Notes;
 use crate::{bench, config, daemon, demo, pubsub, request, sim, stat, top, topics, tune};
 
 const EXAMPLES: &str = "\
@@ -63,22 +64,7 @@ impl Common {
     ///
     /// What is wrong with the configuration, or what cannot be opened.
     pub(crate) fn start(&self, command: &str) -> anyhow::Result<Instance> {
-        self.start_with(command, ())
-    }
-
-    /// As [`Common::start`]; `listener` hears what happens around the instance.
-    ///
-    /// # Errors
-    ///
-    /// As [`Common::start`].
-    pub(crate) fn start_with(
-        &self,
-        command: &str,
-        listener: impl InstanceListener,
-    ) -> anyhow::Result<Instance> {
-        let name = format!("vega-{command}-{}", process::id());
-        let builder = Instance::builder().name(name).config(self.load()?);
-        builder.listener(listener).start().context("cannot start")
+        self.start_as(format!("vega-{command}-{}", process::id()))
     }
 
     /// As [`Common::start`], with a name of the user's choice.
@@ -87,8 +73,8 @@ impl Common {
     ///
     /// As [`Common::start`].
     pub(crate) fn start_as(&self, name: impl Into<String>) -> anyhow::Result<Instance> {
-        let config = self.load()?;
-        Instance::builder().name(name).config(config).start().context("cannot start")
+        let builder = Instance::builder().name(name).config(self.load()?);
+        builder.listener(Notes).start().context("cannot start")
     }
 }
 

@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod inbox;
 mod logging;
+mod notes;
 mod output;
 mod pubsub;
 mod request;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vega::Publisher;
+use vega::{Config, Instance, Publisher};
 
 use crate::clock;
 use crate::output::note;
@@ -36,7 +36,12 @@ pub(crate) enum Waited {
 
 impl WaitArgs {
     /// Waits for subscribers of `publisher`, and says so when they do not come.
-    pub(crate) fn wait(&self, publisher: &Publisher, stop: &StopFlag) -> Waited {
+    pub(crate) fn wait(
+        &self,
+        instance: &Instance,
+        publisher: &Publisher,
+        stop: &StopFlag,
+    ) -> Waited {
         let wanted = self.wait_subscribers.unwrap_or(1);
         let limit: Duration = self.wait.into();
         let start = clock::now();
@@ -49,6 +54,9 @@ impl WaitArgs {
                 return Waited::Stopped;
             }
             if left.is_zero() {
+                if instance.peers().is_empty() {
+                    remark_on_solitude(instance.config());
+                }
                 return self.complain(publisher, wanted);
             }
         }
@@ -66,4 +74,14 @@ impl WaitArgs {
         ));
         Waited::TooFew
     }
+}
+
+/// Nobody at all is there: then where this command looks may be why.
+fn remark_on_solitude(config: &Config) {
+    let Some(group) = config.discovery_group() else { return };
+    let (own, other) = if group.is_ipv6() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+    note(format_args!(
+        "no other instance is at the discovery group {group}, which is of {own}: those whose discovery \
+         is of {other} are not heard here"
+    ));
 }

@@ -74,6 +74,7 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
         "topic",
         "template",
         "transport",
+        "family",
         "address",
         "port",
         "stream",
@@ -84,8 +85,8 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
     ];
     // Alone, a topic shares nothing with anybody.
     let is_alone = demand.names().nth(1).is_none();
-    let columns = if is_alone { 7 } else { header.len() };
-    let right: &[usize] = if is_alone { &[4, 5] } else { &[4, 5, 7, 8, 9] };
+    let columns = if is_alone { 8 } else { header.len() };
+    let right: &[usize] = if is_alone { &[5, 6] } else { &[5, 6, 8, 9, 10] };
     let mut table = Table::new(&header[..columns]).right(right);
     for (index, topic) in demand.names().enumerate() {
         let route = config.route(topic)?;
@@ -95,6 +96,7 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
             route.topic().to_owned(),
             route.template().to_owned(),
             route.transport().to_string(),
+            shown(family(&route)),
             shown(route.address()),
             shown(route.port()),
             shown(route.stream()),
@@ -108,6 +110,12 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
     Ok(table)
 }
 
+/// The version of IP that carries a topic; `None` for shared memory.
+fn family(route: &TopicRoute<'_>) -> Option<&'static str> {
+    route.port()?;
+    Some(if route.is_ipv6() { "ipv6" } else { "ipv4" })
+}
+
 /// One topic in JSON.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -116,6 +124,8 @@ enum Entry<'a> {
         topic: &'a str,
         template: &'a str,
         transport: String,
+        /// Of its sockets: who has others in another family cannot meet it.
+        family: Option<&'static str>,
         address: Option<String>,
         port: Option<u16>,
         stream: Option<u32>,
@@ -143,6 +153,7 @@ impl<'a> Entry<'a> {
             topic: route.topic(),
             template: route.template(),
             transport: route.transport().to_string(),
+            family: family(&route),
             address: route.address().map(|address| address.to_string()),
             port: route.port(),
             stream: route.stream(),

@@ -1,19 +1,21 @@
 //! `[discovery]` and `[daemon]` of a configuration file. Layer: config. Runs once, on the thread that loads
 //! the file.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use toml::de::DeValue;
 
+use super::families::check_group;
 use super::sockets::MULTICAST_ALLOWED;
 use crate::config::document::Section;
 use crate::config::error::Fault;
+use crate::config::family::Family;
 use crate::config::host::DaemonAddress;
 use crate::config::quantity::format_duration;
 use crate::config::range::{is_usable_multicast, parse_address};
 use crate::config::settings::{
     CLIENT_TIMEOUT, Carrier, DISCOVERY_TIMEOUT, DaemonConfig, DiscoveryConfig, DiscoveryKind,
-    MAX_DAEMONS, PEERS, REFRESH, RESOLVE, TTL, Template,
+    MAX_DAEMONS, PEERS, REFRESH, RESOLVE, TTL, Template, discovery_group,
 };
 use crate::config::value::{choice, choice_names, text, wrong_type};
 
@@ -33,7 +35,7 @@ pub(super) fn read_discovery(section: &Section<'_>, default: DiscoveryConfig) ->
     let kind = section.read("kind", default.kind, choice_names(&DISCOVERY_KINDS), |value| {
         choice(value, &DISCOVERY_KINDS)
     });
-    let allowed = format!("1 to {MAX_DAEMONS} times \"host\" or \"host:port\"");
+    let allowed = format!("1 to {MAX_DAEMONS} times {}", DaemonAddress::ALLOWED);
     let daemons = section.read("daemons", default.daemons, allowed.as_str(), read_daemons);
     if !section.is_faulty() && kind.uses_daemons() == daemons.is_empty() {
         if daemons.is_empty() {
@@ -42,12 +44,16 @@ pub(super) fn read_discovery(section: &Section<'_>, default: DiscoveryConfig) ->
             section.fault("daemons", Fault::DaemonsUnused, choice_names(&DISCOVERY_KINDS[1..]));
         }
     }
+    let interface = section.interface(&default.interface);
+    let group = discovery_group(interface.family());
+    let address = section.read("address", group, MULTICAST_ALLOWED, read_group);
+    check_group(section, "address", Family::of(address), &interface);
     let discovery = DiscoveryConfig {
         kind,
         daemons,
         resolve: section.duration("resolve", default.resolve, &RESOLVE),
-        interface: section.interface(&default.interface),
-        address: section.read("address", default.address, MULTICAST_ALLOWED, read_group),
+        interface,
+        address,
         port: section.integer("port", default.port, &(1..=u16::MAX)),
         ttl: section.integer("ttl", default.ttl, &TTL),
         refresh: section.duration("refresh", default.refresh, &REFRESH),
@@ -75,7 +81,7 @@ fn read_daemons(value: &DeValue<'_>) -> Result<Vec<DaemonAddress>, Fault> {
     }
 }
 
-fn read_group(value: &DeValue<'_>) -> Result<Ipv4Addr, Fault> {
+fn read_group(value: &DeValue<'_>) -> Result<IpAddr, Fault> {
     let address = parse_address(text(value)?)?;
     if is_usable_multicast(address) { Ok(address) } else { Err(Fault::NotMulticast) }
 }
@@ -120,7 +126,7 @@ pub(super) fn check_apart(
     if let Some((section, key)) = blamed {
         let fault = Fault::DiscoveryOverlap {
             template: template.name.clone(),
-            discovery: format!("{}:{}", discovery.address, discovery.port),
+            discovery: SocketAddr::new(discovery.address, discovery.port).to_string(),
         };
         section.fault(key, fault, "addresses or ports that do not meet");
     }

@@ -31,11 +31,12 @@ pub(super) fn read_responses(
 ) -> ResponsesConfig {
     let section = root.table("responses", RESPONSES_KEYS);
     let ports = read_ports(&section, default.ports);
+    let interface = section.interface(&default.interface);
     let responses = ResponsesConfig {
         poller: section.reference("poller", pollers).unwrap_or(default.poller),
-        interface: section.interface(&default.interface),
+        advertise: read_advertise(&section, default.advertise, ports, &interface),
+        interface,
         ports,
-        advertise: read_advertise(&section, default.advertise, ports),
         streams: read_streams(&section, default.streams),
         packet_bytes: read_packet_bytes(&section, default.packet_bytes),
         window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
@@ -46,12 +47,9 @@ pub(super) fn read_responses(
     responses
 }
 
-pub(super) fn read_control(root: &Section<'_>, default: ControlConfig) -> ControlConfig {
-    let section = root.table("control", CONTROL_KEYS);
-    let ports = read_ports(&section, default.ports);
-    ControlConfig {
-        interface: section.interface(&default.interface),
-        ports,
-        advertise: read_advertise(&section, default.advertise, ports),
-    }
+pub(super) fn read_control(section: &Section<'_>, default: ControlConfig) -> ControlConfig {
+    let ports = read_ports(section, default.ports);
+    let interface = section.interface(&default.interface);
+    let advertise = read_advertise(section, default.advertise, ports, &interface);
+    ControlConfig { interface, ports, advertise }
 }

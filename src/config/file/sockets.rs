@@ -3,16 +3,19 @@
 
 use std::time::Duration;
 
+use super::families::check_advertise;
 use crate::config::document::Section;
 use crate::config::error::Fault;
 use crate::config::host::{Advertise, Host};
+use crate::config::interface::InterfaceSpec;
 use crate::config::range::{PortRange, StreamRange};
 use crate::config::settings::{
     MIN_WINDOW_PACKETS, PACKET_BYTES, PACKET_STEP, PEER_TIMEOUT, REPAIR_TIMEOUT,
 };
 use crate::config::value::{size, size_range, text, text_or_number};
 
-pub(super) const MULTICAST_ALLOWED: &str = "224.0.1.0 to 239.255.255.255";
+pub(super) const MULTICAST_ALLOWED: &str = "224.0.1.0 to 239.255.255.255, or groups of IPv6 such as \
+     ff15::1, but not of ff01:: or ff02::";
 const PORTS_ALLOWED: &str = "1 to 65535";
 
 pub(super) fn read_ports(section: &Section<'_>, default: PortRange) -> PortRange {
@@ -29,11 +32,12 @@ pub(super) fn read_advertised_host(section: &Section<'_>, default: Option<Host>)
     section.read("advertise", default, Host::ALLOWED, |value| Host::parse(text(value)?).map(Some))
 }
 
-/// What to tell of sockets whose ports are of `ports`.
+/// What to tell of sockets of an interface whose ports are of `ports`.
 pub(super) fn read_advertise(
     section: &Section<'_>,
     default: Advertise,
     ports: PortRange,
+    interface: &InterfaceSpec,
 ) -> Advertise {
     let host = read_advertised_host(section, default.host);
     let mapped = section.read("advertise_ports", default.ports, PORTS_ALLOWED, |value| {
@@ -46,7 +50,9 @@ pub(super) fn read_advertise(
         let fault = Fault::PortsDiffer { ports: ports.to_string(), mapped: mapped.to_string() };
         section.fault("advertise_ports", fault, "as many ports as the range has");
     }
-    Advertise { host, ports: mapped }
+    let advertise = Advertise { host, ports: mapped };
+    check_advertise(section, interface, &advertise);
+    advertise
 }
 
 pub(super) fn read_repair_timeout(section: &Section<'_>, default: Duration) -> Duration {

@@ -2,6 +2,7 @@
 
 use toml::de::DeValue;
 
+use super::families::check_group;
 use super::sockets::{
     MULTICAST_ALLOWED, check_window, read_advertise, read_packet_bytes, read_ports,
     read_receiver_timeout, read_repair_timeout, read_streams,
@@ -13,6 +14,7 @@ use crate::config::interface::InterfaceSpec;
 use crate::config::range::AddressRange;
 use crate::config::settings::{
     Carrier, FlowControl, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES,
+    topic_groups,
 };
 use crate::config::value::{choice, choice_names, text};
 
@@ -57,7 +59,7 @@ pub(super) fn read_template(
     if transport.is_none()
         && let Some(udp) = default.udp()
     {
-        read_advertise(section, advertise.clone(), udp.ports);
+        read_advertise(section, advertise.clone(), udp.ports, &udp.interface);
     }
     let applicable = transport.map_or_else(|| TEMPLATE_KEYS.to_vec(), template_keys);
     let transport = default.transport();
@@ -100,16 +102,18 @@ fn read_carrier(section: &Section<'_>, default: Carrier) -> Carrier {
         ),
     };
     match default {
-        Carrier::Multicast { udp, addresses, ttl } => Carrier::Multicast {
-            udp: read_udp(udp),
-            addresses: section.read("addresses", addresses, MULTICAST_ALLOWED, |value| {
+        Carrier::Multicast { udp, ttl, .. } => {
+            let udp = read_udp(udp);
+            let default = topic_groups(udp.interface.family());
+            let addresses = section.read("addresses", default, MULTICAST_ALLOWED, |value| {
                 AddressRange::parse(text(value)?)
-            }),
-            ttl: section.integer("ttl", ttl, &TTL),
-        },
+            });
+            check_group(section, "addresses", addresses.family(), &udp.interface);
+            Carrier::Multicast { udp, addresses, ttl: section.integer("ttl", ttl, &TTL) }
+        }
         Carrier::Unicast { udp, advertise } => {
             let udp = read_udp(udp);
-            let advertise = read_advertise(section, advertise, udp.ports);
+            let advertise = read_advertise(section, advertise, udp.ports, &udp.interface);
             Carrier::Unicast { udp, advertise }
         }
         Carrier::Ipc => Carrier::Ipc,

@@ -39,12 +39,15 @@ fn values_out_of_range_or_of_another_kind() {
         (
             "discovery.address = '10.0.0.1'",
             "1: discovery.address = '10.0.0.1': is not a multicast address that applications may \
-             use (allowed: 224.0.1.0 to 239.255.255.255)",
+             use (allowed: 224.0.1.0 to 239.255.255.255, or groups of IPv6 such as ff15::1, but not \
+             of ff01:: or ff02::)",
         ),
         (
-            "interface = '::1'",
-            "1: interface = '::1': IPv6 comes later (allowed: \"loopback\", an IPv4 address, an \
-             IPv4 subnet such as \"10.1.0.0/16\", or an interface name)",
+            "interface = 'fd00::/129'",
+            "1: interface = 'fd00::/129': is not a subnet: an address and a prefix, of 0 to 32 bits \
+             or, of IPv6, 0 to 128 (allowed: \"loopback\", an address, a subnet such as \
+             \"10.1.0.0/16\" or \"fd00:1::/64\", or an interface name; \"loopback ipv6\" and \
+             \"eth0 ipv6\" for IPv6)",
         ),
         (
             "discovery.kind = 'gossip'",
@@ -54,7 +57,7 @@ fn values_out_of_range_or_of_another_kind() {
         (
             "discovery.kind = 'daemon'",
             "1: discovery.kind = 'daemon': needs daemons \
-             (allowed: daemons, 1 to 16 times \"host\" or \"host:port\")",
+             (allowed: daemons, 1 to 16 times \"host\", \"host:port\" or \"[IPv6]:port\")",
         ),
         (
             "discovery.daemons = ['d1']",
@@ -64,12 +67,12 @@ fn values_out_of_range_or_of_another_kind() {
         (
             "discovery.kind = 'both'\ndiscovery.daemons = ['d1', 'd2:0']",
             "2: discovery.daemons = ['d1', 'd2:0']: is out of range \
-             (allowed: 1 to 16 times \"host\" or \"host:port\")",
+             (allowed: 1 to 16 times \"host\", \"host:port\" or \"[IPv6]:port\")",
         ),
         (
             "advertise = '10.1.2.300'",
             "1: advertise = '10.1.2.300': is not a host \
-             (allowed: an IPv4 address or a host name)",
+             (allowed: an address or a host name)",
         ),
         (
             "control.advertise_ports = '45010-45020'",
@@ -257,4 +260,63 @@ fn lines_that_are_not_toml_leave_the_others_to_be_judged() {
         assert_eq!(found, lines, "{text}\n{:#?}", problems(text));
     }
     assert!(problem("a.b = \n").starts_with("1: is not TOML: "));
+}
+
+/// What a socket can be in one family only.
+#[test]
+fn families_that_do_not_fit_are_told_with_line_and_key() {
+    for (text, expected) in [
+        (
+            "interface = '::1'\n[discovery]\naddress = '239.255.0.1'",
+            "3: discovery.address = '239.255.0.1': is IPv4, and interface = \"::1\" is IPv6 \
+             (allowed: ff00::/8, but not ff01:: and ff02::, where ff11:: and ff12:: are free)",
+        ),
+        (
+            "discovery.address = 'ff15::1'",
+            "1: discovery.address = 'ff15::1': is IPv6, and interface = \"loopback\" is IPv4 \
+             (allowed: 224.0.1.0 to 239.255.255.255)",
+        ),
+        (
+            "[[template]]\nname = 'multicast'\ntransport = 'multicast'\ninterface = 'fd00::/64'\n\
+             addresses = '239.1.1.1-239.1.1.9'\n[[topic]]\npattern = '.*'\ntemplate = 'multicast'",
+            "5: template.addresses = '239.1.1.1-239.1.1.9': is IPv4, and interface = \
+             \"fd00::/64\" is IPv6 (allowed: ff00::/8, but not ff01:: and ff02::, where ff11:: and \
+             ff12:: are free)",
+        ),
+        (
+            "[discovery]\ninterface = '::1'",
+            "2: discovery.interface = '::1': is IPv6, and the [control] socket, from which the group \
+             of discovery is reached, is IPv4 (allowed: interfaces of one family for [discovery] \
+             and [control])",
+        ),
+        (
+            "[control]\ninterface = '::1'",
+            "2: control.interface = '::1': is IPv4, and the [control] socket, from which the group \
+             of discovery is reached, is IPv6 (allowed: interfaces of one family for [discovery] \
+             and [control])",
+        ),
+        (
+            "[discovery]\nkind = 'daemon'\ndaemons = ['d1', '[::1]:40300']",
+            "3: discovery.daemons = ['d1', '[::1]:40300']: is IPv6, and the [control] socket, from \
+             which a daemon is reached, is IPv4 (allowed: IPv4 addresses or host names)",
+        ),
+        (
+            "advertise = 'fd00::1'",
+            "1: advertise = 'fd00::1': advertise = \"fd00::1\" is IPv6, and interface = \
+             \"loopback\" is IPv4 (allowed: advertise = an IPv4 address or a host name)",
+        ),
+        (
+            "advertise = '192.0.2.1'\n[responses]\ninterface = '::1'",
+            "3: responses.interface = '::1': advertise = \"192.0.2.1\" is IPv4, and interface = \
+             \"::1\" is IPv6 (allowed: advertise = an IPv6 address or a host name)",
+        ),
+        (
+            "[discovery]\naddress = 'ff02::1:5'",
+            "2: discovery.address = 'ff02::1:5': is not a multicast address that applications may \
+             use (allowed: 224.0.1.0 to 239.255.255.255, or groups of IPv6 such as ff15::1, but not \
+             of ff01:: or ff02::)",
+        ),
+    ] {
+        assert_eq!(problem(text), expected);
+    }
 }

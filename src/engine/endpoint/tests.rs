@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::config::InterfaceSpec;
+use crate::config::{Family, InterfaceSpec};
 use crate::listener::{Reply, Respond, RespondError};
 use crate::time::Clock;
 use crate::transport::interface::resolve;
@@ -44,10 +44,10 @@ fn hear(
     packets: impl IntoIterator<Item = (u64, u64)>,
     check: impl FnOnce(&mut SocketEndpoint, &mut Context<'_>),
 ) {
-    let loopback = resolve(&InterfaceSpec::Loopback).unwrap();
+    let loopback = resolve(&InterfaceSpec::Loopback(Family::V4)).unwrap();
     let open = || UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap();
     let (socket, sender) = (open(), open());
-    let to = Destination::from(SocketAddr::from(socket.local_address()));
+    let to = socket.destination(socket.local_address());
     for (session, sequence) in packets {
         sender.send_run(Some(&to), &packet(session, sequence), PACKET_HEADER_LENGTH).unwrap();
     }

@@ -1,13 +1,13 @@
 //! A publication without a conductor, over a real socket. Tests.
 
 use super::*;
-use crate::config::InterfaceSpec;
+use crate::config::{Family, InterfaceSpec};
 use crate::counters::Counter;
 use crate::engine::send_socket::Opener;
 use crate::id::TopicHash;
 use crate::protocol::flow_control::Strategy;
 use crate::transport::interface::resolve;
-use crate::transport::udp::{Destination, ReceiveBuffer, SocketOptions};
+use crate::transport::udp::{ReceiveBuffer, SocketOptions};
 use crate::wire::control::Status;
 use crate::wire::frame::FrameKind;
 use crate::wire::packet::{PacketKind, Prefix};
@@ -30,14 +30,14 @@ const TOPIC: TopicHash = TopicHash(1);
 const WINDOW: u32 = 16;
 
 fn open() -> UdpSocket {
-    let loopback = resolve(&InterfaceSpec::Loopback).unwrap();
+    let loopback = resolve(&InterfaceSpec::Loopback(Family::V4)).unwrap();
     UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap()
 }
 
 fn publication() -> Publication {
     let counters = Arc::new(Counters::new());
     let row = counters.row("unicast", "unicast 35008/1");
-    let interface = resolve(&InterfaceSpec::Loopback).unwrap();
+    let interface = resolve(&InterfaceSpec::Loopback(Family::V4)).unwrap();
     let opener = Opener { interface, ttl: 0, options: OPTIONS };
     let parts = PublicationParts {
         socket: Arc::new(SendSocket::open(opener, Arc::clone(&counters)).unwrap()),
@@ -102,7 +102,7 @@ struct Listener {
 impl Listener {
     fn new(byte: u8, publication: &Publication) -> Self {
         let (socket, instance) = (open(), InstanceId::from_bytes([byte; 16]));
-        let address = SocketAddr::from(socket.local_address());
+        let address = socket.local_address();
         publication.add_receiver(instance, TOPIC, Some(address), publication.parts.clock.now());
         let id = ReceiverId { instance, port: address.port() };
         Self { id, socket, buffer: ReceiveBuffer::new(), got: 0, heartbeats: 0, source: None }
@@ -142,8 +142,9 @@ impl Listener {
             tag: 0,
             is_joining: false,
         };
-        let shared = SocketAddr::from(publication.parts.socket.socket.local_address());
-        let (packet, to) = (status.encode(), Destination::from(self.source.unwrap_or(shared)));
+        let shared = publication.parts.socket.socket.local_address();
+        let (packet, to) =
+            (status.encode(), self.socket.destination(self.source.unwrap_or(shared)));
         self.socket.send_run(Some(&to), &packet, packet.len()).unwrap();
     }
 }
@@ -155,7 +156,7 @@ fn every_receiver_answers_to_where_its_packets_come_from() {
     let mut listeners: Vec<_> = (2..14).map(|byte| Listener::new(byte, &publication)).collect();
     publication.send_packet().unwrap();
     publication.flush();
-    let address = SocketAddr::from(publication.parts.socket.socket.local_address());
+    let address = publication.parts.socket.socket.local_address();
     for listener in &mut listeners {
         listener.expect(1);
         assert_eq!(listener.source, Some(address));
@@ -182,7 +183,7 @@ fn a_receiver_that_was_forgotten_is_sent_to_from_the_same_address_again() {
         listener.expect(packets);
         sources.extend(listener.source);
         publication.forget_receiver(listener.id.instance);
-        let (at, now) = (listener.socket.local_address().into(), publication.parts.clock.now());
+        let (at, now) = (listener.socket.local_address(), publication.parts.clock.now());
         publication.add_receiver(listener.id.instance, TOPIC, Some(at), now);
     }
     sources.dedup();
@@ -278,7 +279,7 @@ fn a_receiver_whose_topic_has_ended_is_let_go_when_it_stops_listening() {
     let publication = publication();
     let listener = Listener::new(2, &publication);
     let (instance, other) = (listener.id.instance, TopicHash(2));
-    let address = SocketAddr::from(listener.socket.local_address());
+    let address = listener.socket.local_address();
     publication.add_receiver(instance, other, Some(address), publication.parts.clock.now());
     publication.send_packet().unwrap();
     publication.flush();

@@ -99,7 +99,15 @@ impl Engine {
                 publication: Arc::clone(&publication),
                 group: Locator { address, stream },
             },
-            None => PublisherPath::Unicast { publication: Arc::clone(&publication), stream },
+            None => PublisherPath::Unicast {
+                publication: Arc::clone(&publication),
+                from: Locator { address: publication.local_address(), stream },
+            },
+        };
+        let locator = match &path {
+            PublisherPath::Multicast { group: locator, .. }
+            | PublisherPath::Unicast { from: locator, .. } => Some(*locator),
+            PublisherPath::Ring(_) => None,
         };
         let published = Published {
             topic: Arc::from(route.topic()),
@@ -113,7 +121,7 @@ impl Engine {
             idle: self.config.pollers[route.settings().poller].idle,
             place: Some(place),
         };
-        Ok((published, path, group.map(|address| Locator { address, stream })))
+        Ok((published, path, locator))
     }
 
     fn open_publication(
@@ -126,8 +134,14 @@ impl Engine {
         let template = route.settings();
         let (udp, ttl) = udp_settings(template)?;
         let layout = Layout::for_window(template.packet_bytes, template.window_bytes);
+        let socket = self.send_socket(topics, template, udp, ttl)?;
+        if let Some(group) = group {
+            socket
+                .check_group(group)
+                .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
+        }
         let parts = PublicationParts {
-            socket: self.send_socket(topics, template, udp, ttl)?,
+            socket,
             instance: self.id,
             stream,
             layout,
@@ -160,7 +174,7 @@ impl Engine {
         ttl: u8,
     ) -> Result<Arc<SendSocket>, TopicError> {
         let interface = interface_of(template, udp)?;
-        let key = (interface.address, ttl);
+        let key = (interface.address, interface.index, ttl);
         if let Some(socket) = topics.send_sockets.get(&key) {
             return Ok(Arc::clone(socket));
         }

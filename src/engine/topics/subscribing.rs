@@ -188,13 +188,14 @@ impl Engine {
         template: &Template,
         interface: &Interface,
     ) -> Result<Arc<UdpSocket>, TopicError> {
-        if let Some(socket) = topics.feedback_sockets.get(&interface.address) {
+        let key = (interface.address, interface.index);
+        if let Some(socket) = topics.feedback_sockets.get(&key) {
             return Ok(Arc::clone(socket));
         }
         let socket = UdpSocket::open_sender(interface, 0, &self.socket_options)
             .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
         let socket = Arc::new(socket);
-        topics.feedback_sockets.insert(interface.address, Arc::clone(&socket));
+        topics.feedback_sockets.insert(key, Arc::clone(&socket));
         Ok(socket)
     }
 

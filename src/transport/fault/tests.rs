@@ -1,11 +1,11 @@
 //! The injector on its own: rates, order, bounds, and that a seed repeats all of it. Tests.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::config::Config;
 
-const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 const PACKETS: u64 = 100_000;
 
 /// The `[fault]` table with these keys.

@@ -1,17 +1,17 @@
-//! The IPv4 addresses of this host. Layer: transport/sys; no thread owns it.
+//! The addresses of this host. Layer: transport/sys; no thread owns it.
 #![expect(unsafe_code, reason = "getifaddrs returns a linked list of C structures")]
 
 use std::ffi::CStr;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
-/// One IPv4 address and the interface that has it.
+/// One address and the interface that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::transport) struct LocalAddress {
     pub(in crate::transport) name: String,
     pub(in crate::transport) index: u32,
-    pub(in crate::transport) address: Ipv4Addr,
+    pub(in crate::transport) address: IpAddr,
     pub(in crate::transport) is_up: bool,
     pub(in crate::transport) is_loopback: bool,
 }
@@ -26,7 +26,7 @@ impl Drop for List {
     }
 }
 
-/// Lists the IPv4 addresses of this host in the order of the kernel.
+/// Lists the IPv4 and IPv6 addresses of this host in the order of the kernel.
 ///
 /// # Errors
 ///
@@ -42,21 +42,29 @@ pub(in crate::transport) fn local_addresses() -> io::Result<Vec<LocalAddress>> {
     let mut next = list.0;
     // SAFETY: every node is valid until the list is freed, which `list` does after the loop.
     while let Some(node) = unsafe { next.as_ref() } {
-        addresses.extend(ipv4_of(node));
+        addresses.extend(local_of(node));
         next = node.ifa_next;
     }
     Ok(addresses)
 }
 
 /// `None` for addresses of other families and for interfaces that vanished meanwhile.
-fn ipv4_of(node: &libc::ifaddrs) -> Option<LocalAddress> {
+fn local_of(node: &libc::ifaddrs) -> Option<LocalAddress> {
     // SAFETY: the address is null or points to a socket address that lives as long as the node.
     let family = i32::from(unsafe { node.ifa_addr.as_ref() }?.sa_family);
-    if family != libc::AF_INET {
-        return None;
-    }
-    // SAFETY: the family says that it is a `sockaddr_in`; the alignment is not promised.
-    let address = unsafe { ptr::read_unaligned(node.ifa_addr.cast::<libc::sockaddr_in>()) };
+    let address = match family {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is a `sockaddr_in`; the alignment is not promised.
+            let found = unsafe { ptr::read_unaligned(node.ifa_addr.cast::<libc::sockaddr_in>()) };
+            IpAddr::V4(Ipv4Addr::from(u32::from_be(found.sin_addr.s_addr)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that it is a `sockaddr_in6`; the alignment is not promised.
+            let found = unsafe { ptr::read_unaligned(node.ifa_addr.cast::<libc::sockaddr_in6>()) };
+            IpAddr::V6(Ipv6Addr::from(found.sin6_addr.s6_addr))
+        }
+        _ => return None,
+    };
     // SAFETY: the name is a NUL-terminated string that lives as long as the node.
     let name = unsafe { CStr::from_ptr(node.ifa_name) };
     // SAFETY: as above; the call only reads the name.
@@ -65,7 +73,7 @@ fn ipv4_of(node: &libc::ifaddrs) -> Option<LocalAddress> {
     (index != 0).then(|| LocalAddress {
         name: name.to_string_lossy().into_owned(),
         index,
-        address: Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)),
+        address,
         is_up: has(libc::IFF_UP),
         is_loopback: has(libc::IFF_LOOPBACK),
     })

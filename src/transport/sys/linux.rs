@@ -10,13 +10,15 @@
 use std::ffi::c_void;
 use std::io;
 use std::mem::{self, size_of};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
 use socket2::{SockAddr, Socket};
 
 use super::{Datagram, MAX_SEGMENTS};
+use crate::config::Family;
+use crate::transport::interface::Interface;
 
 /// Linux doubles what was asked for, to account for its own bookkeeping, and reports the double.
 pub(in crate::transport) const RECEIVE_BUFFER_FACTOR: usize = 2;
@@ -77,17 +79,25 @@ pub(in crate::transport) fn share_multicast_port(socket: &Socket) -> io::Result<
     socket.set_reuse_address(true)
 }
 
-/// Keeps out what other sockets of this host joined: by default Linux delivers every group that
-/// anybody joined, on any interface.
+/// Keeps out what other sockets of this host joined, before the socket is bound. By default Linux delivers
+/// every IPv4 group that anybody joined, on any interface; an IPv6 group that this socket joined, it
+/// delivers on any interface where somebody did, unless the socket is tied to one. The groups of a
+/// link are tied to theirs when they are bound.
 ///
 /// # Errors
 ///
-/// The error of `setsockopt`.
-pub(in crate::transport) fn receive_own_groups_only(socket: &Socket) -> io::Result<()> {
-    socket.set_multicast_all_v4(false)
+/// The error of `setsockopt`; for IPv6, kernels before 5.7 want a privilege.
+pub(in crate::transport) fn receive_own_groups_only(
+    socket: &Socket,
+    interface: &Interface,
+) -> io::Result<()> {
+    match interface.family() {
+        Family::V4 => socket.set_multicast_all_v4(false),
+        Family::V6 => socket.bind_device(Some(interface.name.as_bytes())),
+    }
 }
 
-/// Sends multicast out of one interface, by index: an address can be on several.
+/// Sends IPv4 multicast out of one interface, by index: an address can be on several.
 ///
 /// # Errors
 ///
@@ -211,13 +221,12 @@ pub(in crate::transport) fn send_each(
 ///
 /// The error of `recvmsg`.
 pub(in crate::transport) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
-    // SAFETY: all zeroes is a valid `sockaddr_in`, here 0.0.0.0:0.
-    let mut source: libc::sockaddr_in = unsafe { mem::zeroed() };
+    let mut source = Source { v6: NOWHERE };
     let mut control = Control([0; 64]);
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut header = header_to(None, &mut vector);
     header.msg_name = (&raw mut source).cast();
-    header.msg_namelen = socklen_of::<libc::sockaddr_in>();
+    header.msg_namelen = socklen_of::<Source>();
     header.msg_control = (&raw mut control).cast();
     header.msg_controllen = size_of::<Control>() as _;
     // SAFETY: `header` points to the buffer, the address and the control space with their true
@@ -228,7 +237,7 @@ pub(in crate::transport) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::R
     Ok(Datagram {
         length,
         segment_bytes: segment_bytes.unwrap_or(length).max(1),
-        source: address_of(&source),
+        source: source.address(),
         is_truncated: header.msg_flags & libc::MSG_TRUNC != 0,
         kernel_drops,
     })
@@ -246,9 +255,8 @@ pub(in crate::transport) fn receive_single(
     socket: &Socket,
     buffer: &mut [u8],
 ) -> io::Result<Datagram> {
-    // SAFETY: all zeroes is a valid `sockaddr_in`, here 0.0.0.0:0.
-    let mut source: libc::sockaddr_in = unsafe { mem::zeroed() };
-    let mut source_length = socklen_of::<libc::sockaddr_in>();
+    let mut source = Source { v6: NOWHERE };
+    let mut source_length = socklen_of::<Source>();
     // SAFETY: the buffer, the address and its length are valid for writes of the sizes that are
     // stated, exclusively borrowed or owned here for the length of the call.
     let length = unsafe {
@@ -267,18 +275,41 @@ pub(in crate::transport) fn receive_single(
     Ok(Datagram {
         length: length.min(buffer.len()),
         segment_bytes: length.max(1),
-        source: address_of(&source),
+        source: source.address(),
         is_truncated: length > buffer.len(),
         kernel_drops: None,
     })
 }
 
-/// The sockets of this layer are IPv4, so the kernel writes no other family.
-fn address_of(source: &libc::sockaddr_in) -> SocketAddrV4 {
-    SocketAddrV4::new(
-        Ipv4Addr::from(u32::from_be(source.sin_addr.s_addr)),
-        u16::from_be(source.sin_port),
-    )
+/// Room for the source address of either family.
+#[repr(C)]
+union Source {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+const NOWHERE: libc::sockaddr_in6 = libc::sockaddr_in6 {
+    sin6_family: 0,
+    sin6_port: 0,
+    sin6_flowinfo: 0,
+    sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+    sin6_scope_id: 0,
+};
+
+impl Source {
+    fn address(&self) -> SocketAddr {
+        // SAFETY: every byte is initialized, and both structures are plain numbers that begin with the family.
+        let v6 = unsafe { &self.v6 };
+        if i32::from(v6.sin6_family) == libc::AF_INET6 {
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            return SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, 0).into();
+        }
+        // The sockets of this layer are of these two families only.
+        // SAFETY: as above.
+        let v4 = unsafe { &self.v4 };
+        let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+        SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into()
+    }
 }
 
 /// The segment size and the drop count among the control messages of a receive call.

@@ -30,7 +30,7 @@ pub(super) use files::{
 };
 pub(super) use interfaces::{LocalAddress, local_addresses};
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// Most segments of one run. Linux before 6.9 refuses more.
 pub(super) const MAX_SEGMENTS: usize = 64;
@@ -42,7 +42,8 @@ pub(super) struct Datagram {
     pub(super) length: usize,
     /// Length of every segment but the last, which may be shorter. At least 1.
     pub(super) segment_bytes: usize,
-    pub(super) source: SocketAddrV4,
+    /// Without the number of an interface, like every address outside this layer.
+    pub(super) source: SocketAddr,
     /// The datagram was longer than the buffer and its end is lost.
     pub(super) is_truncated: bool,
     /// Datagrams that this socket dropped for want of space since it was opened, modulo 2^32, when

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 
 use socket2::{SockAddr, Socket};
 
+use crate::transport::interface::Interface;
+
 pub(in crate::transport) use super::portable::{
     SEND_EACH, receive, receive as receive_single, send, send_each,
 };
@@ -41,11 +43,11 @@ pub(in crate::transport) fn share_multicast_port(socket: &Socket) -> io::Result<
 /// # Errors
 ///
 /// None.
-pub(in crate::transport) fn receive_own_groups_only(_: &Socket) -> io::Result<()> {
+pub(in crate::transport) fn receive_own_groups_only(_: &Socket, _: &Interface) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends multicast out of the interface that has this address.
+/// Sends IPv4 multicast out of the interface that has this address.
 ///
 /// # Errors
 ///

@@ -57,7 +57,7 @@ pub(in crate::transport) fn send_each(
 ///
 /// # Errors
 ///
-/// The error of `recvmsg`; `InvalidData` when the source is not an IPv4 address.
+/// The error of `recvmsg`; `InvalidData` when the source is no address of IP.
 pub(in crate::transport) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
     let capacity = buffer.len();
     // SAFETY: both types have the same layout, and `recv_from_vectored` promises to write nothing
@@ -65,14 +65,12 @@ pub(in crate::transport) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::R
     let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
     let (length, flags, source) =
         socket.recv_from_vectored(&mut [MaybeUninitSlice::new(buffer)])?;
-    let Some(SocketAddr::V4(source)) = source.as_socket() else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+    let source = source.as_socket().ok_or(io::ErrorKind::InvalidData)?;
     let length = length.min(capacity);
     Ok(Datagram {
         length,
         segment_bytes: length.max(1),
-        source,
+        source: SocketAddr::new(source.ip(), source.port()),
         is_truncated: flags.is_truncated(),
         kernel_drops: None,
     })

@@ -115,9 +115,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Config, InterfaceSpec};
+    use crate::config::{Config, Family, InterfaceSpec};
     use crate::transport::interface::{Interface, resolve};
-    use crate::transport::udp::{Destination, SocketOptions};
+    use crate::transport::udp::SocketOptions;
 
     const OPTIONS: SocketOptions = SocketOptions {
         receive_buffer_bytes: 1 << 20,
@@ -129,7 +129,7 @@ mod tests {
     const PACKET_BYTES: usize = 100;
 
     fn loopback() -> Interface {
-        resolve(&InterfaceSpec::Loopback).unwrap()
+        resolve(&InterfaceSpec::Loopback(Family::V4)).unwrap()
     }
 
     /// A socket with the `[fault]` table of these keys, and what it counts.
@@ -144,7 +144,7 @@ mod tests {
     /// Sends runs of numbered packets; on loopback they have arrived when this returns.
     fn send(to: &UdpSocket, packets: u8) {
         let socket = UdpSocket::open_sender(&loopback(), 0, &OPTIONS).unwrap();
-        let to = Destination::from(std::net::SocketAddr::from(to.local_address()));
+        let to = to.destination(to.local_address());
         let bytes: Vec<u8> = (0..packets).flat_map(|number| [number; PACKET_BYTES]).collect();
         let mut rest = &bytes[..];
         while !rest.is_empty() {

@@ -5,7 +5,7 @@
 //! never to the wildcard address, which would accept what arrives on any network of the host.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -13,12 +13,18 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::{FaultSource, UdpSocket};
+use crate::config::Family;
 use crate::counters::Counters;
 use crate::transport::interface::Interface;
 use crate::transport::sys;
 
 /// The kernel takes buffer sizes as a C `int`, and doubles them.
 const MAX_BUFFER_BYTES: usize = 1 << 30;
+
+/// Nothing is sent there.
+const ANY_PORT: u16 = 9;
+/// What Linux needs before IPv6 groups can be sent to on the loopback interface.
+const LOOPBACK_ROUTE: &str = " (as root: ip -6 route add local ff00::/8 dev lo table local; or [discovery] kind = \"daemon\")";
 
 /// What the opener of a socket asks for.
 #[derive(Clone, Debug)]
@@ -69,15 +75,17 @@ pub(crate) enum OpenError {
         /// Name and address of the interface.
         interface: String,
         /// What was to be bound.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// What the operating system says.
         source: io::Error,
     },
     /// The address cannot be a group.
-    #[error("group {group} is not a multicast address (allowed: 224.0.0.0 to 239.255.255.255)")]
+    #[error("group {group} is no {family} multicast address", family = family.as_str())]
     NotMulticast {
+        /// That of the interface.
+        family: Family,
         /// What was to be joined.
-        group: Ipv4Addr,
+        group: IpAddr,
     },
     /// The interface does not join the group.
     #[error("cannot join group {group} on {interface}")]
@@ -85,7 +93,22 @@ pub(crate) enum OpenError {
         /// Name and address of the interface.
         interface: String,
         /// What was to be joined.
-        group: Ipv4Addr,
+        group: IpAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The routing table does not lead groups to the interface.
+    #[error(
+        "multicast does not leave by {interface}: no route for {group}{}",
+        if *is_loopback { LOOPBACK_ROUTE } else { "" }
+    )]
+    NoRoute {
+        /// Name and address of the interface.
+        interface: String,
+        /// What was to be reached.
+        group: IpAddr,
+        /// Linux has no such route for the loopback interface, unless it is told to.
+        is_loopback: bool,
         /// What the operating system says.
         source: io::Error,
     },
@@ -126,8 +149,8 @@ impl UdpSocket {
         let socket = create(interface, options)?;
         let (mut first, mut last, mut tried) = (u16::MAX, 0, 0);
         for port in ports {
-            let address = SocketAddrV4::new(interface.address, port);
-            match socket.bind(&address.into()) {
+            let address = SocketAddr::new(interface.address, port);
+            match socket.bind(&interface.scoped(address).into()) {
                 Ok(()) => return finish(socket, interface, options),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     (first, last, tried) = (first.min(port), last.max(port), tried + 1);
@@ -157,19 +180,31 @@ impl UdpSocket {
     /// [`OpenError`].
     pub(crate) fn bind_multicast(
         interface: &Interface,
-        group: Ipv4Addr,
+        group: IpAddr,
         port: u16,
         options: &SocketOptions,
     ) -> Result<Self, OpenError> {
-        if !group.is_multicast() {
-            return Err(OpenError::NotMulticast { group });
+        let family = interface.family();
+        if !group.is_multicast() || Family::of(group) != family {
+            return Err(OpenError::NotMulticast { family, group });
         }
+        find_route(interface, group, options)?;
         let socket = create(interface, options)?;
         set(interface, "SO_REUSEADDR", sys::native::share_multicast_port(&socket))?;
-        set(interface, "IP_MULTICAST_ALL", sys::native::receive_own_groups_only(&socket))?;
-        bind(&socket, interface, SocketAddrV4::new(group, port))?;
-        let at = InterfaceIndexOrAddress::Index(interface.index);
-        socket.join_multicast_v4_n(&group, &at).map_err(|source| OpenError::Join {
+        let only = match family {
+            Family::V4 => "IP_MULTICAST_ALL",
+            Family::V6 => "SO_BINDTODEVICE",
+        };
+        set(interface, only, sys::native::receive_own_groups_only(&socket, interface))?;
+        bind(&socket, interface, SocketAddr::new(group, port))?;
+        let joined = match group {
+            IpAddr::V4(group) => {
+                let at = InterfaceIndexOrAddress::Index(interface.index);
+                socket.join_multicast_v4_n(&group, &at)
+            }
+            IpAddr::V6(group) => socket.join_multicast_v6(&group, interface.index),
+        };
+        joined.map_err(|source| OpenError::Join {
             interface: interface.to_string(),
             group,
             source,
@@ -190,7 +225,7 @@ impl UdpSocket {
     ) -> Result<Self, OpenError> {
         let socket = create(interface, options)?;
         send_to_groups(&socket, interface, ttl)?;
-        bind(&socket, interface, SocketAddrV4::new(interface.address, 0))?;
+        bind(&socket, interface, SocketAddr::new(interface.address, 0))?;
         finish(socket, interface, options)
     }
 
@@ -229,28 +264,73 @@ impl UdpSocket {
             set(interface, "SO_REUSEADDR", one.set_reuse_address(false))?;
         }
         bound?;
-        socket.connect(&destination.into()).map_err(|source| OpenError::Connect {
-            interface: interface.to_string(),
-            destination,
-            source,
+        socket.connect(&interface.scoped(destination).into()).map_err(|source| {
+            OpenError::Connect { interface: interface.to_string(), destination, source }
         })?;
         finish(socket, interface, options)
     }
 }
 
 fn send_to_groups(socket: &Socket, interface: &Interface, ttl: u8) -> Result<(), OpenError> {
-    let through = sys::native::set_multicast_interface(socket, interface.address, interface.index);
-    set(interface, "IP_MULTICAST_IF", through)?;
-    // Subscribers on the same host are as good as any others.
-    set(interface, "IP_MULTICAST_LOOP", socket.set_multicast_loop_v4(true))?;
-    set(interface, "IP_MULTICAST_TTL", socket.set_multicast_ttl_v4(ttl.into()))
+    // Subscribers on the same host are as good as any others: what is sent is looped back.
+    match interface.address {
+        IpAddr::V4(address) => {
+            let through = sys::native::set_multicast_interface(socket, address, interface.index);
+            set(interface, "IP_MULTICAST_IF", through)?;
+            set(interface, "IP_MULTICAST_LOOP", socket.set_multicast_loop_v4(true))?;
+            set(interface, "IP_MULTICAST_TTL", socket.set_multicast_ttl_v4(ttl.into()))
+        }
+        IpAddr::V6(_) => {
+            set(interface, "IPV6_MULTICAST_IF", socket.set_multicast_if_v6(interface.index))?;
+            set(interface, "IPV6_MULTICAST_LOOP", socket.set_multicast_loop_v6(true))?;
+            set(interface, "IPV6_MULTICAST_HOPS", socket.set_multicast_hops_v6(ttl.into()))
+        }
+    }
+}
+
+/// Looks whether the routing table leads an IPv6 group to the interface: joining works without, sending does
+/// not. IPv4 groups are sent by the interface that is asked for, whatever the table says.
+///
+/// # Errors
+///
+/// `NoRoute`, or that no socket can be had to find out.
+pub(crate) fn find_route(
+    interface: &Interface,
+    group: IpAddr,
+    options: &SocketOptions,
+) -> Result<(), OpenError> {
+    if interface.family() == Family::V4 {
+        return Ok(());
+    }
+    let socket = create(interface, options)?;
+    send_to_groups(&socket, interface, 0)?;
+    let anywhere_there = interface.scoped(SocketAddr::new(group, ANY_PORT));
+    match socket.connect(&anywhere_there.into()) {
+        Err(source) if source.kind() == io::ErrorKind::NetworkUnreachable => {
+            Err(OpenError::NoRoute {
+                interface: interface.to_string(),
+                group,
+                is_loopback: interface.is_loopback,
+                source,
+            })
+        }
+        // Whatever else is wrong is told by what follows.
+        _ => Ok(()),
+    }
 }
 
 /// A socket with everything that does not depend on where it is bound. The buffers come before the
 /// binding, so that no packet meets the small default.
 fn create(interface: &Interface, options: &SocketOptions) -> Result<Socket, OpenError> {
+    let domain = match interface.family() {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    };
     let socket =
-        Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).map_err(OpenError::Create)?;
+        Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(OpenError::Create)?;
+    if interface.family() == Family::V6 {
+        set(interface, "IPV6_V6ONLY", socket.set_only_v6(true))?;
+    }
     set(interface, "O_NONBLOCK", socket.set_nonblocking(true))?;
     // Linux grants what it can, other systems refuse what is too much. Neither is a reason to have
     // no socket: `receive_buffer_bytes` tells what came of it.
@@ -262,8 +342,8 @@ fn create(interface: &Interface, options: &SocketOptions) -> Result<Socket, Open
     Ok(socket)
 }
 
-fn bind(socket: &Socket, interface: &Interface, address: SocketAddrV4) -> Result<(), OpenError> {
-    socket.bind(&address.into()).map_err(|source| OpenError::Bind {
+fn bind(socket: &Socket, interface: &Interface, address: SocketAddr) -> Result<(), OpenError> {
+    socket.bind(&interface.scoped(address).into()).map_err(|source| OpenError::Bind {
         interface: interface.to_string(),
         address,
         source,
@@ -285,9 +365,11 @@ fn finish(
 ) -> Result<UdpSocket, OpenError> {
     let granted = socket.recv_buffer_size().map_err(OpenError::Create)?;
     let address = socket.local_addr().map_err(OpenError::Create)?;
-    // A socket that was just bound to an IPv4 address has one.
-    let local_address =
-        address.as_socket_ipv4().unwrap_or_else(|| SocketAddrV4::new(interface.address, 0));
+    // A socket that was just bound to an address has one.
+    let local_address = address.as_socket().map_or_else(
+        || SocketAddr::new(interface.address, 0),
+        |address| SocketAddr::new(address.ip(), address.port()),
+    );
     // What has arrived since the binding has come packet by packet, which is as good.
     let receives_runs = !options.force_portable
         && options.faults.is_none()
@@ -296,6 +378,7 @@ fn finish(
         can_segment: AtomicBool::new(!options.force_portable && sys::native::can_segment(&socket)),
         socket,
         local_address,
+        interface_index: interface.index,
         receive_buffer_bytes: granted / sys::native::RECEIVE_BUFFER_FACTOR,
         portable: options.force_portable,
         receives_runs,

@@ -1,7 +1,7 @@
 //! What one receive call yields. Layer: transport; a [`ReceiveBuffer`] belongs to one poller.
 
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::slice::Chunks;
 
 use crate::transport::sys::Datagram;
@@ -31,7 +31,7 @@ impl ReceiveBuffer {
     #[inline]
     pub(super) fn received(&self, datagram: &Datagram) -> Received<'_> {
         Received {
-            source: datagram.source.into(),
+            source: datagram.source,
             bytes: self.filled(datagram),
             segment_bytes: datagram.segment_bytes.max(1),
         }
@@ -46,7 +46,7 @@ impl ReceiveBuffer {
 
     /// A packet that was received before, as if it came now. One that is longer than the buffer
     /// comes out empty.
-    pub(super) fn put(&mut self, source: SocketAddrV4, packet: &[u8]) -> Received<'_> {
+    pub(super) fn put(&mut self, source: SocketAddr, packet: &[u8]) -> Received<'_> {
         let bytes = match self.0.get_mut(..packet.len()) {
             Some(space) => {
                 space.copy_from_slice(packet);
@@ -54,7 +54,7 @@ impl ReceiveBuffer {
             }
             None => &[],
         };
-        Received { source: source.into(), bytes, segment_bytes: bytes.len().max(1) }
+        Received { source, bytes, segment_bytes: bytes.len().max(1) }
     }
 }
 

@@ -34,6 +34,18 @@ pub(crate) use watch::{Happening, Watch};
 /// nothing is learnt from a tighter limit.
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 
+/// Whether this machine has IPv6. If not, the test that asks says so where people see it.
+#[expect(clippy::disallowed_methods, reason = "asks the system, and receives nothing")]
+pub(crate) fn has_ipv6() -> bool {
+    use std::io::Write as _;
+
+    let Err(reason) = std::net::UdpSocket::bind(("::1", 0)) else { return true };
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    // Not by a macro: the harness would keep that to itself.
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: no IPv6 here: {reason}");
+    false
+}
+
 /// Waits for an item of a channel; what does not come is a failure of the test.
 pub(crate) fn next<T>(channel: &crossbeam_channel::Receiver<T>, what: &str) -> T {
     channel.recv_timeout(WAIT).unwrap_or_else(|error| panic!("{what}: {error}"))

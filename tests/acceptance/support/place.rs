@@ -5,7 +5,7 @@
 //! 127/8, so that every range of unicast ports belongs to this test alone.
 
 use std::fmt::{Display, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -222,7 +222,8 @@ impl Settings {
 
 /// A plain socket on a free port of a loopback address.
 #[expect(clippy::disallowed_methods, reason = "tests play strangers, which know no `transport`")]
-pub(crate) fn socket_at(address: Ipv4Addr) -> UdpSocket {
+pub(crate) fn socket_at(address: impl Into<IpAddr>) -> UdpSocket {
+    let address = address.into();
     assert!(address.is_loopback());
     UdpSocket::bind((address, 0)).unwrap()
 }

@@ -15,6 +15,7 @@ pub(crate) enum Happening {
     PublisherMatched(String),
     PublisherUnmatched(String),
     Conflict(String),
+    OutOfReach(String),
     PatternMatched(String, String),
     PatternUnmatched(String, String),
     PatternRefused(String, String),
@@ -25,7 +26,7 @@ pub(crate) enum Happening {
 pub(crate) struct Watch(Receiver<Happening>);
 
 impl Watch {
-    pub(super) fn new() -> (Self, impl InstanceListener) {
+    pub(crate) fn new() -> (Self, impl InstanceListener) {
         let (sender, receiver) = unbounded();
         (Self(receiver), Reporter(sender))
     }
@@ -109,6 +110,10 @@ impl InstanceListener for Reporter {
 
     fn on_topic_conflict(&mut self, topic: &str, _: InstanceId, _: &str) {
         self.tell(Happening::Conflict(topic.to_owned()));
+    }
+
+    fn on_peer_conflict(&mut self, _: &Peer, reason: &str) {
+        self.tell(Happening::OutOfReach(reason.to_owned()));
     }
 
     fn on_pattern_matched(&mut self, pattern: &str, topic: &str) {

@@ -84,6 +84,13 @@ impl Bench {
             .context("cannot start")
     }
 
+    /// Whether what is measured travels by IPv6, as what it is compared with then does.
+    pub(super) fn is_ipv6(&self) -> anyhow::Result<bool> {
+        let pings = self.load.pings();
+        let topic = pings.first().context("no topic")?;
+        Ok(self.own.route(topic)?.is_ipv6())
+    }
+
     /// Splits what is to be measured into rounds: one, or several when they alternate with those
     /// of a baseline.
     pub(super) fn rounds(

@@ -82,7 +82,7 @@ pub(crate) fn publish(common: &Common, args: PubArgs) -> anyhow::Result<ExitCode
     let stop = signals::stop_flag()?;
     let instance = common.start("pub")?;
     let mut publisher = instance.publisher(&args.topic)?;
-    let waited = args.wait.wait(&publisher, &stop);
+    let waited = args.wait.wait(&instance, &publisher, &stop);
     let mut tally = Tally::default();
     let start = clock::now();
     let result = match waited {

@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, never, select};
-use vega::{
-    Instance, InstanceListener, PatternSubscription, SharedListener, Subscription, TopicPattern,
-};
+use vega::{Instance, PatternSubscription, SharedListener, Subscription, TopicPattern};
 
 use super::arrival::{Arrival, Reporter};
 use super::printer::Printer;
@@ -61,7 +59,7 @@ pub(crate) struct SubArgs {
 /// When a topic or a pattern cannot be subscribed to, or standard output cannot be written.
 pub(crate) fn subscribe(common: &Common, args: SubArgs) -> anyhow::Result<ExitCode> {
     let stop = signals::stop_flag()?;
-    let instance = common.start_with("sub", PatternNotes)?;
+    let instance = common.start("sub")?;
     let (inlet, outlet) = inbox();
     // One for all: where arguments overlap, it is called once.
     let reporter = SharedListener::new(Reporter::new(inlet));
@@ -110,23 +108,6 @@ fn subscribe_to(
         None => note(format_args!("listening to {topic} by {transport}")),
     }
     Ok(subscription)
-}
-
-/// Says which topics patterns find and lose.
-struct PatternNotes;
-
-impl InstanceListener for PatternNotes {
-    fn on_pattern_matched(&mut self, pattern: &str, topic: &str) {
-        note(format_args!("{pattern}: listening to {topic}"));
-    }
-
-    fn on_pattern_unmatched(&mut self, pattern: &str, topic: &str) {
-        note(format_args!("{pattern}: nobody publishes {topic} any more"));
-    }
-
-    fn on_pattern_refused(&mut self, pattern: &str, topic: &str, reason: &str) {
-        note(format_args!("{pattern}: cannot listen to {topic}: {reason}"));
-    }
 }
 
 /// Prints until the count is reached, the time is up, or the user wants to end. True for the last.

@@ -62,7 +62,7 @@ pub(crate) fn request(common: &Common, args: RequestArgs) -> anyhow::Result<Exit
     let instance = common.start("request")?;
     let mut publisher = instance.publisher(&args.topic)?;
     let mut printer = Printer::new(common, args.format);
-    match args.wait.wait(&publisher, &stop) {
+    match args.wait.wait(&instance, &publisher, &stop) {
         Waited::Ready => {}
         Waited::TooFew => return printer.end(Outcome::NotSent, 0, &args),
         Waited::Stopped => return printer.end(Outcome::Interrupted, 0, &args),

@@ -4,7 +4,7 @@
 //! all files of a system have to change together as it is. Streams are what places are made of, for
 //! they cost nothing; groups are added where subscribers would otherwise share sockets.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -118,7 +118,7 @@ impl Sizes {
         Self {
             groups: ranges
                 .addresses()
-                .map_or(1, |it| span(it.start().to_bits(), it.end().to_bits())),
+                .map_or(1, |it| span(group_number(*it.start()), group_number(*it.end()))),
             ports: ranges.ports().map_or(1, |it| span((*it.start()).into(), (*it.end()).into())),
             streams: ranges.streams().map_or(1, |it| span(*it.start(), *it.end())),
         }
@@ -128,8 +128,23 @@ impl Sizes {
 fn addresses(ranges: &TemplateRanges<'_>, groups: u32) -> Option<String> {
     let first = *ranges.addresses()?.start();
     // Beyond the last multicast address the configuration says no.
-    let last = Ipv4Addr::from_bits(first.to_bits().saturating_add(groups - 1));
+    let last = group_number(first).saturating_add(groups - 1);
+    let last = match first {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(last)),
+        IpAddr::V6(first) => {
+            IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() >> 32 << 32 | u128::from(last)))
+        }
+    };
     Some(format!("{first}-{last}"))
+}
+
+/// The last 32 bits of a group, in which those of a range differ.
+#[expect(clippy::cast_possible_truncation, reason = "the higher bits are not asked for")]
+fn group_number(group: IpAddr) -> u32 {
+    match group {
+        IpAddr::V4(group) => group.to_bits(),
+        IpAddr::V6(group) => group.to_bits() as u32,
+    }
 }
 
 fn stream_range(ranges: &TemplateRanges<'_>, streams: u32) -> Option<String> {

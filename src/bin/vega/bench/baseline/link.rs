@@ -3,7 +3,7 @@
 //! waits in the kernel.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +15,10 @@ use crate::bench::load::TransportArg;
 /// The group of the raw multicast sockets. They share it with the engine's default range; their
 /// ports are their own.
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 9);
+/// The same for IPv6, in the scope that does not leave the interface.
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff11, 0, 0, 0, 0, 0x7665, 0x6761, 9);
+/// The number of the loopback interface, the same on every host.
+const LOOPBACK_INDEX: u32 = 1;
 /// Asked for; the system grants what it allows.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Who blocks looks up so often, in case the round is over.
@@ -45,16 +49,24 @@ pub(crate) enum Receiver {
     Flag(Arc<Flag>, u64),
 }
 
-/// Opens the link that a transport is compared with. A receiver that `blocks` waits in the kernel;
+/// Opens the link that a transport is compared with, by the same version of IP. A receiver that `blocks` waits in the kernel;
 /// a flag has nothing to wait in.
 ///
 /// # Errors
 ///
 /// When the system refuses a socket.
-pub(crate) fn open(transport: TransportArg, blocks: bool) -> io::Result<(Sender, Receiver)> {
+pub(crate) fn open(
+    transport: TransportArg,
+    is_ipv6: bool,
+    blocks: bool,
+) -> io::Result<(Sender, Receiver)> {
+    let loopback = match is_ipv6 {
+        false => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        true => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
     match transport {
-        TransportArg::Multicast => multicast(blocks),
-        TransportArg::Unicast => unicast(blocks),
+        TransportArg::Multicast => multicast(loopback, blocks),
+        TransportArg::Unicast => unicast(loopback, blocks),
         TransportArg::Ipc => {
             let flag = Arc::new(Flag::default());
             Ok((Sender::Flag(Arc::clone(&flag), 0), Receiver::Flag(flag, 0)))
@@ -62,18 +74,31 @@ pub(crate) fn open(transport: TransportArg, blocks: bool) -> io::Result<(Sender,
     }
 }
 
-fn unicast(blocks: bool) -> io::Result<(Sender, Receiver)> {
-    let (sender, receiver) = (bind(Ipv4Addr::LOCALHOST)?, bind(Ipv4Addr::LOCALHOST)?);
+fn unicast(loopback: IpAddr, blocks: bool) -> io::Result<(Sender, Receiver)> {
+    let (sender, receiver) = (bind(loopback)?, bind(loopback)?);
     sender.connect(&receiver.local_addr()?)?;
     receiver.connect(&sender.local_addr()?)?;
     Ok((Sender::Udp(sender.into(), None), waiting(receiver, blocks)?))
 }
 
-fn multicast(blocks: bool) -> io::Result<(Sender, Receiver)> {
-    let (sender, receiver) = (bind(Ipv4Addr::LOCALHOST)?, bind(GROUP)?);
-    sender.set_multicast_if_v4(&Ipv4Addr::LOCALHOST)?;
-    sender.set_multicast_loop_v4(true)?;
-    receiver.join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST)?;
+fn multicast(loopback: IpAddr, blocks: bool) -> io::Result<(Sender, Receiver)> {
+    let sender = bind(loopback)?;
+    let receiver = match loopback {
+        IpAddr::V4(loopback) => {
+            let receiver = bind(GROUP.into())?;
+            sender.set_multicast_if_v4(&loopback)?;
+            sender.set_multicast_loop_v4(true)?;
+            receiver.join_multicast_v4(&GROUP, &loopback)?;
+            receiver
+        }
+        IpAddr::V6(_) => {
+            let receiver = bind(GROUP_V6.into())?;
+            sender.set_multicast_if_v6(LOOPBACK_INDEX)?;
+            sender.set_multicast_loop_v6(true)?;
+            receiver.join_multicast_v6(&GROUP_V6, LOOPBACK_INDEX)?;
+            receiver
+        }
+    };
     let group = receiver.local_addr()?.as_socket();
     Ok((Sender::Udp(sender.into(), group), waiting(receiver, blocks)?))
 }
@@ -85,10 +110,14 @@ fn waiting(socket: Socket, blocks: bool) -> io::Result<Receiver> {
 }
 
 /// A socket on a free port of the loopback address or of the group.
-fn bind(address: Ipv4Addr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+fn bind(address: IpAddr) -> io::Result<Socket> {
+    let (domain, address) = match address {
+        IpAddr::V4(_) => (Domain::IPV4, SocketAddr::new(address, 0)),
+        IpAddr::V6(ip) => (Domain::IPV6, SocketAddrV6::new(ip, 0, 0, LOOPBACK_INDEX).into()),
+    };
+    let socket = Socket::new(domain, Type::DGRAM, None)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
-    socket.bind(&SockAddr::from(SocketAddr::from((address, 0))))?;
+    socket.bind(&SockAddr::from(address))?;
     Ok(socket)
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
             )?
         }
         transport => {
-            let (sender, receiver) = link::open(transport, false)?;
+            let (sender, receiver) = link::open(transport, bench.is_ipv6()?, false)?;
             let packet_bytes = bench.load.packet_size.unwrap_or(DEFAULT_PACKET_BYTES);
             let packets = match sends_runs(&sender, &receiver, packet_bytes)? {
                 true => (MAX_DATAGRAM_BYTES / packet_bytes).clamp(1, MAX_RUN_PACKETS),

@@ -32,8 +32,9 @@ pub(crate) fn round(bench: &Bench, kind: Kind, goal: Goal) -> anyhow::Result<Lat
         Kind::Request => TransportArg::Unicast,
     };
     let blocks = bench.load.blocks();
-    let (ping_out, ping_in) = link::open(out, blocks)?;
-    let (pong_out, pong_in) = link::open(back, blocks)?;
+    let is_ipv6 = bench.is_ipv6()?;
+    let (ping_out, ping_in) = link::open(out, is_ipv6, blocks)?;
+    let (pong_out, pong_in) = link::open(back, is_ipv6, blocks)?;
     let payload = bench.load.payload();
     let size = payload.len();
     let (recorder, outcome) = Recorder::new(goal);
