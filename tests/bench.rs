@@ -76,6 +76,37 @@ fn baselines_are_played_in_the_same_run() {
     }
 }
 
+/// What is measured with a configuration of IPv6 is compared with sockets of IPv6.
+#[test]
+fn round_trips_by_ipv6_beside_sockets_of_ipv6() {
+    let daemon = match vega::DiscoveryDaemon::builder().interface("::1").port(0).start() {
+        Ok(daemon) => daemon,
+        Err(reason) => {
+            use std::io::Write as _;
+            // Not by a macro: the harness would keep that to itself.
+            let _ = writeln!(std::io::stderr(), "\nSKIPPED: no IPv6 here: {reason}");
+            return;
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ipv6.toml");
+    let text = format!(
+        "interface = '::1'\n[discovery]\nkind = 'daemon'\ndaemons = ['{}']\n\
+         [ipc]\ndirectory = '{}'\n",
+        daemon.address(),
+        folder.path().join("rings").display(),
+    );
+    std::fs::write(&file, text).unwrap();
+    let arguments = ["--transport", "unicast", "--count", "200", "--baseline", "-c"];
+    for mode in ["rtt", "request", "throughput"] {
+        let arguments = [&[mode], &arguments[..], &[file.to_str().unwrap()]].concat();
+        let document = bench(&arguments);
+        assert_eq!(document["transport"], "unicast", "{document}");
+        let raw = ["baseline_p50_ns", "baseline_gbit_per_sec"];
+        assert!(raw.iter().any(|key| document[*key].as_f64() > Some(0.0)), "{document}");
+    }
+}
+
 #[test]
 fn throughput_on_each_transport() {
     for transport in TRANSPORTS {

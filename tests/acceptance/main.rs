@@ -64,7 +64,8 @@
 //! kernel), `daemons` (discovery without multicast),
 //! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
 //! `ready` (what may be relied on, and from when), `starting` (what is left when it fails: nothing),
-//! `trouble` (what is dropped is counted and told) and `predecessor` (defects of BBVA Vega).
+//! `trouble` (what is dropped is counted and told), `predecessor` (defects of BBVA Vega) and `ipv6` (the
+//! other family, and where the two cannot meet).
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
@@ -77,6 +78,7 @@ mod faults;
 mod heartbeats;
 mod hostile;
 mod idle;
+mod ipv6;
 mod lifecycle;
 mod offload;
 mod panics;

@@ -7,6 +7,7 @@ mod config;
 mod counters;
 mod daemon;
 mod import;
+mod ipv6;
 mod lifecycle;
 mod output;
 mod pubsub;

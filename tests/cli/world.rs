@@ -52,9 +52,26 @@ impl World {
 
     /// Has those that start from now on find each other through a daemon.
     pub(crate) fn find_each_other_by(&self, daemon: &str) {
-        let text = fs::read_to_string(self.config_file()).unwrap();
+        let text = self.config_text();
         let keys = format!("[discovery]\nkind = 'daemon'\ndaemons = ['{daemon}']\n");
         fs::write(self.config_file(), text.replace("[discovery]\n", &keys)).unwrap();
+    }
+
+    /// Has everything take place on another interface.
+    pub(crate) fn move_to(&self, interface: &str) {
+        fs::write(self.config_file(), format!("interface = '{interface}'\n{}", self.config_text()))
+            .unwrap();
+    }
+
+    pub(crate) fn config_text(&self) -> String {
+        fs::read_to_string(self.config_file()).unwrap()
+    }
+
+    /// Another file with this text.
+    pub(crate) fn file_with(&self, text: &str) -> PathBuf {
+        let path = self.file("other.toml");
+        fs::write(&path, text).unwrap();
+        path
     }
 
     fn discovery_port(&self) -> u16 {
@@ -164,6 +181,15 @@ impl Process {
         while !String::from_utf8_lossy(&fs::read(&self.stdout).unwrap()).contains(text) {
             assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
             again();
+            thread::sleep(POLLING_PAUSE);
+        }
+    }
+
+    /// Waits until standard error contains `text`.
+    pub(crate) fn until_error(&self, text: &str) {
+        let deadline = now() + PATIENCE;
+        while !self.stderr().contains(text) {
+            assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
             thread::sleep(POLLING_PAUSE);
         }
     }
