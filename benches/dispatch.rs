@@ -1,9 +1,10 @@
-//! From the topic hash of a frame to the listener, with few and with many topics. Benchmarks.
+//! From the topic hash of a frame to the listener, with few and with many topics, and what counting
+//! takes of that. Benchmarks.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vega::internals::DispatchProbe;
+use vega::internals::{CounterProbe, DispatchProbe};
 
 fn deliver(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dispatch");
@@ -16,5 +17,16 @@ fn deliver(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(dispatch, deliver);
+fn count(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("count");
+    let mut counters = CounterProbe::new();
+    group.bench_function("message in its row", |bencher| {
+        bencher.iter(|| counters.count_message(black_box(32)));
+    });
+    group.bench_function("batch in the totals", |bencher| {
+        bencher.iter(|| counters.count_batch(black_box(1)));
+    });
+}
+
+criterion_group!(dispatch, deliver, count);
 criterion_main!(dispatch);

@@ -8,7 +8,7 @@
 
 use std::hint::black_box;
 
-use vega::internals::{DispatchProbe, ExpiryProbe, RequestProbe, RingProbe, parse};
+use vega::internals::{CounterProbe, DispatchProbe, ExpiryProbe, RequestProbe, RingProbe, parse};
 use vega::{Config, Instance};
 
 const QUOTE: [u8; 32] = [7; 32];
@@ -25,6 +25,7 @@ const CASES: &[Case] = &[
     ("parse from a packet 32 B", parse_packet),
     ("dispatch, 1 topic", |passes| dispatch(1, passes)),
     ("dispatch, 10000 topics", |passes| dispatch(10_000, passes)),
+    ("of which counting", count),
     ("request, opened and closed", register),
     ("response to its request", respond),
     ("request, expired and opened", expire),
@@ -92,6 +93,11 @@ fn parse_packet(passes: u64) -> u64 {
 fn dispatch(topics: usize, passes: u64) -> u64 {
     let mut poller = DispatchProbe::new(topics);
     run(passes, || poller.deliver(black_box(&QUOTE)))
+}
+
+fn count(passes: u64) -> u64 {
+    let mut counters = CounterProbe::new();
+    run(passes, || counters.count_message(black_box(32)))
 }
 
 fn register(passes: u64) -> u64 {

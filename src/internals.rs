@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub use crate::engine::probe::{DispatchProbe, RequestProbe};
 
+use crate::counters::{Counter, Counters, Row, SubscriptionColumn};
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::random::SplitMix64;
 use crate::request::RequestTable;
@@ -114,6 +115,42 @@ impl RingProbe {
 }
 
 impl Default for RingProbe {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What counting costs: with each message in its row, with each batch in the totals.
+#[derive(Debug)]
+pub struct CounterProbe {
+    counters: Arc<Counters>,
+    row: Row<SubscriptionColumn>,
+}
+
+impl CounterProbe {
+    /// Counters of an instance, and the row of a subscription.
+    #[must_use]
+    pub fn new() -> Self {
+        let counters = Arc::new(Counters::new());
+        let row = counters.row("market.data", "");
+        Self { counters, row }
+    }
+
+    /// As for each message that is delivered.
+    #[inline]
+    pub fn count_message(&mut self, bytes: u64) {
+        self.row.add(SubscriptionColumn::Messages, 1);
+        self.row.add(SubscriptionColumn::Bytes, bytes);
+    }
+
+    /// As for what several threads count, once per batch.
+    #[inline]
+    pub fn count_batch(&self, amount: u64) {
+        self.counters.add(Counter::Foreign, amount);
+    }
+}
+
+impl Default for CounterProbe {
     fn default() -> Self {
         Self::new()
     }
