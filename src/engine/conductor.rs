@@ -46,6 +46,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 const HEARTBEAT_TICK: Duration = Duration::from_millis(4);
 /// How often dead readers and writers of rings are looked for.
 const RECLAIM_INTERVAL: Duration = Duration::from_millis(100);
+/// How often rows of counters without a place in the table are summed up, however often something
+/// happens: there is one for each of thousands of topics.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
 /// The conductor looks around at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Datagrams read from one socket, or sent, before the rest of the cycle gets its turn.
@@ -129,6 +132,7 @@ pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<Joi
         buffer: ReceiveBuffer::new(),
         outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
         reclaimed_at: Timestamp::default(),
+        settled_at: Timestamp::default(),
         tend_at: Timestamp::NEVER,
         leaving_until: None,
         busy: false,
@@ -164,6 +168,7 @@ struct Conductor {
     buffer: ReceiveBuffer,
     outgoing: Vec<u8>,
     reclaimed_at: Timestamp,
+    settled_at: Timestamp,
     /// When publications have something to say, should nothing else happen.
     tend_at: Timestamp,
     /// The instance closes: then at the latest.
@@ -195,6 +200,10 @@ impl Conductor {
                 self.matching.reclaim(now);
             }
             self.count();
+            if now.since(self.settled_at) >= SETTLE_INTERVAL {
+                self.settled_at = now;
+                self.counters.settle();
+            }
             if self.leaving_until.is_some_and(|until| until <= now || !self.tending.owes()) {
                 break;
             }
@@ -522,7 +531,6 @@ impl Conductor {
         counters.add(Counter::DaemonsLost, now.daemons_lost - before.daemons_lost);
         counters.add(Counter::Malformed, now.malformed - before.malformed);
         counters.set(Counter::Peers, now.peers);
-        counters.settle();
     }
 
     /// Says goodbye.
@@ -530,6 +538,7 @@ impl Conductor {
         self.discovery.goodbye(GOODBYES);
         self.transmit(self.clock.now());
         self.count();
+        self.counters.settle();
     }
 }
 

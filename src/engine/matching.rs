@@ -5,6 +5,7 @@
 //! matched by the same rules. How subscriptions get at the rings of publishers is in [`rings`].
 
 mod backlog;
+mod readers;
 mod rings;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::backlog::Backlog;
+use self::readers::{Checked, Looks};
 use self::rings::Rings;
 pub(super) use self::rings::{RING_SUFFIX, ring_name};
 use super::matches::Matches;
@@ -33,8 +35,6 @@ use crate::wire::locator::Locator;
 
 /// A poller that has no room for commands is in a long callback: it is asked again after a while.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
-/// How often to look who reads a local ring while somebody is about to, or about to stop.
-const READERS_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A publisher of this instance.
 pub(crate) struct LocalPublisher {
@@ -178,8 +178,10 @@ pub(super) struct Matching {
     backlog: Backlog,
     /// When to try again what is in there.
     backlog_due: Timestamp,
-    /// When to look who reads the local rings.
-    readers_due: Timestamp,
+    /// When to look who reads which local ring.
+    looks: Looks,
+    /// Rings whose processes have not been looked after in this round.
+    unchecked: Vec<Checked>,
     /// Room for who reads one of them.
     readers: Vec<InstanceId>,
     /// How many publishers of this instance are rings.
@@ -199,7 +201,8 @@ impl Matching {
             rings: Rings::new(parts),
             backlog: Backlog::default(),
             backlog_due: Timestamp::default(),
-            readers_due: Timestamp::NEVER,
+            looks: Looks::default(),
+            unchecked: Vec::new(),
             readers: Vec::new(),
             local_rings: 0,
             watch: None,
@@ -300,7 +303,8 @@ impl Matching {
     pub(super) fn remove_subscriber(&mut self, hash: TopicHash) {
         let Some(topic) = self.topics.get_mut(&hash) else { return };
         topic.subscriber = None;
-        self.rings.unsubscribed(hash, &mut self.backlog);
+        let advertised = topic.remotes.iter().filter_map(|(_, advert)| advert.session);
+        self.rings.unsubscribed(hash, advertised, &mut self.backlog);
         self.forget_if_empty(hash);
     }
 
@@ -346,34 +350,13 @@ impl Matching {
         self.backlog.retry();
         let is_done = self.backlog.is_empty();
         self.backlog_due = if is_done { Timestamp::NEVER } else { now + BACKLOG_PAUSE };
-        if self.readers_due <= now {
-            self.readers_due = Timestamp::NEVER;
-            self.match_readers(now);
-        }
+        self.look_at_readers(now);
         self.rings.retry(now, &mut self.backlog);
-    }
-
-    /// Frees what dead processes hold in shared memory. Slow path: a few system calls per ring.
-    pub(super) fn reclaim(&mut self, now: Timestamp) {
-        self.match_readers(now);
-        let mut reclaimed = 0;
-        for topic in self.topics.values() {
-            if let Some(LocalPublisher { path: PublisherPath::Ring(ring), .. }) = &topic.publisher {
-                reclaimed += ring.reclaim_dead_readers();
-            }
-        }
-        self.counters.add(Counter::ReadersReclaimed, reclaimed as u64);
-        self.rings.reclaim(&mut self.backlog);
-    }
-
-    /// Whether [`Matching::reclaim`] can have something to do.
-    pub(super) fn has_rings(&self) -> bool {
-        self.local_rings > 0 || self.rings.has_attached()
     }
 
     pub(super) fn next_deadline(&self) -> Timestamp {
         let backlog_due = if self.backlog.is_empty() { Timestamp::NEVER } else { self.backlog_due };
-        self.rings.next_deadline().min(self.readers_due).min(backlog_due)
+        self.rings.next_deadline().min(self.looks.next_deadline()).min(backlog_due)
     }
 
     /// A subscriber at `instance` meets the local publisher of its topic, if there is one.
@@ -392,7 +375,7 @@ impl Matching {
             }
             PublisherPath::Ring(_) if advert.transport == Transport::Ipc => {
                 // Who reads a ring stands in the ring.
-                self.readers_due = now;
+                self.looks.expect(advert.hash, now);
                 return;
             }
             PublisherPath::Ring(_) => Err("another transport"),
@@ -424,39 +407,13 @@ impl Matching {
         }
         match &topic.publisher {
             Some(LocalPublisher { path: PublisherPath::Ring(_), .. }) => {
-                self.readers_due = Timestamp::default();
+                self.looks.expect(hash, Timestamp::default());
             }
             Some(publisher) => {
                 let changes = &mut self.subscriber_changes;
                 publisher.unmatch(instance, &self.requests, changes, Publication::remove_receiver);
             }
             None => {}
-        }
-    }
-
-    /// Holds the matches of local rings to what their tables of readers say; looks again soon while
-    /// that differs from what discovery says.
-    fn match_readers(&mut self, now: Timestamp) {
-        let (readers, changes) = (&mut self.readers, &mut self.subscriber_changes);
-        for topic in self.topics.values() {
-            let Some(publisher) = &topic.publisher else { continue };
-            let PublisherPath::Ring(ring) = &publisher.path else { continue };
-            readers.clear();
-            readers.extend(ring.reader_instances());
-            while let Some(gone) = publisher.matches.other_than(readers) {
-                publisher.unmatch(gone, &self.requests, changes, Publication::remove_receiver);
-            }
-            for instance in &*readers {
-                publisher.match_with(*instance, &self.requests, changes);
-            }
-            let expected = topic.remotes.iter().filter(|(instance, advert)| {
-                advert.kind == AdvertKind::Subscriber && self.rings.shares_memory(*instance)
-            });
-            if expected.clone().count() != readers.len()
-                || expected.clone().any(|(instance, _)| !readers.contains(instance))
-            {
-                self.readers_due = now + READERS_INTERVAL;
-            }
         }
     }
 

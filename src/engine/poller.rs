@@ -5,6 +5,7 @@
 //! kernel which have something.
 
 mod handle;
+mod rings;
 
 use std::io;
 use std::sync::Arc;
@@ -18,12 +19,12 @@ use mio::{Events, Interest, Poll, Token, Waker};
 pub(super) use self::handle::stalled;
 pub(crate) use self::handle::{Command, PollerHandle, Reports};
 use self::handle::{MAX_COMMANDS, WAKE};
+use self::rings::Rings;
 use super::callback::{self, CallbackThread};
 use super::dispatch::{Added, Dispatch};
 use super::endpoint::{Context, EndpointId, SocketEndpoint};
 use super::idle::{Idle, Pause};
 use super::request_processor::RequestProcessor;
-use super::ring_endpoint::{RingEndpoint, RingState};
 use super::stopwatch::Stopwatch;
 use super::tending::Tending;
 use crate::config::PollerConfig;
@@ -52,8 +53,6 @@ const ATTEND_ALL_EVERY: u32 = 512;
 /// How often a poller that spins looks at its hot sockets in one cycle that finds nothing, unless it
 /// has rings to look at.
 const SOCKET_LOOKS: usize = 4;
-/// How often rings are looked at in one cycle that finds nothing.
-const RING_LOOKS: usize = 128;
 /// A blocked poller looks around at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Shorter waits are not worth a system call.
@@ -122,7 +121,7 @@ pub(crate) fn start(
         events: Events::with_capacity(256),
         queue,
         sockets: Vec::new(),
-        rings: Vec::new(),
+        rings: Rings::new(),
         ready: Vec::new(),
         spare: Vec::new(),
         buffer: ReceiveBuffer::new(),
@@ -153,7 +152,7 @@ struct Poller {
     events: Events,
     queue: mpsc::Receiver<Command>,
     sockets: Vec<SocketEndpoint>,
-    rings: Vec<RingEndpoint>,
+    rings: Rings,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
     ready: Vec<EndpointId>,
     /// An empty list to use again.
@@ -181,7 +180,7 @@ impl Poller {
             self.cycle = self.cycle.wrapping_add(1);
             self.dispatch.timing.begin_cycle(self.stopwatch.start());
             let mut worked = self.poll_sockets_often();
-            worked |= self.poll_rings_often();
+            worked |= self.rings.poll_often(&mut self.dispatch, &self.parts);
             if self.has_gaps {
                 self.handle_timeouts();
             }
@@ -250,13 +249,9 @@ impl Poller {
                 call.entries.retain(|entry| self.dispatch.serves(entry.topic));
                 self.parts.reports.looked_up(call);
             }
-            Command::AttachRing(ring) => self.attach_ring(*ring),
-            Command::DropRing(session) => self.rings.retain(|ring| ring.session() != session),
-            Command::DetachRing(session) => {
-                for ring in self.rings.iter_mut().filter(|ring| ring.session() == session) {
-                    ring.close();
-                }
-            }
+            Command::AttachRing(ring) => self.rings.attach(*ring),
+            Command::DropRing(session) => self.rings.drop_ring(session),
+            Command::DetachRing(session) => self.rings.close(session),
             Command::ForgetInstance(instance) => {
                 for socket in &mut self.sockets {
                     if socket.forget_instance(instance) && !self.ready.contains(&socket.id) {
@@ -291,15 +286,6 @@ impl Poller {
         self.sockets.push(endpoint);
         // Data may have arrived before the registration, and while sockets were asked directly.
         self.ready = self.sockets.iter().map(|socket| socket.id).collect();
-    }
-
-    /// A writer that was taken for gone may come back before its ring has been read empty: reading
-    /// then goes on where it was.
-    fn attach_ring(&mut self, ring: RingEndpoint) {
-        match self.rings.iter_mut().find(|known| known.session() == ring.session()) {
-            Some(known) => known.reopen(),
-            None => self.rings.push(ring),
-        }
     }
 
     fn remove_socket(&mut self, id: EndpointId) {
@@ -383,38 +369,6 @@ impl Poller {
         }
     }
 
-    /// Rings cost nanoseconds to look at, sockets a system call: so rings are looked at many times
-    /// in between.
-    #[inline]
-    fn poll_rings_often(&mut self) -> bool {
-        if self.rings.is_empty() {
-            return false;
-        }
-        (0..RING_LOOKS).any(|_| self.poll_rings())
-    }
-
-    #[inline]
-    fn poll_rings(&mut self) -> bool {
-        let mut worked = false;
-        let (mut lost, mut drained) = (None, false);
-        for (at, ring) in self.rings.iter_mut().enumerate() {
-            match ring.poll(&mut self.dispatch, &self.parts.counters) {
-                RingState::Idle => {}
-                RingState::Busy => worked = true,
-                RingState::Drained => drained = true,
-                RingState::Lost => lost = Some(at),
-            }
-        }
-        if let Some(at) = lost {
-            let ring = self.rings.swap_remove(at);
-            self.parts.reports.ring_lost(ring.session(), ring.into_delivery());
-        }
-        if drained {
-            self.rings.retain(|ring| !ring.is_drained());
-        }
-        worked
-    }
-
     #[cold]
     fn handle_timeouts(&mut self) {
         let now = self.parts.clock.now();
@@ -439,20 +393,15 @@ impl Poller {
         }
         if !self.rings.is_empty() {
             let port = self.parts.ring_wake.local_address().port();
-            let mut reliable = true;
-            for ring in &self.rings {
-                reliable &= ring.entry().park(port);
-            }
+            let reliable = self.rings.park(port);
             if !barrier_in_all_processes() || !reliable {
                 timeout = timeout.min(UNRELIABLE_WAIT);
             }
-            if self.poll_rings() {
+            if self.rings.poll(&mut self.dispatch, &self.parts) {
                 timeout = Duration::ZERO;
             }
         }
         self.collect_ready(timeout);
-        for ring in &self.rings {
-            ring.entry().unpark();
-        }
+        self.rings.unpark();
     }
 }

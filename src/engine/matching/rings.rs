@@ -1,7 +1,8 @@
 //! The rings of publishers that subscriptions of this instance read: found, mapped, handed to
 //! pollers, tried again, given up. Layer: engine. Owned by the conductor.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::transport::shm::{Directory, ShmError};
 
 /// How long to wait before a ring that could not be attached is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+/// Rings tried again before the rest of a cycle of the conductor gets its turn.
+const RETRIES_PER_CYCLE: usize = 64;
 
 /// What the names of ring files end with.
 pub(in crate::engine) const RING_SUFFIX: &str = ".ring";
@@ -50,7 +53,8 @@ struct Attached {
 /// All rings that this instance reads or wants to read.
 pub(super) struct Rings {
     parts: MatchingParts,
-    wanted: Vec<Wanted>,
+    /// Those that are due first come first.
+    wanted: VecDeque<Wanted>,
     attached: HashMap<SessionId, Attached>,
     /// Which machine peers are on: only those on ours can share memory.
     hosts: HashMap<InstanceId, u64>,
@@ -58,7 +62,7 @@ pub(super) struct Rings {
 
 impl Rings {
     pub(super) fn new(parts: MatchingParts) -> Self {
-        Self { parts, wanted: Vec::new(), attached: HashMap::new(), hosts: HashMap::new() }
+        Self { parts, wanted: VecDeque::new(), attached: HashMap::new(), hosts: HashMap::new() }
     }
 
     pub(super) fn instance_up(&mut self, instance: InstanceId, host: u64) {
@@ -102,64 +106,62 @@ impl Rings {
         }
     }
 
-    /// The subscription has ended: its rings are not read on.
-    pub(super) fn unsubscribed(&mut self, hash: TopicHash, backlog: &mut Backlog) {
+    /// The subscription has ended: its rings, which are among those that are advertised, are not read
+    /// on.
+    pub(super) fn unsubscribed(
+        &mut self,
+        hash: TopicHash,
+        advertised: impl Iterator<Item = SessionId>,
+        backlog: &mut Backlog,
+    ) {
         self.wanted.retain(|wanted| wanted.subscriber.hash != hash);
-        self.attached.retain(|session, attached| {
-            let stays = attached.subscriber.hash != hash;
-            if !stays {
-                backlog.submit(&attached.subscriber.poller, Command::DropRing(*session));
+        for session in advertised {
+            if let Entry::Occupied(attached) = self.attached.entry(session)
+                && attached.get().subscriber.hash == hash
+            {
+                let poller = &attached.remove().subscriber.poller;
+                backlog.submit(poller, Command::DropRing(session));
             }
-            stays
-        });
+        }
     }
 
     /// A poller lost its place in a ring: attach again, if the ring is still advertised.
     pub(super) fn lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
         if let Some(Attached { subscriber, instance, .. }) = self.attached.remove(&session) {
             let delivery = Some(delivery);
-            self.wanted.push(Wanted { subscriber, instance, session, due: now, delivery });
+            self.wanted.push_front(Wanted { subscriber, instance, session, due: now, delivery });
         }
     }
 
     /// Tries again what could not be attached.
     pub(super) fn retry(&mut self, now: Timestamp, backlog: &mut Backlog) {
-        for wanted in std::mem::take(&mut self.wanted) {
-            if wanted.due <= now {
-                self.attach(wanted, now, backlog);
-            } else {
-                self.wanted.push(wanted);
-            }
+        for _ in 0..RETRIES_PER_CYCLE {
+            let Some(wanted) = self.wanted.pop_front_if(|wanted| wanted.due <= now) else { return };
+            self.attach(wanted, now, backlog);
         }
     }
 
-    /// Lets go the rings whose writers are gone, and removes the files that dead ones left.
-    pub(super) fn reclaim(&mut self, backlog: &mut Backlog) {
-        let dead: Vec<_> = self
-            .attached
-            .iter()
-            .filter(|(_, attached)| attached.ring.writer_is_gone())
-            .map(|(session, _)| *session)
-            .collect();
-        for session in dead {
-            if let Some(attached) = self.attached.get(&session)
-                && attached.ring.is_abandoned()
-            {
-                attached.ring.remove_file();
-                self.parts.counters.add(Counter::RingsReclaimed, 1);
-            }
-            self.detach(session, backlog);
+    /// Lets a ring go if its writer is gone, and removes the file if a dead one left it.
+    pub(super) fn reclaim(&mut self, session: SessionId, backlog: &mut Backlog) {
+        let Some(Attached { ring, .. }) = self.attached.get(&session) else { return };
+        if !ring.writer_is_gone() {
+            return;
         }
+        if ring.is_abandoned() {
+            ring.remove_file();
+            self.parts.counters.add(Counter::RingsReclaimed, 1);
+        }
+        self.detach(session, backlog);
     }
 
-    /// Whether [`Rings::reclaim`] can have something to do.
-    pub(super) fn has_attached(&self) -> bool {
-        !self.attached.is_empty()
+    /// The sessions that are being read: [`Rings::reclaim`] can have something to do.
+    pub(super) fn attached(&self) -> impl ExactSizeIterator<Item = SessionId> {
+        self.attached.keys().copied()
     }
 
     /// When [`Rings::retry`] is due.
     pub(super) fn next_deadline(&self) -> Timestamp {
-        self.wanted.iter().map(|wanted| wanted.due).min().unwrap_or(Timestamp::NEVER)
+        self.wanted.front().map_or(Timestamp::NEVER, |wanted| wanted.due)
     }
 
     /// Maps a ring and hands it to the subscription's poller. A ring that is not there yet, or not
@@ -171,7 +173,7 @@ impl Rings {
         }
         if !backlog.has_room(&wanted.subscriber.poller) {
             self.parts.counters.add(Counter::CommandsRefused, 1);
-            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
+            self.wanted.push_back(Wanted { due: now + RETRY, ..wanted });
             return;
         }
         let directory = self.parts.directory.as_ref();
@@ -181,7 +183,7 @@ impl Rings {
                 let topic = &wanted.subscriber.topic;
                 tracing::debug!(%error, %topic, "a ring was not attached");
             }
-            self.wanted.push(Wanted { due: now + RETRY, ..wanted });
+            self.wanted.push_back(Wanted { due: now + RETRY, ..wanted });
             return;
         };
         let Wanted { subscriber, delivery, .. } = wanted;
@@ -298,14 +300,14 @@ mod tests {
             backlog.submit(&subscriber.poller, Command::ForgetInstance(*own));
         }
         rings.advertised(subscriber, *own, SESSION, now, &mut backlog);
-        assert!(!rings.has_attached());
+        assert_eq!(rings.attached().len(), 0);
         assert_eq!(rings.parts.counters.get(Counter::CommandsRefused), 1);
 
         commands.try_recv().expect("the first command");
         backlog.retry();
         assert_eq!(rings.next_deadline(), now + RETRY);
         rings.retry(now + RETRY, &mut backlog);
-        assert!(rings.has_attached());
+        assert_eq!(rings.attached().len(), 1);
         let last = std::iter::from_fn(|| {
             let command = commands.try_recv().ok();
             backlog.retry();
@@ -331,6 +333,6 @@ mod tests {
         rings.withdrawn(own, session, &mut backlog);
         assert!(matches!(commands.try_recv(), Ok(Command::DetachRing(ended)) if ended == session));
         assert_eq!(subscriber.matches.count(), 0);
-        assert!(!rings.has_attached());
+        assert_eq!(rings.attached().len(), 0);
     }
 }

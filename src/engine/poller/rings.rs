@@ -1,0 +1,145 @@
+//! The rings that a poller reads, and how often it looks at them. Layer: engine. Owned by one poller.
+
+use std::collections::HashMap;
+
+use super::PollerParts;
+use crate::engine::dispatch::Dispatch;
+use crate::engine::ring_endpoint::{RingEndpoint, RingState};
+use crate::id::SessionId;
+
+/// How often rings are looked at in one cycle that finds nothing, if they are few.
+const MOST_LOOKS: usize = 128;
+/// Looks that a cycle has for all rings together, as long as each has one: the more rings, the longer
+/// sockets and commands would wait for their turn, and the less often a ring has something.
+const LOOKS_PER_CYCLE: usize = 16 * MOST_LOOKS;
+
+/// All rings of one poller.
+pub(super) struct Rings {
+    rings: Vec<RingEndpoint>,
+    /// Where each is in there.
+    places: HashMap<SessionId, usize>,
+    /// How often a cycle that finds nothing looks at all of them.
+    looks: usize,
+}
+
+impl Rings {
+    pub(super) fn new() -> Self {
+        Self { rings: Vec::new(), places: HashMap::new(), looks: 0 }
+    }
+
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rings.is_empty()
+    }
+
+    /// A writer that was taken for gone may come back before its ring has been read empty: reading
+    /// then goes on where it was.
+    pub(super) fn attach(&mut self, ring: RingEndpoint) {
+        match self.places.get(&ring.session()) {
+            Some(at) => self.rings[*at].reopen(),
+            None => {
+                self.places.insert(ring.session(), self.rings.len());
+                self.rings.push(ring);
+                self.looks = looks(self.rings.len());
+            }
+        }
+    }
+
+    /// Nothing more will be written to a ring: it goes once it has been read empty.
+    pub(super) fn close(&mut self, session: SessionId) {
+        if let Some(at) = self.places.get(&session) {
+            self.rings[*at].close();
+        }
+    }
+
+    /// Nobody listens to a ring any more.
+    pub(super) fn drop_ring(&mut self, session: SessionId) {
+        if let Some(at) = self.places.get(&session) {
+            self.remove(*at);
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> RingEndpoint {
+        let removed = self.rings.swap_remove(at);
+        self.places.remove(&removed.session());
+        if let Some(moved) = self.rings.get(at) {
+            self.places.insert(moved.session(), at);
+        }
+        self.looks = looks(self.rings.len());
+        removed
+    }
+
+    /// Rings cost nanoseconds to look at, sockets a system call: so rings are looked at many times
+    /// in between. True when there was something.
+    #[inline]
+    pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
+        (0..self.looks).any(|_| self.poll(dispatch, parts))
+    }
+
+    /// Looks at each ring once. True when there was something.
+    #[inline]
+    pub(super) fn poll(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
+        let mut worked = false;
+        let (mut lost, mut drained) = (None, false);
+        for (at, ring) in self.rings.iter_mut().enumerate() {
+            match ring.poll(dispatch, &parts.counters) {
+                RingState::Idle => {}
+                RingState::Busy => worked = true,
+                RingState::Drained => drained = true,
+                RingState::Lost => lost = Some(at),
+            }
+        }
+        if let Some(at) = lost {
+            let ring = self.remove(at);
+            parts.reports.ring_lost(ring.session(), ring.into_delivery());
+        }
+        if drained {
+            self.remove_drained();
+        }
+        worked
+    }
+
+    #[cold]
+    fn remove_drained(&mut self) {
+        for at in (0..self.rings.len()).rev() {
+            if self.rings[at].is_drained() {
+                self.remove(at);
+            }
+        }
+    }
+
+    /// Asks all writers to wake this poller at a port. False when they cannot be relied upon.
+    pub(super) fn park(&self, port: u16) -> bool {
+        let mut is_reliable = true;
+        for ring in &self.rings {
+            is_reliable &= ring.entry().park(port);
+        }
+        is_reliable
+    }
+
+    pub(super) fn unpark(&self) {
+        for ring in &self.rings {
+            ring.entry().unpark();
+        }
+    }
+}
+
+/// How often so many rings are looked at in one cycle.
+fn looks(rings: usize) -> usize {
+    if rings == 0 { 0 } else { (LOOKS_PER_CYCLE / rings).clamp(1, MOST_LOOKS) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rings_are_looked_at_often_and_many_once() {
+        assert_eq!(looks(0), 0);
+        for few in 1..=16 {
+            assert_eq!(looks(few), MOST_LOOKS);
+        }
+        assert_eq!(looks(5_000), 1);
+        assert!((1..5_000).all(|rings| looks(rings) * rings <= LOOKS_PER_CYCLE.max(rings)));
+    }
+}
