@@ -82,9 +82,14 @@ pub(crate) struct Place {
     stream: Option<u32>,
 }
 
+/// Where the data of a place arrives. Places that prefer different ports can have one socket.
+#[derive(Clone, Copy)]
 struct Endpoint {
     id: EndpointId,
+    /// What others are told.
     address: SocketAddr,
+    /// What it is bound to.
+    port: u16,
     topics: usize,
 }
 
@@ -156,6 +161,18 @@ impl Engine {
             Ok(result) => Ok(result?),
             Err(_) => Err(TopicError::Closed),
         }
+    }
+}
+
+impl Topics {
+    /// The endpoint of the same template at the port that comes next after the preferred one, in the
+    /// order in which ports are tried.
+    fn nearest_endpoint(&self, wanted: &Place) -> Option<Endpoint> {
+        let of_template = self.endpoints.iter().filter(|(place, _)| {
+            place.template == wanted.template && place.group.is_none() && wanted.group.is_none()
+        });
+        let endpoints = of_template.map(|(_, endpoint)| *endpoint);
+        endpoints.min_by_key(|endpoint| endpoint.port.wrapping_sub(wanted.port))
     }
 }
 

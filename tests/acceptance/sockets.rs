@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vega::{Counter, SubscribeError};
 
 use crate::support::{
-    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, payload,
+    Behaviour, Host, Journal, Place, Report, Settings, WAIT, eventually, payload, socket_on,
 };
 
 #[test]
@@ -116,6 +116,40 @@ fn topics_that_share_a_session_and_not_a_socket_all_arrive() {
     publisher.send(TOPICS[1], 100, 50);
     assert_eq!(subscriber.expect(TOPICS[1], 200).received, 200);
     assert_eq!(subscriber.counter(Counter::MessagesLost), 0);
+}
+
+/// A topic whose preferred port somebody else has goes to a port that the instance has already, when
+/// there is no other: the range bounds the sockets, not the topics.
+#[test]
+fn topics_share_the_ports_that_a_stranger_leaves() {
+    const PORTS: [u16; 4] = [20050, 20051, 20052, 20053];
+    const TOPICS: usize = 64;
+    let place = Place::with(Settings { unicast_ports: "20050-20053", ..Settings::default() });
+    let stranger = socket_on(place.address(), PORTS[2]);
+    let mut publisher = Host::start(&place, "publisher");
+    let mut subscriber = Host::start(&place, "subscriber");
+    let topics: Vec<_> = (0..TOPICS).map(|index| format!("unicast.topic-{index}")).collect();
+    for topic in &topics {
+        subscriber.subscribe(topic, Behaviour::Collect);
+        publisher.publish(topic);
+    }
+    for topic in &topics {
+        publisher.wait_for_subscribers(topic, 1);
+        publisher.send(topic, 10, 50);
+    }
+    for topic in &topics {
+        assert_eq!(subscriber.expect(topic, 10), Report::complete(10), "{topic}");
+    }
+    // The others keep their sockets, whoever opened them.
+    let (gone, left) = topics.split_at(TOPICS - 4);
+    gone.iter().for_each(|topic| subscriber.unsubscribe(topic));
+    for topic in left {
+        publisher.send(topic, 10, 50);
+        assert_eq!(subscriber.expect(topic, 20), Report::complete(20), "{topic}");
+    }
+    left.iter().for_each(|topic| subscriber.unsubscribe(topic));
+    drop(stranger);
+    PORTS.iter().for_each(|port| drop(socket_on(place.address(), *port)));
 }
 
 /// In a process that starts no others: between fork and exec, a child has the sockets of its

@@ -26,7 +26,7 @@ use crate::listener::{ListenerHandle, SharedListener};
 use crate::protocol::receiver::ReceiveSettings;
 use crate::ring::Layout;
 use crate::transport::interface::Interface;
-use crate::transport::udp::UdpSocket;
+use crate::transport::udp::{OpenError, UdpSocket};
 use crate::wire::advert::AdvertKind;
 use crate::wire::locator::Locator;
 
@@ -199,7 +199,8 @@ impl Engine {
         Ok(socket)
     }
 
-    /// The socket for a topic's data: the one that topics of the same place share, or a new one.
+    /// The socket for a topic's data: the one that topics of the same place share, or a new one. Where
+    /// others have the ports that are left of a range, one that this instance has there.
     fn endpoint(
         &self,
         topics: &mut Topics,
@@ -220,8 +221,17 @@ impl Engine {
                 let ports = udp.ports.candidates(place.port);
                 UdpSocket::bind_unicast(&interface, ports, &options)
             }
+        };
+        if matches!(socket, Err(OpenError::PortsTaken { .. }))
+            && let Some(shared) = topics.nearest_endpoint(place)
+        {
+            let (id, address) = (shared.id, shared.address);
+            topics.endpoints.insert(place.clone(), Endpoint { topics: 1, ..shared });
+            return Ok((id, address));
         }
-        .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
+        let socket = socket
+            .map_err(|source| TopicError::Socket { template: template.name.clone(), source })?;
+        let port = socket.local_address().port();
         let address = match route.address() {
             Some(group) => SocketAddr::from((group, place.port)),
             None => advertise_of(template).of(socket.local_address(), udp.ports),
@@ -241,7 +251,7 @@ impl Engine {
         let row = self.counters.row(&template.name, &format!("{} {address}", route.transport()));
         let endpoint = SocketEndpoint::new(id, socket, feedback, receiver, settings, row);
         self.poller(template.poller).submit(Command::AddSocket(Box::new(endpoint)));
-        topics.endpoints.insert(place.clone(), Endpoint { id, address, topics: 1 });
+        topics.endpoints.insert(place.clone(), Endpoint { id, address, port, topics: 1 });
         Ok((id, address))
     }
 
@@ -288,9 +298,13 @@ impl Engine {
             && let Some(endpoint) = topics.endpoints.get_mut(place)
         {
             endpoint.topics -= 1;
-            if endpoint.topics == 0 {
-                self.poller(subscription.poller).submit(Command::RemoveSocket(endpoint.id));
-                topics.endpoints.remove(place);
+            if endpoint.topics > 0 {
+                return;
+            }
+            let id = endpoint.id;
+            topics.endpoints.remove(place);
+            if topics.endpoints.values().all(|other| other.id != id) {
+                self.poller(subscription.poller).submit(Command::RemoveSocket(id));
             }
         }
     }

@@ -25,7 +25,7 @@ pub(crate) use host::{Behaviour, Host};
 pub(crate) use journal::{Journal, Report, accounted_for, eventually};
 pub(crate) use listeners::description;
 pub(crate) use moments::{MOMENTS, STAGED, at_every_moment};
-pub(crate) use place::{Place, Ports, Settings, TRANSPORTS, socket_at};
+pub(crate) use place::{Place, Ports, Settings, TRANSPORTS, socket_at, socket_on};
 pub(crate) use reports::Reports;
 pub(crate) use tally::Tally;
 pub(crate) use watch::{Happening, Watch};

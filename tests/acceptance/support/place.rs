@@ -221,11 +221,16 @@ impl Settings {
 }
 
 /// A plain socket on a free port of a loopback address.
-#[expect(clippy::disallowed_methods, reason = "tests play strangers, which know no `transport`")]
 pub(crate) fn socket_at(address: impl Into<IpAddr>) -> UdpSocket {
+    socket_on(address, 0)
+}
+
+/// A plain socket on a port of a loopback address.
+#[expect(clippy::disallowed_methods, reason = "tests play strangers, which know no `transport`")]
+pub(crate) fn socket_on(address: impl Into<IpAddr>, port: u16) -> UdpSocket {
     let address = address.into();
     assert!(address.is_loopback());
-    UdpSocket::bind((address, 0)).unwrap()
+    UdpSocket::bind((address, port)).unwrap_or_else(|error| panic!("{address}:{port}: {error}"))
 }
 
 fn port_of(socket: &UdpSocket) -> u16 {
