@@ -63,6 +63,7 @@ fn hundreds_of_topics_match_between_ten_processes_and_then_cost_nothing() {
 /// `VEGA_SCALE_TOPICS`. Topics by UDP share sockets; each ring takes a descriptor and a mapping in each
 /// process that has it, so that shared memory has as many as the former may be.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the time is for who reads, nothing depends on it")]
 fn thousands_of_topics_between_two_processes_are_all_active() {
     const DEFAULT_TOPICS: usize = 5_000;
     let wanted = std::env::var("VEGA_SCALE_TOPICS").map(|topics| topics.parse().unwrap());

@@ -126,7 +126,7 @@ impl Rings {
 
 /// How often so many rings are looked at in one cycle.
 fn looks(rings: usize) -> usize {
-    if rings == 0 { 0 } else { (LOOKS_PER_CYCLE / rings).clamp(1, MOST_LOOKS) }
+    LOOKS_PER_CYCLE.checked_div(rings).map_or(0, |each| each.clamp(1, MOST_LOOKS))
 }
 
 #[cfg(test)]
