@@ -17,6 +17,7 @@
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
 //! | find others without multicast | `vega daemon`, or a [`DiscoveryDaemon`] of one's own |
+//! | watch what others advertise, unseen | a [`Sniffer`] |
 //! | know which subscribers answer | [`Publisher::activate_heartbeats`] |
 //! | see what happens | [`Instance::counters`], [`HostCounters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
@@ -79,14 +80,15 @@ pub use id::{InstanceId, PublisherId, RequestId};
 pub use instance::{
     Claim, CloseError, DaemonBuilder, DaemonCounters, DiscoveryDaemon, HostCounters,
     HostCountersError, Instance, InstanceBuilder, PatternSubscription, PublishError, Publisher,
-    RequestError, SharedPublisher, StartError, SubscribeError, SubscribePatternError, Subscription,
+    RequestError, SharedPublisher, Sniffer, SnifferBuilder, StartError, SubscribeError,
+    SubscribePatternError, Subscription,
 };
 pub use listener::{
     ConnectionListener, DaemonClient, DaemonEvent, DaemonTrouble, Delivery, DisconnectReason,
     DownReason, HeartbeatError, HeartbeatParameters, InstanceListener, Listener, Message,
     MessageLoss, OwnedMessage, OwnedRequest, OwnedResponse, Peer, Request, RespondError, Response,
-    ResponseListener, SendError, SendStatus, SentRequest, SharedListener, Side, TopicAdvert,
-    TopicReceiver, on_request,
+    ResponseListener, SendError, SendStatus, SentRequest, SharedListener, Side, SnifferEvent,
+    SnifferSnapshot, TopicAdvert, TopicReceiver, on_request,
 };
 
 /// Compiles and runs the programs in the guide.

@@ -117,7 +117,8 @@ pub(crate) struct Settings {
 /// What carries the packets that are for everybody.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carrier {
-    /// The discovery group.
+    /// The discovery group. Who hears it without having it here observes: it learns everything by
+    /// asking, and nobody on the group ever learns of it.
     pub(crate) group: bool,
     /// The discovery daemons: `None` for one whose name is not resolved yet.
     pub(crate) daemons: Vec<Option<SocketAddr>>,
@@ -393,7 +394,8 @@ impl Discovery {
     fn handle_announce(&mut self, now: Timestamp, announce: &Announce<'_>) {
         self.ledger.counters.announces_received += 1;
         let sighting = self.registry.announced(now, announce, &mut self.ledger, &mut self.jitter);
-        if sighting == Sighting::New && !announce.direct {
+        // A daemon introduces its clients to each other.
+        if sighting == Sighting::New && !announce.direct && self.has_group {
             let (newcomer, peers) = (announce.control.address, self.registry.len());
             self.announcer.greet(now, newcomer, peers, &mut self.jitter);
         }

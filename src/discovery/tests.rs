@@ -60,6 +60,37 @@ fn a_late_joiner_knows_everything_within_an_interval() {
     println!("joined 50 instances within {took:?}; {before:?} -> {:?}", network.traffic);
 }
 
+/// Who comes late and greets nobody has to wait for one ANNOUNCE of each, and then to ask.
+#[test]
+fn an_observer_sees_everything_and_is_seen_by_nobody() {
+    for loss_percent in [0, 20] {
+        let mut network = network(10, 300, loss_percent);
+        network.converge(millis(5_000));
+        let observer = network.observe();
+        let mut took = Duration::ZERO;
+        while network.nodes[observer].seen.len() < 3_000 {
+            network.run(millis(10));
+            took += millis(10);
+            assert!(took < millis(10_000), "{:?}", network.counters(observer));
+        }
+        assert_eq!(network.nodes[observer].up.len(), 10);
+        // It follows what changes, and who comes and goes.
+        let late = network.join(5);
+        network.advertise(0, "fresh");
+        network.leave(1);
+        network.kill(2);
+        network.run(SETTINGS.timeout + SETTINGS.refresh * 3);
+        let seen = &network.nodes[observer];
+        assert_eq!((seen.up.len(), seen.seen.len()), (9, 2_700 - 300 + 6));
+        assert!(seen.up.contains_key(&instance(late)));
+        for node in &network.nodes[..observer] {
+            assert!(!node.up.contains_key(&instance(observer)));
+        }
+        let counters = network.counters(observer);
+        assert_eq!(counters.packets_sent, counters.asks_sent, "{counters:?}");
+    }
+}
+
 #[test]
 fn changes_are_told_at_once_and_in_one_packet() {
     let mut network = network(4, 3, 0);

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll};
 
-use self::link::{ALARM, CONTROL, GROUP};
+pub(super) use self::link::ALARM;
+use self::link::{CONTROL, GROUP};
 pub(crate) use self::link::{Command, ConductorLink, Mailroom};
 use super::dispatch::Ticket;
 use super::heartbeats::{Heartbeats, Outgoing};
@@ -50,14 +51,14 @@ const RECLAIM_INTERVAL: Duration = Duration::from_millis(100);
 /// happens: there is one for each of thousands of topics.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
 /// The conductor looks around at least this often.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Datagrams read from one socket, or sent, before the rest of the cycle gets its turn.
-const BURST: usize = 256;
+pub(super) const BURST: usize = 256;
 /// An instance that closes waits this long for receivers to confirm what it has sent: dozens of
 /// round trips on a local network, and not long for a person.
 const CLOSE_LINGER: Duration = Duration::from_millis(500);
 /// A goodbye is not repeated later, so it is said more than once.
-const GOODBYES: usize = 2;
+pub(super) const GOODBYES: usize = 2;
 
 /// The sockets of discovery.
 pub(crate) struct DiscoverySockets {
@@ -68,8 +69,41 @@ pub(crate) struct DiscoverySockets {
 }
 
 impl DiscoverySockets {
-    fn all(&self) -> impl Iterator<Item = &UdpSocket> {
+    /// Has a poll report what arrives.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says when a socket cannot be polled.
+    pub(super) fn register(&self, poll: &Poll) -> io::Result<()> {
+        poll.registry().register(&mut &self.control, CONTROL, Interest::READABLE)?;
+        if let Some((group, _)) = &self.group {
+            poll.registry().register(&mut &*group, GROUP, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &UdpSocket> {
         [&self.control].into_iter().chain(self.group.as_ref().map(|(group, _)| group))
+    }
+
+    /// Sends one datagram. False when that fails: discovery repeats what matters.
+    pub(super) fn send(&self, target: Target, bytes: &[u8]) -> bool {
+        let unicast;
+        let destination = match target {
+            Target::Group => match &self.group {
+                Some((_, address)) => address,
+                None => return true,
+            },
+            Target::Unicast(address) => {
+                unicast = self.control.destination(address);
+                &unicast
+            }
+        };
+        let sent = self.control.send_run(Some(destination), bytes, bytes.len());
+        if let Err(error) = &sent {
+            tracing::debug!(%error, ?target, "a discovery datagram was not sent");
+        }
+        sent.is_ok()
     }
 }
 
@@ -97,11 +131,7 @@ pub(crate) struct ConductorParts {
 ///
 /// What the operating system says when a socket cannot be polled or it gives no thread.
 pub(crate) fn start(mailroom: Mailroom, parts: ConductorParts) -> io::Result<JoinHandle<()>> {
-    let registry = mailroom.poll.registry();
-    registry.register(&mut &parts.sockets.control, CONTROL, Interest::READABLE)?;
-    if let Some((group, _)) = &parts.sockets.group {
-        registry.register(&mut &*group, GROUP, Interest::READABLE)?;
-    }
+    parts.sockets.register(&mailroom.poll)?;
     let alarm = Alarm::open(&mailroom.poll, ALARM)?;
     let conductor = Conductor {
         queue: mailroom.queue,
@@ -392,11 +422,7 @@ impl Conductor {
                     self.responses.forget(info.instance);
                     self.matching.instance_down(info.instance, &self.pollers);
                     self.heartbeats.instance_down(info.instance);
-                    let reason = match reason {
-                        event::DownReason::Goodbye => DownReason::Goodbye,
-                        event::DownReason::Expired => DownReason::Expired,
-                    };
-                    self.requests.tell(Event::InstanceDown(peer(&info), reason));
+                    self.requests.tell(Event::InstanceDown(peer(&info), down_reason(reason)));
                 }
                 event::Event::Advertised { instance, advert, .. } => {
                     self.matching.advertised(instance, &advert, now);
@@ -475,22 +501,8 @@ impl Conductor {
     }
 
     fn send(&self, target: Target) {
-        let unicast;
-        let destination = match target {
-            Target::Group => match &self.sockets.group {
-                Some((_, address)) => address,
-                None => return,
-            },
-            Target::Unicast(address) => {
-                unicast = self.sockets.control.destination(address);
-                &unicast
-            }
-        };
-        let bytes = &self.outgoing;
-        if let Err(error) = self.sockets.control.send_run(Some(destination), bytes, bytes.len()) {
-            // Discovery repeats what matters.
+        if !self.sockets.send(target, &self.outgoing) {
             self.counters.add(Counter::SendErrors, 1);
-            tracing::debug!(%error, ?target, "a discovery datagram was not sent");
         }
     }
 
@@ -543,7 +555,7 @@ impl Conductor {
 }
 
 /// An advert as users see it.
-fn topic_advert((instance, advert): (InstanceId, &Advert)) -> TopicAdvert {
+pub(super) fn topic_advert((instance, advert): (InstanceId, &Advert)) -> TopicAdvert {
     TopicAdvert {
         instance,
         topic: Arc::clone(&advert.topic),
@@ -556,11 +568,21 @@ fn topic_advert((instance, advert): (InstanceId, &Advert)) -> TopicAdvert {
     }
 }
 
-fn peer(info: &PeerInfo) -> Peer {
+pub(super) fn peer(info: &PeerInfo) -> Peer {
     Peer {
         id: info.instance,
         name: Arc::clone(&info.name),
         control: info.control.address,
         responses: info.responses.address,
+        refresh: info.interval,
+        timeout: info.timeout,
+        host: info.host,
+    }
+}
+
+pub(super) const fn down_reason(reason: event::DownReason) -> DownReason {
+    match reason {
+        event::DownReason::Goodbye => DownReason::Goodbye,
+        event::DownReason::Expired => DownReason::Expired,
     }
 }

@@ -3,37 +3,33 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use mio::{Events, Interest, Poll, Token, Waker};
-use parking_lot::Mutex;
+use mio::{Events, Interest, Poll, Token};
 
 use super::TROUBLE_INTERVAL;
 use super::callback;
+use super::conductor::down_reason;
+use super::service::{Mailbox, Service, Stop};
 use super::start::{SOCKET_OPTIONS, StartError, interface, opened};
 use crate::config::DaemonConfig;
 use crate::counters::{Counter, Counters};
-use crate::discovery::event::DownReason as Reason;
 use crate::discovery::relay::{ClientInfo, Relay, RelayCounters, RelayEvent, RelaySettings};
 use crate::id::InstanceId;
-use crate::listener::{DaemonClient, DaemonEvent, DaemonTrouble, DownReason};
+use crate::listener::{DaemonClient, DaemonEvent, DaemonTrouble};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Alarm;
 use crate::transport::udp::{ReceiveBuffer, UdpSocket};
 use crate::wire::advert::MAX_DISCOVERY_BYTES;
 
-const WAKE: Token = Token(0);
 const SOCKET: Token = Token(1);
 const ALARM: Token = Token(2);
 /// Datagrams received, or sent, before the rest of the cycle gets its turn.
 const BURST: usize = 256;
 /// The daemon looks around at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Commands that may wait.
-const MAX_COMMANDS: usize = 64;
 
 /// Hears of clients that come and go.
 pub(crate) type DaemonListener = Box<dyn FnMut(&DaemonEvent) + Send>;
@@ -44,13 +40,15 @@ enum Command {
     Stop,
 }
 
+impl Stop for Command {
+    const STOP: Self = Self::Stop;
+}
+
 /// A running daemon.
 pub(crate) struct DaemonHandle {
     pub(crate) id: InstanceId,
     pub(crate) address: SocketAddr,
-    commands: SyncSender<Command>,
-    waker: Waker,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    service: Service<Command>,
 }
 
 impl DaemonHandle {
@@ -65,12 +63,10 @@ impl DaemonHandle {
     ) -> Result<Self, StartError> {
         let at = interface("daemon", &config.interface)?;
         let socket = UdpSocket::bind_unicast(&at, [config.port], &SOCKET_OPTIONS);
-        let poll = Poll::new()?;
+        let mailbox = Mailbox::open()?;
         let socket = opened("daemon", socket)?;
-        poll.registry().register(&mut &socket, SOCKET, Interest::READABLE)?;
-        let waker = Waker::new(poll.registry(), WAKE)?;
-        let alarm = Alarm::open(&poll, ALARM)?;
-        let (commands, queue) = sync_channel(MAX_COMMANDS);
+        mailbox.poll.registry().register(&mut &socket, SOCKET, Interest::READABLE)?;
+        let alarm = Alarm::open(&mailbox.poll, ALARM)?;
         let (id, clock) = (InstanceId::random(), Clock::start());
         let address = socket.local_address();
         let settings = RelaySettings {
@@ -80,10 +76,10 @@ impl DaemonHandle {
         let daemon = Daemon {
             relay: Relay::new(id, settings, clock.now()),
             socket,
-            poll,
+            poll: mailbox.poll,
             alarm,
             events: Events::with_capacity(4),
-            queue,
+            queue: mailbox.queue,
             listener,
             counters: Arc::new(Counters::new()),
             told: DaemonTrouble::default(),
@@ -93,43 +89,22 @@ impl DaemonHandle {
             outgoing: Vec::with_capacity(MAX_DISCOVERY_BYTES),
             busy: false,
         };
-        let thread = thread::Builder::new().name("vega-daemon".to_owned());
-        let thread = thread.spawn(move || daemon.run())?;
-        Ok(Self { id, address, commands, waker, thread: Mutex::new(Some(thread)) })
+        let service = Service::start("vega-daemon", mailbox.link, move || daemon.run())?;
+        Ok(Self { id, address, service })
     }
 
     /// The clients now.
     pub(crate) fn clients(&self) -> Vec<DaemonClient> {
-        self.ask(Command::Clients).unwrap_or_default()
+        self.service.ask(Command::Clients).unwrap_or_default()
     }
 
     pub(crate) fn counters(&self) -> (RelayCounters, DaemonTrouble) {
-        self.ask(Command::Counters).unwrap_or_default()
-    }
-
-    /// `None` when the daemon is stopped.
-    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.submit(question(reply));
-        answer.recv().ok()
-    }
-
-    fn submit(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
-            // Fails only when the thread is gone.
-            let _ = self.waker.wake();
-        }
+        self.service.ask(Command::Counters).unwrap_or_default()
     }
 
     /// Stops the thread, and returns when it has ended. Does nothing when that has happened before.
     pub(crate) fn stop(&self) {
-        let Some(thread) = self.thread.lock().take() else { return };
-        self.submit(Command::Stop);
-        if thread.thread().id() == thread::current().id() {
-            // The listener stops its own daemon: nobody can wait for that.
-            return;
-        }
-        super::join(thread);
+        self.service.stop();
     }
 }
 
@@ -226,11 +201,7 @@ impl Daemon {
             let event = match event {
                 RelayEvent::ClientUp(info) => DaemonEvent::ClientUp(client(&info)),
                 RelayEvent::ClientDown(info, reason) => {
-                    let reason = match reason {
-                        Reason::Goodbye => DownReason::Goodbye,
-                        Reason::Expired => DownReason::Expired,
-                    };
-                    DaemonEvent::ClientDown(client(&info), reason)
+                    DaemonEvent::ClientDown(client(&info), down_reason(reason))
                 }
                 RelayEvent::Full { limit } => DaemonEvent::Full { limit },
             };

@@ -7,6 +7,7 @@
 //! | poller, one per `[[poller]]` | sockets, rings, sessions, listeners | [`poller`], [`endpoint`], [`dispatch`] |
 //! | conductor | discovery, matches | [`conductor`], [`matching`] |
 //! | daemon, of a discovery daemon and no instance | its socket and clients | [`daemon`] |
+//! | sniffer, of a sniffer and no instance | its sockets, what it sees | [`sniffer`] |
 //! | resolver, where daemons are configured by name | nothing | [`resolver`] |
 //! | request processor | expiry; runs timeout callbacks and instance events | [`request_processor`] |
 //! | patterns, with the first pattern subscription | which topics they match | [`patterns`] |
@@ -38,6 +39,8 @@ mod responses;
 mod ring_endpoint;
 pub(crate) mod ring_publication;
 mod send_socket;
+mod service;
+pub(crate) mod sniffer;
 mod start;
 mod stopwatch;
 mod tending;

@@ -8,7 +8,6 @@ use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::conductor::{Command, ConductorLink};
 use crate::config::{DaemonAddress, Family, Host};
 use crate::counters::{Counter, Counters};
 use crate::transport::lookup::lookup;
@@ -19,8 +18,9 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Starts the thread; without names there is none. It looks for
-    /// addresses of the family that the control socket has, and tells the conductor what it finds.
+    /// Starts the thread; without names there is none. It looks for addresses of the family that the
+    /// control socket has. `found` is told the place of a daemon in the list, and its address,
+    /// whenever one is found.
     ///
     /// # Errors
     ///
@@ -28,8 +28,8 @@ impl Resolver {
     pub(super) fn start(
         daemons: &[DaemonAddress],
         family: Family,
-        conductor: Arc<ConductorLink>,
         counters: Arc<Counters>,
+        found: impl Fn(usize, SocketAddr) + Send + 'static,
     ) -> io::Result<Option<Self>> {
         let named = daemons.iter().enumerate().filter_map(|(index, daemon)| match &daemon.host {
             Host::Name(name) => Some((index, name.clone(), daemon.port)),
@@ -45,10 +45,7 @@ impl Resolver {
             for () in wished {
                 for (index, name, port) in &named {
                     match lookup(name, family) {
-                        Ok(ip) => {
-                            let address = SocketAddr::from((ip, *port));
-                            conductor.submit(Command::DaemonMoved(*index, address));
-                        }
+                        Ok(ip) => found(*index, SocketAddr::from((ip, *port))),
                         Err(error) => {
                             counters.add(Counter::LookupsFailed, 1);
                             tracing::warn!(daemon = name, %error, "a discovery daemon is not found");

@@ -170,7 +170,7 @@ impl Opened {
     }
 }
 
-fn open_discovery(
+pub(super) fn open_discovery(
     id: InstanceId,
     config: &Config,
     options: &SocketOptions,
@@ -193,7 +193,7 @@ fn open_discovery(
 }
 
 /// Replaces the names of hosts that others are told by their addresses.
-fn look_up_advertised(config: &mut Config) -> Result<(), StartError> {
+pub(super) fn look_up_advertised(config: &mut Config) -> Result<(), StartError> {
     let mut found: HashMap<(String, Family), IpAddr> = HashMap::new();
     for (family, host) in config.advertised_hosts() {
         let Host::Name(name) = host else { continue };
@@ -413,7 +413,10 @@ impl Engine {
         };
         let (link, counters) = (Arc::clone(&self.conductor), Arc::clone(&self.counters));
         let family = Family::of_socket(control);
-        let resolver = Resolver::start(&config.daemons, family, link, counters)?;
+        let resolver =
+            Resolver::start(&config.daemons, family, counters, move |index, address| {
+                link.submit(conductor::Command::DaemonMoved(index, address));
+            })?;
         let seed = self.id.as_uuid().as_u64_pair().0;
         let parts = ConductorParts {
             instance: self.id,

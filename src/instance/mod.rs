@@ -7,6 +7,7 @@ mod error;
 mod host;
 mod pattern;
 mod publisher;
+mod sniffer;
 mod subscription;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use error::{
 pub use host::{HostCounters, HostCountersError};
 pub use pattern::PatternSubscription;
 pub use publisher::{Claim, Publisher, SharedPublisher};
+pub use sniffer::{Sniffer, SnifferBuilder};
 pub use subscription::Subscription;
 
 use crate::config::{Config, TopicPattern};

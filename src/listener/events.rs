@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ConnectionSink, DisconnectReason};
 use crate::config::{TopicPattern, Transport};
@@ -17,6 +18,9 @@ pub struct Peer {
     pub(crate) name: Arc<str>,
     pub(crate) control: SocketAddr,
     pub(crate) responses: SocketAddr,
+    pub(crate) refresh: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) host: u64,
 }
 
 impl Peer {
@@ -42,6 +46,25 @@ impl Peer {
     #[must_use]
     pub const fn response_address(&self) -> SocketAddr {
         self.responses
+    }
+
+    /// How often it announces itself.
+    #[must_use]
+    pub const fn refresh(&self) -> Duration {
+        self.refresh
+    }
+
+    /// How long it may be silent before it counts as gone.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A number that instances which can share memory have in common: those of one user on one
+    /// machine, as a rule. 0 when it has no shared memory.
+    #[must_use]
+    pub const fn host(&self) -> u64 {
+        self.host
     }
 }
 
@@ -107,6 +130,11 @@ impl TopicAdvert {
     #[must_use]
     pub fn stream(&self) -> Option<u32> {
         self.place.map(|(_, stream)| stream)
+    }
+
+    /// What lists of adverts are sorted by.
+    pub(crate) fn order(&self) -> impl Ord {
+        (&*self.topic, self.side == Side::Subscriber, self.instance)
     }
 }
 

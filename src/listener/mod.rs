@@ -13,6 +13,7 @@ mod response;
 mod send;
 mod sent_request;
 mod shared;
+mod sniffer;
 
 pub use channel::{Delivery, TopicReceiver};
 pub use connection::{ConnectionListener, DisconnectReason, HeartbeatError, HeartbeatParameters};
@@ -25,6 +26,7 @@ pub use response::{OwnedResponse, Response, ResponseListener};
 pub use send::{SendError, SendStatus};
 pub use sent_request::SentRequest;
 pub use shared::SharedListener;
+pub use sniffer::{SnifferEvent, SnifferSnapshot};
 
 pub(crate) use channel::ChannelListener;
 pub(crate) use connection::ConnectionSink;

@@ -66,6 +66,8 @@ pub(super) fn publisher(topic: &str) -> Advert {
 
 pub(super) struct Node {
     pub(super) discovery: Discovery,
+    /// Whether what is sent to the group arrives here.
+    hears_group: bool,
     running: bool,
     deadline: Timestamp,
     /// The world according to the events.
@@ -176,6 +178,7 @@ impl Network {
         let seed = index as u64;
         let discovery = Discovery::new(identity(index), settings, &self.carrier, seed, self.now);
         self.nodes.push(Node {
+            hears_group: discovery.has_group,
             discovery,
             running: true,
             deadline: self.now,
@@ -187,6 +190,15 @@ impl Network {
             self.advertise(index, &format!("market.data.{index}.{topic}"));
         }
         self.drain(index);
+        index
+    }
+
+    /// Somebody hears the group and tells it nothing.
+    pub(super) fn observe(&mut self) -> usize {
+        let group = std::mem::replace(&mut self.carrier.group, false);
+        let index = self.join(0);
+        self.carrier.group = group;
+        self.nodes[index].hears_group = true;
         index
     }
 
@@ -220,7 +232,7 @@ impl Network {
                 let bytes = self.note(datagram);
                 self.traffic.group += 1;
                 for to in 0..self.nodes.len() {
-                    if self.nodes[to].discovery.has_group {
+                    if self.nodes[to].hears_group {
                         self.fly(Place::Node(to), source, &bytes);
                     }
                 }

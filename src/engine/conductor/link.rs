@@ -28,7 +28,7 @@ const WAKE: Token = Token(0);
 pub(super) const CONTROL: Token = Token(1);
 pub(super) const GROUP: Token = Token(2);
 const FEEDBACK: Token = Token(3);
-pub(super) const ALARM: Token = Token(4);
+pub(in crate::engine) const ALARM: Token = Token(4);
 
 /// What the conductor is told to do.
 pub(crate) enum Command {
