@@ -17,7 +17,7 @@
 //! | answer, any number of times | [`Request::respond`], later with [`Request::to_owned`] |
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
 //! | find others without multicast | `vega daemon`, or a [`DiscoveryDaemon`] of one's own |
-//! | watch what others advertise, unseen | a [`Sniffer`] |
+//! | watch what others advertise, unseen | `vega sniff`, or a [`Sniffer`] |
 //! | know which subscribers answer | [`Publisher::activate_heartbeats`] |
 //! | see what happens | [`Instance::counters`], [`HostCounters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
@@ -108,6 +108,8 @@ mod guide {
     struct Daemons;
     #[doc = include_str!("../docs/guide/heartbeats.md")]
     struct Heartbeats;
+    #[doc = include_str!("../docs/guide/sniffer.md")]
+    struct Sniffer;
     #[doc = include_str!("../docs/guide/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/guide/tuning.md")]

@@ -10,7 +10,7 @@ use crate::id::InstanceId;
 use crate::listener::{SnifferEvent, SnifferSnapshot};
 
 /// Sees which instances there are and what they publish and listen to. It is no instance: it
-/// announces nothing, so that nobody on the discovery group ever learns of it.
+/// announces nothing, so that nobody on the discovery group ever learns of it. `vega sniff` is one.
 ///
 /// What it missed, because it came late or a packet was lost, it asks the instances for, by unicast,
 /// as they do among each other: a page at a time, as any stranger may. That, and nothing else, is what

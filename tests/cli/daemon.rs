@@ -1,22 +1,12 @@
 //! `vega daemon`: clients that come and go, for people and for machines. Tests.
 
-use serde_json::Value;
-
-use crate::world::{PATIENCE, Process, World};
-
-/// A line of standard output that has this type, once it is there.
-fn line(daemon: &Process, kind: &str) -> Value {
-    daemon.until_output(&format!("\"type\":\"{kind}\""), || ());
-    let lines = daemon.output();
-    let line = lines.lines().find(|line| line.contains(&format!("\"type\":\"{kind}\"")));
-    serde_json::from_str(line.unwrap()).unwrap()
-}
+use crate::world::{PATIENCE, World};
 
 #[test]
 fn clients_come_and_go_in_json() {
     let world = World::with("[[topic]]\npattern = '.*'\ntemplate = 'unicast'\n");
     let daemon = world.start(&["daemon", "--port", "0", "--client-timeout", "5s", "--json"]);
-    let address = line(&daemon, "daemon_up")["address"].as_str().unwrap().to_owned();
+    let address = daemon.line("daemon_up")["address"].as_str().unwrap().to_owned();
     world.find_each_other_by(&address);
     let (arrived, arrivals) = crossbeam_channel::unbounded();
     let instance = world.instance().name("pricer").start().unwrap();
@@ -52,7 +42,7 @@ fn what_a_daemon_refuses_is_told() {
     const JUNK: u64 = 100;
     let world = World::new();
     let daemon = world.start(&["daemon", "--port", "0", "--json"]);
-    let address = line(&daemon, "daemon_up")["address"].as_str().unwrap().to_owned();
+    let address = daemon.line("daemon_up")["address"].as_str().unwrap().to_owned();
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..JUNK {
         stranger.send_to(b"no packet", &address).unwrap();
@@ -102,7 +92,7 @@ fn what_a_daemon_cannot_use_is_refused() {
         assert!(process.stderr.contains(said), "{arguments:?}: {}", process.stderr);
     }
     let first = world.start(&["daemon", "--port", "0", "--json"]);
-    let address = line(&first, "daemon_up")["address"].as_str().unwrap().to_owned();
+    let address = first.line("daemon_up")["address"].as_str().unwrap().to_owned();
     let port = address.rsplit(':').next().unwrap();
     let second = world.start(&["daemon", "--port", port]).finish().expect_code(2);
     assert!(second.stderr.contains("taken"), "{}", second.stderr);

@@ -13,5 +13,6 @@ mod output;
 mod pubsub;
 mod request;
 mod sim;
+mod sniff;
 mod tune;
 mod world;

@@ -177,10 +177,20 @@ impl Process {
 
     /// Does something again and again until standard output contains `text`.
     pub(crate) fn until_output(&self, text: &str, mut again: impl FnMut()) {
+        self.until(|output| {
+            let has = output.contains(text);
+            if !has {
+                again();
+            }
+            has
+        });
+    }
+
+    /// Waits until standard output is as it should be.
+    pub(crate) fn until(&self, mut is_good: impl FnMut(&str) -> bool) {
         let deadline = now() + PATIENCE;
-        while !String::from_utf8_lossy(&fs::read(&self.stdout).unwrap()).contains(text) {
-            assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
-            again();
+        while !is_good(&String::from_utf8_lossy(&fs::read(&self.stdout).unwrap())) {
+            assert!(now() < deadline, "what is awaited does not come; {}", self.stderr());
             thread::sleep(POLLING_PAUSE);
         }
     }
@@ -192,6 +202,20 @@ impl Process {
             assert!(now() < deadline, "{text:?} does not come; {}", self.stderr());
             thread::sleep(POLLING_PAUSE);
         }
+    }
+
+    /// The first line of standard output that has this type, once it is there.
+    pub(crate) fn line(&self, kind: &str) -> Value {
+        let marker = format!("{{\"type\":\"{kind}\"");
+        let mut found = Value::Null;
+        self.until(|output| {
+            // The last line may not be whole.
+            let whole = output.rsplit_once('\n').map_or("", |(lines, _)| lines);
+            let line = whole.lines().find(|line| line.starts_with(&marker));
+            found = line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
+            line.is_some()
+        });
+        found
     }
 
     /// What it has printed so far.

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use vega::{Config, Instance};
 
 use crate::notes::Notes;
-use crate::{bench, config, daemon, demo, pubsub, request, sim, stat, top, topics, tune};
+use crate::{bench, config, daemon, demo, pubsub, request, sim, sniff, stat, top, topics, tune};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,6 +92,8 @@ enum Command {
     Respond(request::RespondArgs),
     /// Lets instances find each other on networks without multicast
     Daemon(daemon::Args),
+    /// Watches who is there and what they publish and subscribe, without taking part
+    Sniff(sniff::Args),
     /// Shows what the instances of this host have counted
     Stat(stat::Args),
     /// Watches the instances of this host: rates, latency, losses
@@ -118,6 +120,7 @@ impl Cli {
             Command::Request(args) => request::request(common, args),
             Command::Respond(args) => request::respond(common, args),
             Command::Daemon(args) => daemon::run(common, args),
+            Command::Sniff(args) => sniff::run(common, args),
             Command::Stat(args) => stat::run(common, &args),
             Command::Top(args) => top::run(common, &args),
             Command::Bench(args) => bench::run(common, args),

@@ -17,6 +17,7 @@ mod pubsub;
 mod request;
 mod signals;
 mod sim;
+mod sniff;
 mod stage;
 mod stat;
 mod subscribers;

@@ -123,9 +123,7 @@ fn demand(common: &Common, args: &Args) -> anyhow::Result<Demand> {
         return Demand::from_file(path, args.rate);
     }
     let stop = signals::stop_flag()?;
-    let instance = common.start("tune")?;
-    let demand = sniff::sniff(&instance, &stop, args.listen, args.measure);
-    instance.close()?;
+    let demand = sniff::sniff(common, &stop, args.listen, args.measure)?;
     if demand.topics.is_empty() {
         bail!("no topics were heard of within {}", humantime::format_duration(args.listen));
     }

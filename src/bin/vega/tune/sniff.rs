@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use vega::{Instance, InstanceId, Message, Peer, Side, Subscription, Transport};
+use anyhow::Context;
+use vega::{
+    Instance, InstanceId, Message, Peer, Side, Sniffer, SnifferSnapshot, Subscription, Transport,
+};
 
 use super::demand::{Demand, Rates};
+use crate::args::Common;
 use crate::clock;
 use crate::output::note;
 use crate::signals::StopFlag;
@@ -16,27 +20,34 @@ use crate::signals::StopFlag;
 /// Between two looks at what is known.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Listens for a while, or until the user has seen enough. With `measure`, subscribes for as long
-/// again to what it has found.
+/// Listens for a while, or until the user has seen enough, and is seen by nobody. With `measure`,
+/// an instance then subscribes to what was found.
+///
+/// # Errors
+///
+/// When the sockets cannot be opened.
 pub(super) fn sniff(
-    instance: &Instance,
+    common: &Common,
     stop: &StopFlag,
     time: Duration,
     measure: Option<Duration>,
-) -> Demand {
+) -> anyhow::Result<Demand> {
+    let sniffer = Sniffer::builder().config(common.load()?).start().context("cannot start")?;
     let mut seen = Seen::default();
     let start = clock::now();
     while clock::now().duration_since(start) < time && !stop.is_raised() {
         stop.wait(LOOK.min(time));
-        seen.look(instance);
+        seen.look(&sniffer.snapshot());
     }
-    seen.look(instance);
+    sniffer.close();
     let mut demand = seen.demand;
     if let Some(time) = measure {
-        measure_rates(instance, stop, time, &mut demand);
+        let instance = common.start("tune")?;
+        measure_rates(&instance, stop, time, &mut demand);
+        instance.close()?;
     }
     demand.settle();
-    demand
+    Ok(demand)
 }
 
 /// What has been seen so far; who leaves meanwhile stays in it.
@@ -48,16 +59,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn look(&mut self, instance: &Instance) {
-        let peers: HashMap<InstanceId, Peer> =
-            instance.peers().into_iter().map(|peer| (peer.id(), peer)).collect();
-        for (id, peer) in &peers {
-            if self.instances.insert(*id) {
+    fn look(&mut self, snapshot: &SnifferSnapshot) {
+        for peer in snapshot.instances() {
+            if self.instances.insert(peer.id()) {
                 *self.demand.hosts.entry(peer.control_address().ip().to_string()).or_default() += 1;
             }
         }
-        for advert in instance.adverts() {
-            let who = label(advert.instance(), peers.get(&advert.instance()));
+        for advert in snapshot.adverts() {
+            let who = label(advert.instance(), snapshot.instance(advert.instance()));
             let topic = self.demand.topic(&mut self.known, advert.topic(), None);
             match advert.side() {
                 Side::Publisher => {
