@@ -93,8 +93,8 @@ impl Matching {
             self.unchecked.extend(written.map(|(hash, _)| Checked::Written(*hash)));
             self.unchecked.extend(self.rings.attached().map(Checked::Read));
         }
-        let kept = self.unchecked.len().saturating_sub(CHECKS_PER_SWEEP);
-        for ring in self.unchecked.split_off(kept) {
+        for _ in 0..CHECKS_PER_SWEEP {
+            let Some(ring) = self.unchecked.pop() else { return };
             match ring {
                 Checked::Written(topic) => {
                     self.reclaim_readers(topic);
