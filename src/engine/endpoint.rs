@@ -539,4 +539,4 @@ fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), EndpointColumn> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

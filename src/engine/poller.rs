@@ -6,6 +6,8 @@
 
 mod handle;
 mod rings;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -105,34 +107,8 @@ pub(crate) fn start(
     config: &PollerConfig,
     parts: PollerParts,
 ) -> io::Result<(PollerHandle, JoinHandle<()>)> {
-    let poll = Poll::new()?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-    poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
-    let alarm = Alarm::open(&poll, ALARM)?;
-    let (commands, queue) = sync_channel(MAX_COMMANDS);
-    let handle = PollerHandle::new(parts.instance, index, commands, waker);
-    let core = config.core;
-    let poller = Poller {
-        dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
-        stopwatch: Stopwatch::new(parts.counters.row(&config.name, ""), parts.clock),
-        parts,
-        poll,
-        alarm,
-        events: Events::with_capacity(256),
-        queue,
-        sockets: Vec::new(),
-        rings: Rings::new(),
-        ready: Vec::new(),
-        spare: Vec::new(),
-        buffer: ReceiveBuffer::new(),
-        idle: Idle::new(config.idle),
-        spins: config.idle.spins(),
-        quiet: 0,
-        has_gaps: false,
-        cycle: 0,
-        is_stopping: false,
-    };
-    let instance = poller.parts.instance;
+    let (instance, core) = (parts.instance, config.core);
+    let (handle, poller) = Poller::open(index, config, parts)?;
     let thread = thread::Builder::new().name(format!("vega-{}", config.name)).spawn(move || {
         callback::adopt_thread(instance, CallbackThread::Poller(index));
         if let Some(id) = core
@@ -148,6 +124,9 @@ pub(crate) fn start(
 struct Poller {
     parts: PollerParts,
     poll: Poll,
+    /// The kernel forgets that it was used with the last one to hold it, and others may let go of it
+    /// right after they have told this poller to stop.
+    _waker: Arc<Waker>,
     alarm: Alarm,
     events: Events,
     queue: mpsc::Receiver<Command>,
@@ -166,10 +145,51 @@ struct Poller {
     quiet: u32,
     has_gaps: bool,
     cycle: u32,
+    /// A command may be waiting: the kernel says so once, also where it is asked for sockets only.
+    is_woken: bool,
     is_stopping: bool,
 }
 
 impl Poller {
+    /// # Errors
+    ///
+    /// Those of [`start`].
+    fn open(
+        index: usize,
+        config: &PollerConfig,
+        parts: PollerParts,
+    ) -> io::Result<(PollerHandle, Self)> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
+        let alarm = Alarm::open(&poll, ALARM)?;
+        let (commands, queue) = sync_channel(MAX_COMMANDS);
+        let handle = PollerHandle::new(parts.instance, index, commands, Arc::clone(&waker));
+        let poller = Self {
+            _waker: waker,
+            dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
+            stopwatch: Stopwatch::new(parts.counters.row(&config.name, ""), parts.clock),
+            parts,
+            poll,
+            alarm,
+            events: Events::with_capacity(256),
+            queue,
+            sockets: Vec::new(),
+            rings: Rings::new(),
+            ready: Vec::new(),
+            spare: Vec::new(),
+            buffer: ReceiveBuffer::new(),
+            idle: Idle::new(config.idle),
+            spins: config.idle.spins(),
+            quiet: 0,
+            has_gaps: false,
+            cycle: 0,
+            is_woken: false,
+            is_stopping: false,
+        };
+        Ok((handle, poller))
+    }
+
     fn run(mut self) {
         loop {
             self.take_deferred();
@@ -177,17 +197,7 @@ impl Poller {
             if self.is_stopping {
                 return;
             }
-            self.cycle = self.cycle.wrapping_add(1);
-            self.dispatch.timing.begin_cycle(self.stopwatch.start());
-            let mut worked = self.poll_sockets_often();
-            worked |= self.rings.poll_often(&mut self.dispatch, &self.parts);
-            if self.has_gaps {
-                self.handle_timeouts();
-            }
-            if self.spins {
-                self.attend();
-            }
-            worked |= self.take_deferred();
+            let worked = self.work();
             self.quiet = if worked { 0 } else { self.quiet.saturating_add(1) };
             if worked {
                 self.stopwatch.finish(&mut self.dispatch.timing);
@@ -196,6 +206,22 @@ impl Poller {
                 self.wait();
             }
         }
+    }
+
+    /// One cycle. False when there was nothing to do.
+    #[inline]
+    fn work(&mut self) -> bool {
+        self.cycle = self.cycle.wrapping_add(1);
+        self.dispatch.timing.begin_cycle(self.stopwatch.start());
+        let mut worked = self.poll_sockets_often();
+        worked |= self.rings.poll_often(&mut self.dispatch, &self.parts);
+        if self.has_gaps {
+            self.handle_timeouts();
+        }
+        if self.spins {
+            self.attend();
+        }
+        worked | self.take_deferred()
     }
 
     /// Looks after the sending side, when it is time to.
@@ -209,6 +235,7 @@ impl Poller {
     }
 
     fn take_commands(&mut self) {
+        self.is_woken = false;
         while !self.is_stopping
             && let Ok(command) = self.queue.try_recv()
         {
@@ -350,7 +377,8 @@ impl Poller {
         }
         for event in &self.events {
             match event.token() {
-                WAKE | ALARM => {}
+                WAKE => self.is_woken = true,
+                ALARM => {}
                 RING_WAKE => {
                     while matches!(self.parts.ring_wake.recv(&mut self.buffer), Ok(Some(_))) {}
                 }
@@ -382,15 +410,7 @@ impl Poller {
     /// Waits in the kernel. Shared rings have no file descriptor: their writers are asked to wake us
     /// first, and everything is looked at once more before the wait.
     fn wait(&mut self) {
-        let mut timeout = LONGEST_WAIT;
-        if self.sockets.iter().any(SocketEndpoint::is_holding) {
-            timeout = SHORTEST_WAIT;
-        }
-        if self.has_gaps {
-            let now = self.parts.clock.now();
-            let deadline = self.sockets.iter().map(SocketEndpoint::next_deadline).min();
-            timeout = deadline.unwrap_or(Timestamp::NEVER).since(now).min(timeout);
-        }
+        let mut timeout = self.patience();
         if !self.rings.is_empty() {
             let port = self.parts.ring_wake.local_address().port();
             let reliable = self.rings.park(port);
@@ -403,5 +423,22 @@ impl Poller {
         }
         self.collect_ready(timeout);
         self.rings.unpark();
+    }
+
+    /// How long a wait may last in which nothing happens.
+    fn patience(&self) -> Duration {
+        if self.is_woken {
+            return Duration::ZERO;
+        }
+        let mut timeout = LONGEST_WAIT;
+        if self.sockets.iter().any(SocketEndpoint::is_holding) {
+            timeout = SHORTEST_WAIT;
+        }
+        if self.has_gaps {
+            let now = self.parts.clock.now();
+            let deadline = self.sockets.iter().map(SocketEndpoint::next_deadline).min();
+            timeout = deadline.unwrap_or(Timestamp::NEVER).since(now).min(timeout);
+        }
+        timeout
     }
 }

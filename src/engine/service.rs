@@ -60,7 +60,7 @@ pub(super) struct Service<C> {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl<C: Stop> Service<C> {
+impl<C: Stop + Send + 'static> Service<C> {
     /// # Errors
     ///
     /// What the operating system says when it gives no thread.
@@ -69,7 +69,12 @@ impl<C: Stop> Service<C> {
         link: Arc<Link<C>>,
         run: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        let own = Arc::clone(&link);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            run();
+            // The kernel forgets that a waker was used with the last one to hold it: not before the end.
+            drop(own);
+        })?;
         Ok(Self { link, thread: Mutex::new(Some(thread)) })
     }
 

@@ -48,6 +48,8 @@ const ROUNDS: u32 = 6;
 /// By this round tables have about the size that they need; it is what the last one is held to.
 const FULL_GROWN: usize = 1;
 const ALLOWED_BYTES: isize = 512 << 10;
+/// A publication that nobody uses any more stays this long to deliver what it holds.
+const LINGER: Duration = Duration::from_secs(1);
 /// The life that what is left at the end is compared with.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 
@@ -145,13 +147,34 @@ impl Resources {
         let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
         Self { threads: count("task"), descriptors: count("fd"), bytes: heap::bytes_in_use() }
     }
+
+    fn resembles(&self, other: &Self) -> bool {
+        (self.threads, self.descriptors) == (other.threads, other.descriptors)
+            && self.bytes.abs_diff(other.bytes) < ALLOWED_BYTES.unsigned_abs() / 8
+    }
 }
 
-/// Instances of this process that run, or have not stopped yet.
-fn conductors() -> usize {
+/// Whether one instance runs, and no thread of another one any more: each has its name once.
+fn is_one_instance() -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
-    tasks.filter_map(|task| name(task).ok()).filter(|name| name.trim() == "vega-conductor").count()
+    let mut names: Vec<_> = tasks.filter_map(|task| name(task).ok()).collect();
+    let threads = names.len();
+    names.sort();
+    names.dedup();
+    names.len() == threads
+}
+
+/// Returns when nothing has come or gone for longer than publications stay that nobody uses.
+fn outwait_publications() {
+    let (mut last, mut same) = (Resources::now(), 0);
+    eventually("nothing comes or goes", || {
+        let now = Resources::now();
+        same = if now.resembles(&last) { same + 1 } else { 0 };
+        last = now;
+        std::thread::sleep(LINGER / 10);
+        same > 12
+    });
 }
 
 impl fmt::Display for Resources {
@@ -262,7 +285,8 @@ impl Process {
         let counters = || common.instance.counters();
         eventually("no request is open", || counters().get(Counter::OpenRequests) == 0);
         eventually("the other process is left", || common.instance.peers().len() == 1);
-        eventually("the other instances have stopped", || conductors() == 1);
+        eventually("the other instances have stopped", is_one_instance);
+        outwait_publications();
         let none = [Counter::Malformed, Counter::CallbackPanics, Counter::SendErrors];
         for counter in none {
             let found = counters().get(counter);

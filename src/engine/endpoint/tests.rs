@@ -9,7 +9,8 @@ use crate::time::Clock;
 use crate::transport::interface::resolve;
 use crate::transport::udp::SocketOptions;
 
-struct Nobody;
+/// Asks for nothing, and cannot answer.
+pub(in crate::engine) struct Nobody;
 
 impl Respond for Nobody {
     fn respond(&self, _: &Reply, _: &[u8]) -> Result<(), RespondError> {
@@ -17,6 +18,31 @@ impl Respond for Nobody {
     }
 }
 
+/// A socket of its own on loopback.
+pub(in crate::engine) fn socket() -> UdpSocket {
+    let loopback = resolve(&InterfaceSpec::Loopback(Family::V4)).unwrap();
+    UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap()
+}
+
+/// What hears packets on this socket, for the instance `OWN`.
+pub(in crate::engine) fn endpoint(
+    id: u32,
+    socket: UdpSocket,
+    repair_timeout: Duration,
+    counters: &Arc<Counters>,
+) -> SocketEndpoint {
+    let settings = ReceiveSettings {
+        window_packets: 16,
+        max_message_bytes: 1024,
+        repair_timeout,
+        is_group: false,
+        tag: 0,
+    };
+    let known_as = ReceiverId { instance: OWN, port: 1 };
+    SocketEndpoint::new(EndpointId(id), socket, None, known_as, settings, counters.row("", ""))
+}
+
+pub(in crate::engine) const OWN: InstanceId = InstanceId::from_bytes([1; 16]);
 const OPTIONS: SocketOptions = SocketOptions {
     receive_buffer_bytes: 1 << 16,
     send_buffer_bytes: 1 << 16,
@@ -44,29 +70,16 @@ fn hear(
     packets: impl IntoIterator<Item = (u64, u64)>,
     check: impl FnOnce(&mut SocketEndpoint, &mut Context<'_>),
 ) {
-    let loopback = resolve(&InterfaceSpec::Loopback(Family::V4)).unwrap();
-    let open = || UdpSocket::open_sender(&loopback, 0, &OPTIONS).unwrap();
-    let (socket, sender) = (open(), open());
-    let to = socket.destination(socket.local_address());
+    let (own, sender) = (socket(), socket());
+    let to = own.destination(own.local_address());
     for (session, sequence) in packets {
         sender.send_run(Some(&to), &packet(session, sequence), PACKET_HEADER_LENGTH).unwrap();
     }
 
     let (counters, clock) = (Arc::new(Counters::new()), Clock::start());
-    let receiver = InstanceId::from_bytes([1; 16]);
-    let settings = ReceiveSettings {
-        window_packets: 16,
-        max_message_bytes: 1024,
-        repair_timeout,
-        is_group: false,
-        tag: 0,
-    };
-    let known_as = ReceiverId { instance: receiver, port: 1 };
-    let id = EndpointId(EndpointId::FIRST_TOPIC);
-    let row = counters.row("", "");
-    let mut endpoint = SocketEndpoint::new(id, socket, None, known_as, settings, row);
+    let mut endpoint = endpoint(EndpointId::FIRST_TOPIC, own, repair_timeout, &counters);
     endpoint.add_stream(STREAM);
-    let requests = Arc::new(RequestProcessor::new(receiver, 1, Arc::clone(&counters), clock));
+    let requests = Arc::new(RequestProcessor::new(OWN, 1, Arc::clone(&counters), clock));
     let mut context = Context {
         buffer: &mut ReceiveBuffer::new(),
         dispatch: &mut Dispatch::new(Arc::clone(&counters), Arc::new(Nobody)),
