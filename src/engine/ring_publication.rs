@@ -175,6 +175,7 @@ impl RingPublication {
             // A wake-up that is lost costs the reader its own time-out.
             let _ = wake.send_run(Some(&reader), &[0], 1);
         });
+        self.appender.prepare_next();
     }
 
     /// Looks how far readers have come. Those that died make room at once, those that do not read

@@ -61,7 +61,9 @@ fn append(appender: &mut Appender, sequence: u64) -> bool {
     let FrameHeader { kind, publisher, topic, .. } = header(sequence);
     let payload = [sequence.to_le_bytes()[0]; BODY];
     let entry = Entry { kind, publisher, topic, sequence, prefix: b"", payload: &payload };
-    appender.append(&entry).is_ok()
+    let appended = appender.append(&entry).is_ok();
+    appender.prepare_next();
+    appended
 }
 
 /// What there is to read; the commit word is not among the bytes that loom knows.

@@ -99,16 +99,36 @@ fn a_full_ring_refuses_and_writes_nothing() {
 
 #[test]
 fn stale_bytes_of_an_earlier_lap_are_never_frames() {
-    let (slots, mut appender) = ring();
-    let mut reader = Reader::new(slots, 0);
     // Payloads that look like commit words at every offset.
     let payload = [9, 0, 0, 0, 1, 3, 0, 0].repeat(40);
-    for (sequence, bytes) in (1..100).zip((13..).step_by(13)) {
-        appender.set_limit(reader.packet() + LAYOUT.slots as u64);
-        appender.append(&entry(sequence, &payload[..bytes % 300])).unwrap();
-        assert_eq!(read_all(&mut reader).len(), 1);
-        assert!(read_all(&mut reader).is_empty());
+    for prepares in [false, true] {
+        let (slots, mut appender) = ring();
+        let mut reader = Reader::new(slots, 0);
+        for (sequence, bytes) in (1..100).zip((13..).step_by(13)) {
+            appender.set_limit(reader.packet() + LAYOUT.slots as u64);
+            appender.append(&entry(sequence, &payload[..bytes % 300])).unwrap();
+            if prepares {
+                appender.prepare_next();
+            }
+            assert_eq!(read_all(&mut reader).len(), 1);
+            assert!(read_all(&mut reader).is_empty());
+        }
     }
+}
+
+/// The slot that comes next may still be read.
+#[test]
+fn nothing_is_prepared_beyond_the_open_slot() {
+    let (slots, mut appender) = ring();
+    let mut reader = Reader::new(slots, 0);
+    appender.prepare_next();
+    for sequence in 1..=8 {
+        appender.append(&entry(sequence, &[7; 300])).unwrap();
+        appender.prepare_next();
+        appender.close();
+        appender.prepare_next();
+    }
+    assert_eq!(read_all(&mut reader).len(), 8);
 }
 
 #[test]
@@ -150,13 +170,13 @@ fn a_late_joiner_skips_what_was_committed_before() {
 proptest! {
     #[test]
     fn every_message_comes_out_of_both_sides(
-        sizes in proptest::collection::vec((0..2000_usize, any::<bool>()), 1..60),
+        sizes in proptest::collection::vec((0..2000_usize, any::<[bool; 2]>()), 1..60),
     ) {
         let (slots, mut appender) = ring();
         let mut reader = Reader::new(slots, 0);
         let mut assembled: Vec<Vec<u8>> = Vec::new();
         let mut sent = Vec::new();
-        for (index, (size, close)) in sizes.into_iter().enumerate() {
+        for (index, (size, [prepare, close])) in sizes.into_iter().enumerate() {
             let body: Vec<u8> = (0..=250).cycle().skip(index).step_by(31).take(size).collect();
             let (prefix, payload) = body.split_at(size / 3);
             let entry = Entry { prefix, payload, ..entry(index as u64, b"") };
@@ -169,6 +189,9 @@ proptest! {
                 while offset < size {
                     offset += appender.append_fragment(&entry, offset).unwrap();
                 }
+            }
+            if prepare {
+                appender.prepare_next();
             }
             if close {
                 appender.close();
