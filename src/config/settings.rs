@@ -63,6 +63,9 @@ pub(super) const CLIENT_TIMEOUT: RangeInclusive<Duration> =
 
 /// Fills an Ethernet frame of 1500 bytes, and is a multiple of a cache line.
 const DEFAULT_PACKET_BYTES: usize = 1408;
+/// No network bounds the slots of a ring in memory: in larger ones more messages come between two
+/// headers, and a ring of few is no larger than two windows.
+const MAX_DEFAULT_SLOT_BYTES: usize = 32 << 10;
 const DEFAULT_WINDOW_BYTES: usize = 1 << 20;
 const DEFAULT_RESPONSE_WINDOW_BYTES: usize = 256 << 10;
 const DEFAULT_RECEIVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,6 +76,16 @@ const DEFAULT_TTL: u8 = 1;
 pub(super) const DEFAULT_DAEMON_PORT: u16 = 40300;
 /// The pause of `idle = "sleep"`.
 pub(super) const DEFAULT_SLEEP: Duration = Duration::from_micros(100);
+
+/// For ipc it follows from the window, of which each packet is a small part.
+pub(super) const fn default_packet_bytes(transport: Transport, window_bytes: usize) -> usize {
+    let slot = window_bytes / MIN_WINDOW_PACKETS / PACKET_STEP * PACKET_STEP;
+    match transport {
+        Transport::Ipc if slot < MAX_DEFAULT_SLOT_BYTES => slot,
+        Transport::Ipc => MAX_DEFAULT_SLOT_BYTES,
+        Transport::Multicast | Transport::Unicast => DEFAULT_PACKET_BYTES,
+    }
+}
 
 /// IPv6 groups of a site that nobody assigns ("t" is set): the letters of `vega`, and a number that is that
 /// of the IPv4 group.
@@ -467,7 +480,7 @@ impl Template {
         Self {
             name: transport.to_string(),
             poller: 0,
-            packet_bytes: DEFAULT_PACKET_BYTES,
+            packet_bytes: default_packet_bytes(transport, DEFAULT_WINDOW_BYTES),
             window_bytes: DEFAULT_WINDOW_BYTES,
             slow_consumer: SlowConsumer::Hold,
             carrier,

@@ -258,6 +258,26 @@ fn every_setting_of_a_template() {
 }
 
 #[test]
+fn packets_of_ipc_are_a_small_part_of_the_window_unless_the_file_says_otherwise() {
+    for (window, more, expected) in [
+        ("64KiB", "", 4096),
+        ("100000B", "", 6208),
+        ("1MiB", "", 32 << 10),
+        ("1GiB", "", 32 << 10),
+        ("1MiB", "packet_bytes = 1408", 1408),
+    ] {
+        let template = |transport| {
+            let text = format!(
+                "[[template]]\nname = 't'\ntransport = '{transport}'\nwindow_bytes = '{window}'\n{more}\n[[topic]]\npattern = '.*'\ntemplate = 't'"
+            );
+            parse(&text).templates[0].packet_bytes
+        };
+        assert_eq!(template("ipc"), expected, "{window}");
+        assert_eq!(template("multicast"), 1408, "{window}");
+    }
+}
+
+#[test]
 fn the_pages_of_rings_come_when_the_configuration_says() {
     assert_eq!(parse("").ipc.pages, RingPages::OnDemand);
     assert_eq!(parse("ipc.pages = 'prefault'").ipc.pages, RingPages::Prefault);

@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
 use super::Layout;
-use super::storage::{CACHE_LINE, Slots};
+use super::storage::Slots;
 use crate::id::TopicHash;
 use crate::wire::frame::{
     FLAG_BEGIN, FLAG_END, FLAG_WHOLE, FRAGMENT_LENGTH, FRAME_HEADER_LENGTH, Fragment, FrameHeader,
@@ -13,8 +13,9 @@ use crate::wire::frame::{
 };
 use crate::wire::packet::{LENGTH_AT, PACKET_HEADER_LENGTH, PacketHeader, PacketKind};
 
-/// How much of the room for the next message is prepared: of longer ones few fit into a packet, and
-/// nothing was gained.
+/// Bytes that travel between processor cores together.
+const CACHE_LINE: usize = 64;
+/// How much of the room for the next message is prepared: nothing was gained with longer ones.
 const MAX_AHEAD: usize = 512;
 
 /// The ring has no free slot: the slowest reader still needs the oldest one.
@@ -58,11 +59,8 @@ pub(crate) struct Appender {
     open: u64,
     /// Where the next frame goes in the open slot; zero while the slot is not opened yet.
     offset: usize,
-    /// Length of the frame before `offset`, with what aligns it.
+    /// Length of the frame before `offset`, with what aligns it; zero after the packet's header.
     last: usize,
-    /// Up to where the open slot holds nothing but zeros, unless that is before `offset`; its end
-    /// while the slot is not opened yet.
-    zeroed: usize,
     /// First packet sequence whose slot may not be opened yet.
     limit: u64,
     /// Packets with a claim that is neither committed nor given up, in no order.
@@ -110,15 +108,14 @@ impl Claimed {
 impl Appender {
     /// A ring whose packets carry `header`'s identity, starting with packet 0.
     pub(crate) fn new(slots: Slots, header: &PacketHeader) -> Self {
-        let Layout { packet_bytes, slots: limit } = slots.layout();
+        let limit = slots.layout().slots as u64;
         Self {
             slots,
             header: header.encode(PacketKind::Data, 0),
             open: 0,
             offset: 0,
             last: 0,
-            zeroed: packet_bytes,
-            limit: limit as u64,
+            limit,
             claimed: Vec::with_capacity(4),
         }
     }
@@ -299,7 +296,7 @@ impl Appender {
         }
         self.open += 1;
         self.offset = 0;
-        self.zeroed = self.layout().packet_bytes;
+        self.last = 0;
     }
 
     /// The bytes of closed packets from `first` on, as many as `most`, as far as they lie in one
@@ -366,7 +363,6 @@ impl Appender {
         // Release: pairs with the Acquire in `Reader::poll`; the zeroed commit word comes first.
         self.slots.sequence_field(next).store(next.to_le(), Ordering::Release);
         self.offset = PACKET_HEADER_LENGTH;
-        self.zeroed = PACKET_HEADER_LENGTH + 8;
         Ok(())
     }
 
@@ -375,25 +371,22 @@ impl Appender {
     fn step_over(&mut self, length: usize) {
         self.last = align(length);
         self.offset += self.last;
-        if self.offset >= self.zeroed && self.offset + 8 <= self.layout().packet_bytes {
+        if self.offset + 8 <= self.layout().packet_bytes {
             self.slots.word(self.open, self.offset).store(0, Ordering::Relaxed);
         }
     }
 
-    /// Zeroes where the next message goes, if it is as long as the last one, so that its cache lines
-    /// are here by then. A commit waits for the stores before it, and a line that a reader has read
-    /// a lap ago takes as long to come as the message takes to be seen. For rings that others read.
+    /// Takes the cache lines of the next message, if it is as long as the last one, by a store to
+    /// each. A commit waits for the stores before it, and a line that a reader has read a lap ago
+    /// takes as long to come as the message takes to be seen. For rings that others read.
     #[inline]
     pub(crate) fn prepare_next(&mut self) {
-        let ahead = self.last.min(MAX_AHEAD) + CACHE_LINE;
-        let end = ((self.offset + ahead) & !(CACHE_LINE - 1)).min(self.layout().packet_bytes);
-        // The word at `offset` is zero, and a reader may be looking at it.
-        let start = self.zeroed.max(self.offset + 8);
-        if start < end {
-            // SAFETY: the range is within the open slot and past the last frame: readers look there
-            // only after a later commit.
-            unsafe { self.slots.zero(self.open, start, end - start) };
-            self.zeroed = end;
+        // A reader may be looking at the line at `offset`.
+        let first = (self.offset & !(CACHE_LINE - 1)) + CACHE_LINE;
+        let end = self.offset + self.last.min(MAX_AHEAD) + 8;
+        for at in (first..end.min(self.layout().packet_bytes)).step_by(CACHE_LINE) {
+            self.slots.note_write(self.open, at, 8);
+            self.slots.word(self.open, at).store(0, Ordering::Relaxed);
         }
     }
 

@@ -14,8 +14,6 @@ use crate::wire::packet::SEQUENCE_AT;
 /// Rings start at a page boundary: slots are then cache-line aligned and untouched pages cost
 /// nothing.
 const PAGE: usize = 4096;
-/// Bytes that travel between processor cores together.
-pub(super) const CACHE_LINE: usize = 64;
 
 /// The slots of one ring. Cloning shares them.
 #[derive(Clone)]
@@ -113,30 +111,6 @@ impl Slots {
         #[cfg(all(test, loom))]
         self.checked.write(self.place(sequence, offset), length);
         let _ = (sequence, offset, length);
-    }
-
-    /// Zeroes bytes of a packet's slot, words included.
-    ///
-    /// # Safety
-    ///
-    /// The range is within the slot, and nobody else reads or writes it before a later commit.
-    #[inline]
-    pub(super) unsafe fn zero(&self, sequence: u64, offset: usize, length: usize) {
-        debug_assert!(offset + length <= self.layout.packet_bytes);
-        self.note_write(sequence, offset, length);
-        #[cfg(all(test, loom))]
-        for at in (offset..offset + length).step_by(8) {
-            self.word(sequence, at).store(0, std::sync::atomic::Ordering::Relaxed);
-        }
-        // SAFETY: by contract.
-        unsafe {
-            let start = self.slot(sequence).add(offset);
-            match length {
-                // One message after the other takes a line each: not worth a call.
-                CACHE_LINE => start.cast::<[u8; CACHE_LINE]>().write([0; CACHE_LINE]),
-                _ => std::ptr::write_bytes(start.as_ptr(), 0, length),
-            }
-        }
     }
 
     #[cfg(all(test, loom))]

@@ -14,7 +14,7 @@ use crate::config::interface::InterfaceSpec;
 use crate::config::range::AddressRange;
 use crate::config::settings::{
     Carrier, FlowControl, SlowConsumer, TTL, Template, Transport, UdpSettings, WINDOW_BYTES,
-    topic_groups,
+    default_packet_bytes, topic_groups,
 };
 use crate::config::value::{choice, choice_names, text};
 
@@ -66,11 +66,13 @@ pub(super) fn read_template(
     for key in TEMPLATE_KEYS.iter().filter(|key| !applicable.contains(key) && section.has(key)) {
         section.fault(key, Fault::Inapplicable(transport), applicable.join(", "));
     }
+    let window_bytes = section.size("window_bytes", default.window_bytes, &WINDOW_BYTES);
+    let packet_bytes = default_packet_bytes(transport, window_bytes);
     let template = Template {
         name: name.to_owned(),
         poller: section.reference("poller", pollers).unwrap_or(default.poller),
-        packet_bytes: read_packet_bytes(section, default.packet_bytes),
-        window_bytes: section.size("window_bytes", default.window_bytes, &WINDOW_BYTES),
+        packet_bytes: read_packet_bytes(section, packet_bytes),
+        window_bytes,
         slow_consumer: read_slow_consumer(section, default.slow_consumer),
         carrier: read_carrier(section, default.carrier),
     };
