@@ -5,9 +5,10 @@
 //! of [`CHUNK_SLOTS`] slots, written only as they are used, however large the slab already is; and
 //! a slab that has seen its peak allocates nothing more.
 
+use super::fetched;
 use super::vacancy::VacantSlots;
 
-/// Slots per allocation: 16 KiB for a 16-byte slot, small enough to come from the allocator's heap
+/// Slots per allocation: 32 KiB for a 32-byte slot, small enough to come from the allocator's heap
 /// rather than from a fresh mapping, large enough that a million slots need only a thousand chunks.
 const CHUNK_SLOTS: u32 = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 10;
@@ -26,7 +27,7 @@ pub(super) struct Key {
 /// Aligned so that a slot never straddles two cache lines: among a million open requests each
 /// visit is a cache miss, and should be only one.
 #[derive(Debug)]
-#[repr(align(16))]
+#[repr(align(32))]
 struct Slot<V> {
     /// Generation of the value inside or, when vacant, of the next one. Changes at removal.
     generation: u32,
@@ -96,16 +97,10 @@ impl<V> Slab<V> {
         }
     }
 
-    /// The value in a slot that is known to be occupied.
-    ///
-    /// # Panics
-    ///
-    /// When the slot is vacant: the structure that keeps `index` missed a removal.
-    pub(super) fn occupied_mut(&mut self, index: u32) -> &mut V {
-        match self.slot_mut(index) {
-            Some(Slot { value: Some(value), .. }) => value,
-            _ => panic!("slot {index} is linked but vacant"),
-        }
+    /// Brings slots whose values are about to be removed close to the processor.
+    pub(super) fn fetch(&self, indices: impl Iterator<Item = u32> + Clone) {
+        fetched(indices.clone().filter_map(|index| Some(self.slot(index)?.generation)));
+        self.vacant.fetch(indices);
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&V> {
@@ -269,7 +264,7 @@ mod tests {
             }
             assert_eq!(slab.created, limit, "round {round}");
         }
-        let first_slot = slab.occupied_mut(0);
+        let first_slot = slab.slot(0).unwrap().value.as_ref().unwrap();
         assert_eq!(std::ptr::from_ref(first_slot), address);
     }
 

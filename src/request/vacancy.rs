@@ -5,6 +5,8 @@
 //! walk along neighbours is a cache miss. Lowest first keeps values that are inserted together next
 //! to each other, whatever happened before.
 
+use super::fetched;
+
 /// A set of indices below a limit, as a tree of bits: a bit in one level says whether its word in
 /// the level below has any bit set. Every operation takes one step per level, and a level holds 64
 /// times what the one above it holds: four for a million slots, six for 2^32.
@@ -24,6 +26,12 @@ impl VacantSlots {
             levels.push(vec![0; words as usize]);
         }
         Self { levels }
+    }
+
+    /// Brings what is about to change close to the processor, for indices below the limit.
+    pub(super) fn fetch(&self, indices: impl Iterator<Item = u32>) {
+        let slots = &self.levels[0];
+        fetched(indices.map(|index| slots[(index / u64::BITS) as usize]));
     }
 
     /// Adds an index below the limit.

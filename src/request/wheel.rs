@@ -2,26 +2,31 @@
 //! Owned by the table that embeds it; sans-IO, time comes in as an argument.
 //!
 //! ```text
-//! level 0  one tick per slot         |0|1|2| .. |63|        the next 64 ticks, exact
-//! level 1  32 ticks per slot         |0  |1  | .. |63  |    the next 64 x 32 ticks
-//! level 2  32 x 32 ticks per slot    |0     | .. |63     |  and so on, to the end of time
+//! level 0  one tick per slot          |0|1|2| .. |511|        the next 512 ticks (67 ms), exact
+//! level 1  256 ticks per slot         |0  |1  | .. |511  |    the next 512 x 256 ticks (17 s)
+//! level 2  256 x 256 ticks per slot   |0     | .. |511     |  and so on, to the end of time
 //! ```
 //!
-//! A timer waits in the lowest level whose 64 slots reach its deadline. Each level reaches two
+//! A timer waits in the lowest level whose 512 slots reach its deadline. Each level reaches two
 //! slots of the level above, not one: so the slot that comes *next* can be emptied into the level
 //! below while the current one still runs. A slot with a hundred thousand timers takes milliseconds
 //! to empty; done ahead, in portions, after whatever is due, it delays none of them.
 //!
-//! Each slot has a list of timers ([`Lists`]), of which each timed object knows its place
-//! ([`Timers`]), and each level has one bit per slot: so inserting and removing take constant time,
-//! and idle stretches of any length are skipped with one bit scan per level.
+//! So many slots, because of a million timers each is in nobody's cache when it moves: most requests
+//! wait for milliseconds or seconds, and move never or once.
+//!
+//! Each slot has a list of timers ([`Lists`]), which know where each of them stands, and each level
+//! has one bit per slot: so inserting and removing take constant time, and idle stretches of any
+//! length are skipped with one bit scan per level.
 
+mod bits;
 mod lists;
 
 use crate::time::Timestamp;
 
-pub(super) use lists::Position;
-use lists::{Entry, Lists};
+use bits::Bits;
+pub(super) use lists::Entry;
+use lists::Lists;
 
 /// Timers fire at tick boundaries: the tick is how late the wheel alone can make them. 2^17 ns
 /// (131 µs) is what an operating system needs to wake a thread, and leaves most of the millisecond
@@ -31,31 +36,25 @@ const TICK_BITS: u32 = 17;
 /// Length of a tick in nanoseconds.
 pub(super) const TICK_NANOS: u64 = 1 << TICK_BITS;
 
-/// Slots of a level: one bit each in a `u64`.
-const SLOTS: u32 = u64::BITS;
+/// Slots of a level.
+const SLOTS: u32 = 1 << (STRIDE_BITS + 1);
 const SLOT_MASK: u64 = SLOTS as u64 - 1;
 
-/// Each level's slots are 2^5 times as long as those of the level below: half of [`SLOTS`], which
+/// Each level's slots are 2^8 times as long as those of the level below: half of [`SLOTS`], which
 /// is what lets a level hold the slot in progress and the next one.
-const STRIDE_BITS: u32 = 5;
+const STRIDE_BITS: u32 = 8;
 
 /// Tick of the latest deadline, rounded up: one past the last tick that a clock can reach.
 const LAST_TICK: u64 = u64::MAX.div_ceil(TICK_NANOS);
 
 /// Enough for every deadline, seen from tick zero.
-const LEVELS: u32 = 10;
+const LEVELS: u32 = 6;
 const _: () = assert!(LAST_TICK >> shift(LEVELS - 1) <= SLOT_MASK);
 
 const LISTS: u32 = LEVELS * SLOTS;
 
 /// Most timers of a wheel: as many as there are places for in its lists.
 pub(super) const MAX_TIMERS: u32 = 1 << 31;
-
-/// Where what the wheel has to know of a timed object is stored. The wheel keeps indices only.
-pub(super) trait Timers {
-    /// Where the timer `index` stands. Only the wheel changes it.
-    fn position(&mut self, index: u32) -> &mut Position;
-}
 
 /// A slot by its absolute number on the time line of its level.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +89,7 @@ impl Slot {
     }
 }
 
-/// Timers by deadline.
+/// Timers by deadline. Of what they time the wheel knows an index only.
 #[derive(Debug)]
 pub(super) struct Wheel {
     /// The tick that slots are counted from. No occupied slot starts before it, so a level's bits,
@@ -99,7 +98,7 @@ pub(super) struct Wheel {
     /// One bit per level that has a timer: most scans concern two or three levels.
     levels: u32,
     /// One bit per slot that has a timer.
-    occupied: [u64; LEVELS as usize],
+    occupied: [Bits; LEVELS as usize],
     lists: Lists,
 }
 
@@ -109,61 +108,54 @@ impl Wheel {
         Self {
             base: ticks_passed(now),
             levels: 0,
-            occupied: [0; LEVELS as usize],
+            occupied: [Bits::NONE; LEVELS as usize],
             lists: Lists::new(timers),
         }
     }
 
     /// Adds the timer `index`, which must be in no list, to fire at `deadline`. A deadline in the
     /// past is due at once.
-    pub(super) fn insert<S: Timers>(
-        &mut self,
-        timers: &mut S,
-        index: u32,
-        now: Timestamp,
-        deadline: Timestamp,
-    ) {
+    pub(super) fn insert(&mut self, index: u32, now: Timestamp, deadline: Timestamp) {
         // After an idle stretch the timer would otherwise go to a level meant for far deadlines,
         // and wake its thread just to be sorted in again.
         self.catch_up(ticks_passed(now));
         // Rounded up: never early.
-        self.put(timers, Entry { tick: deadline.as_nanos().div_ceil(TICK_NANOS), index });
+        self.put(Entry { tick: deadline.as_nanos().div_ceil(TICK_NANOS), index });
     }
 
     /// Takes the timer `index`, which must have been inserted, out of its list.
-    pub(super) fn remove<S: Timers>(&mut self, timers: &mut S, index: u32) {
-        let position = *timers.position(index);
-        let list = self.lists.remove(timers, position);
+    pub(super) fn remove(&mut self, index: u32) {
+        let list = self.lists.remove(index);
         if self.lists.is_empty(list) {
             self.set_vacant(list);
         }
     }
 
-    /// Removes timers that are due at `now` and passes each to `expired`, in order of their ticks
-    /// and in no order within a tick. Then brings timers of the slots ahead closer. Touches at most
-    /// `limit` timers, the expired and the moved together; returns whether work is left.
-    pub(super) fn advance<S: Timers>(
+    /// Removes timers that are due at `now` and passes them to `expired`, some at a time, in order
+    /// of their ticks and in no order within a tick. Then brings timers of the slots ahead closer.
+    /// Touches at most `limit` timers, the expired and the moved together; returns whether work is
+    /// left.
+    pub(super) fn advance(
         &mut self,
-        timers: &mut S,
         now: Timestamp,
         limit: usize,
-        mut expired: impl FnMut(&mut S, u32),
+        mut expired: impl FnMut(&[Entry]),
     ) -> bool {
         let now = ticks_passed(now);
         let mut budget = limit;
         while let Some(slot) = self.next_work(now) {
-            let mut fetched = 0;
             while budget > 0 && !self.lists.is_empty(slot.list()) {
-                if fetched == 0 {
-                    fetched = self.lists.fetch(timers, slot.list());
-                }
-                fetched -= 1;
-                let Some(entry) = self.lists.pop(slot.list()) else { break };
-                budget -= 1;
                 if slot.level == 0 {
-                    expired(timers, entry.index);
+                    let due = self.lists.pop_some(slot.list(), budget);
+                    expired(due);
+                    budget -= due.len();
                 } else {
-                    self.put(timers, entry);
+                    let count = self.lists.fetch(slot.list(), budget);
+                    for _ in 0..count {
+                        let Some(entry) = self.lists.pop(slot.list()) else { break };
+                        self.put(entry);
+                    }
+                    budget -= count;
                 }
             }
             if !self.lists.is_empty(slot.list()) {
@@ -177,7 +169,7 @@ impl Wheel {
     /// Forgets all timers.
     pub(super) fn clear(&mut self) {
         self.levels = 0;
-        self.occupied = [0; LEVELS as usize];
+        self.occupied = [Bits::NONE; LEVELS as usize];
         self.lists.clear();
     }
 
@@ -206,11 +198,11 @@ impl Wheel {
     }
 
     /// Adds the timer to the list of its slot; one that is overdue goes to the current slot.
-    fn put<S: Timers>(&mut self, timers: &mut S, Entry { tick, index }: Entry) {
+    fn put(&mut self, Entry { tick, index }: Entry) {
         let tick = tick.max(self.base);
         let slot = self.slot_of(tick);
-        self.lists.push(timers, slot.list(), Entry { tick, index });
-        self.occupied[slot.level as usize] |= 1 << slot.bit();
+        self.lists.push(slot.list(), Entry { tick, index });
+        self.occupied[slot.level as usize].insert(slot.bit());
         self.levels |= 1 << slot.level;
     }
 
@@ -218,8 +210,8 @@ impl Wheel {
     fn set_vacant(&mut self, list: u32) {
         let level = list / SLOTS;
         let occupied = &mut self.occupied[level as usize];
-        *occupied &= !(1 << (list % SLOTS));
-        if *occupied == 0 {
+        occupied.remove(list % SLOTS);
+        if occupied.is_empty() {
             self.levels &= !(1 << level);
         }
     }
@@ -248,8 +240,8 @@ impl Wheel {
     /// The earliest occupied slot of a level that has one.
     fn first_slot(&self, level: u32) -> Slot {
         let base = Slot { level, number: self.base >> shift(level) };
-        let occupied = self.occupied[level as usize].rotate_right(base.bit());
-        Slot { level, number: base.number + u64::from(occupied.trailing_zeros()) }
+        let ahead = self.occupied[level as usize].first_from(base.bit());
+        Slot { level, number: base.number + u64::from(ahead) }
     }
 }
 

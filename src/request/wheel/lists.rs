@@ -3,9 +3,13 @@
 //! Timers stand one after the other in blocks, and a list is a stack of blocks. The obvious
 //! alternative, links threaded through the timed objects, makes of a million of them a chain of
 //! cache misses, each of which waits for the one before. Here all that is known of the next
-//! timers is read in a row, and what they stand for can be fetched many at a time.
+//! timers is read in a row, and many of them are handed out at a time.
+//!
+//! Where a timer stands is kept apart from what it times, in four bytes for each: more of them fit
+//! into caches.
 
-use super::{LISTS, MAX_TIMERS, Timers};
+use super::super::fetched;
+use super::{LISTS, MAX_TIMERS};
 
 /// Entries of a block. With its header a block takes 1 KiB: few enough that a list of one timer
 /// wastes little, many enough that going from block to block is rare.
@@ -23,14 +27,13 @@ const _: () = assert!(MAX_BLOCKS < 1 << (u32::BITS - ENTRY_BITS));
 /// In place of a block: there is none.
 const NO_BLOCK: u32 = u32::MAX;
 
-/// Where a timer stands. It changes while the timer waits; the wheel keeps it up to date in
-/// [`Timers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::request) struct Position(u32);
+/// Where a timer stands, which changes while it waits.
+#[derive(Clone, Copy, Debug)]
+struct Position(u32);
 
 impl Position {
-    /// Of a timer that is in no list yet.
-    pub(in crate::request) const NOWHERE: Self = Self(u32::MAX);
+    /// Of a timer that has never been in a list.
+    const NOWHERE: Self = Self(u32::MAX);
 
     #[expect(clippy::cast_possible_truncation, reason = "an entry is below 2^ENTRY_BITS")]
     const fn new(block: u32, entry: usize) -> Self {
@@ -48,9 +51,9 @@ impl Position {
 
 /// A timer in a list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(in crate::request) struct Entry {
     pub(super) tick: u64,
-    pub(super) index: u32,
+    pub(in crate::request) index: u32,
 }
 
 #[derive(Debug)]
@@ -83,16 +86,20 @@ pub(super) struct Lists {
     spare: u32,
     /// Top block of each list. Those below it are full, and none is empty.
     tops: [u32; LISTS as usize],
+    /// By the index of the timer; outdated for one that is in no list.
+    positions: Vec<Position>,
 }
 
 impl Lists {
-    /// Reserves the table of blocks that `timers` can take, 8 bytes for 63 timers, and no block.
+    /// Reserves the table of blocks that `timers` can take, 8 bytes for 63 timers, 4 bytes for the
+    /// position of each, and no block. What is reserved takes memory as it is used.
     pub(super) fn new(timers: u32) -> Self {
         let blocks = (timers / ENTRIES).saturating_add(LISTS.min(timers));
         Self {
             blocks: Vec::with_capacity(blocks as usize),
             spare: NO_BLOCK,
             tops: [NO_BLOCK; LISTS as usize],
+            positions: Vec::with_capacity(timers as usize),
         }
     }
 
@@ -101,45 +108,58 @@ impl Lists {
     }
 
     /// Adds a timer to a list.
-    pub(super) fn push<S: Timers>(&mut self, timers: &mut S, list: u32, entry: Entry) {
+    pub(super) fn push(&mut self, list: u32, entry: Entry) {
         let mut top = self.tops[list as usize];
         if top == NO_BLOCK || self.blocks[top as usize].len == ENTRIES as usize {
             top = self.add_block(list, top);
         }
         let block = &mut self.blocks[top as usize];
+        let position = Position::new(top, block.len);
         block.entries[block.len] = entry;
-        *timers.position(entry.index) = Position::new(top, block.len);
         block.len += 1;
+        let index = entry.index as usize;
+        if index >= self.positions.len() {
+            self.positions.resize(index + 1, Position::NOWHERE);
+        }
+        self.positions[index] = position;
     }
 
-    /// Brings what the next timers of a list stand for close to the processor, and returns how many
-    /// these are. One after the other each would be waited for; looks that do not depend on each other
-    /// overlap.
-    pub(super) fn fetch<S: Timers>(&self, timers: &mut S, list: u32) -> usize {
+    /// Brings the positions of the timers that are the next to leave a list close to the processor, for
+    /// them to be moved, and returns how many these are: up to `limit`.
+    pub(super) fn fetch(&self, list: u32, limit: usize) -> usize {
         let Some(block) = self.blocks.get(self.tops[list as usize] as usize) else { return 0 };
-        let entries = &block.entries[..block.len];
-        let seen = entries.iter().fold(0, |seen, entry| seen ^ timers.position(entry.index).0);
-        std::hint::black_box(seen);
-        entries.len()
+        let count = limit.min(block.len);
+        let next = &block.entries[block.len - count..block.len];
+        let positions = next.iter().map(|entry| self.positions[entry.index as usize].0);
+        fetched(positions);
+        count
     }
 
     /// Takes a timer out of a list, the one that was added last. `None` when the list is empty.
     pub(super) fn pop(&mut self, list: u32) -> Option<Entry> {
+        self.pop_some(list, 1).first().copied()
+    }
+
+    /// Takes up to `limit` timers out of a list, of those that were added last. None only when the list
+    /// is empty or the limit is 0.
+    pub(super) fn pop_some(&mut self, list: u32, limit: usize) -> &[Entry] {
         let top = self.tops[list as usize];
-        let block = self.blocks.get_mut(top as usize)?;
-        block.len -= 1;
-        let entry = block.entries[block.len];
+        let Some(block) = self.blocks.get_mut(top as usize) else { return &[] };
+        let len = block.len;
+        block.len -= limit.min(len);
         if block.len == 0 {
             self.tops[list as usize] = block.below;
             block.below = self.spare;
             self.spare = top;
         }
-        Some(entry)
+        // Whoever uses the block next has to wait until these are read.
+        &block.entries[block.len..len]
     }
 
-    /// Takes out the timer that stands at `position`; the last one of its list takes its place.
+    /// Takes out the timer `index`, which is in a list; the last one of that list takes its place.
     /// Returns the list.
-    pub(super) fn remove<S: Timers>(&mut self, timers: &mut S, position: Position) -> u32 {
+    pub(super) fn remove(&mut self, index: u32) -> u32 {
+        let position = self.positions[index as usize];
         let list = self.blocks[position.block() as usize].list;
         let Some(last) = self.pop(list) else { return list };
         // The block of `position` is still the list's, or it is the one that has just become spare,
@@ -147,7 +167,7 @@ impl Lists {
         let block = &mut self.blocks[position.block() as usize];
         if position.entry() < block.len {
             block.entries[position.entry()] = last;
-            *timers.position(last.index) = position;
+            self.positions[last.index as usize] = position;
         }
         list
     }
