@@ -13,7 +13,9 @@ use super::endpoint::EndpointId;
 use super::request_processor::RequestProcessor;
 use crate::counters::Counters;
 use crate::id::{InstanceId, SessionId, TopicHash};
-use crate::listener::{ListenerHandle, Message, Reply, Respond, RespondError, SentRequest};
+use crate::listener::{
+    ListenerHandle, Message, Reply, RequestOrigin, Respond, RespondError, SentRequest,
+};
 use crate::protocol::delivery::{Arrival, Sink};
 use crate::time::Clock;
 use crate::wire::frame::{FrameKind, ResponsePrefix};
@@ -96,7 +98,7 @@ impl fmt::Debug for DispatchProbe {
 pub struct RequestProbe {
     processor: Arc<RequestProcessor>,
     instance: InstanceId,
-    topic: Arc<str>,
+    origin: Arc<RequestOrigin>,
     open: Vec<SentRequest>,
     responses: u64,
 }
@@ -113,13 +115,10 @@ impl RequestProbe {
         let instance = InstanceId::from_bytes([4; 16]);
         let counters = Arc::new(Counters::new());
         let processor = RequestProcessor::new(instance, open + 1, counters, Clock::start());
-        let mut probe = Self {
-            processor: Arc::new(processor),
-            instance,
-            topic: "rfq".into(),
-            open: Vec::with_capacity(open),
-            responses: 0,
-        };
+        let processor = Arc::new(processor);
+        let origin = processor.origin(&"rfq".into());
+        let mut probe =
+            Self { processor, instance, origin, open: Vec::with_capacity(open), responses: 0 };
         for _ in 0..open {
             let request = probe.register();
             probe.open.push(request);
@@ -154,7 +153,7 @@ impl RequestProbe {
     }
 
     fn register(&self) -> SentRequest {
-        match self.processor.register(&self.topic, TIMEOUT, Box::new(())) {
+        match self.processor.register(&self.origin, TIMEOUT, ()) {
             Ok(request) => request,
             Err(error) => panic!("{error}"),
         }

@@ -17,7 +17,8 @@ use super::trouble::Trouble;
 use crate::counters::{Counter, Counters};
 use crate::id::{InstanceId, RequestId};
 use crate::listener::{
-    Event, InstanceListener, RequestControl, Response, ResponseListener, SentRequest, SpareRequests,
+    Event, InstanceListener, RequestControl, RequestOrigin, Response, ResponseListener,
+    SentRequest, SpareRequests,
 };
 use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::request::{RegisterError, RequestTable};
@@ -26,6 +27,9 @@ use crate::wire::frame::{FrameKind, ResponsePrefix};
 
 /// Requests that are expired under one hold of the lock.
 const EXPIRY_BATCH: usize = 256;
+/// From one expiry to the next, if the next is not late for other reasons: to wake the thread for each
+/// tick of the wheel would cost more than thousands of requests per second do themselves.
+const EXPIRY_PAUSE: Duration = Duration::from_micros(250);
 /// Instance events that may wait; the oldest ones are forgotten first.
 const MAX_EVENTS: usize = 16 * 1024;
 
@@ -44,6 +48,8 @@ struct State {
     events: VecDeque<Event>,
     /// When the thread will look at the table by itself.
     wakes_at: Timestamp,
+    /// It will not do so before this, whatever is due.
+    rests_until: Timestamp,
     stopping: bool,
 }
 
@@ -60,6 +66,7 @@ impl RequestProcessor {
                 table: RequestTable::new(max_open_requests, clock.now()),
                 events: VecDeque::new(),
                 wakes_at: Timestamp::default(),
+                rests_until: Timestamp::default(),
                 stopping: false,
             }),
             changed: Condvar::new(),
@@ -85,22 +92,35 @@ impl RequestProcessor {
         })
     }
 
+    /// What all requests on a topic refer to.
+    pub(crate) fn origin(self: &Arc<Self>, topic: &Arc<str>) -> Arc<RequestOrigin> {
+        let control = Arc::clone(self) as Arc<dyn RequestControl>;
+        Arc::new(RequestOrigin { topic: Arc::clone(topic), control })
+    }
+
     /// Tracks a new request; to be called before its frame leaves.
     ///
     /// # Errors
     ///
     /// [`RegisterError`].
     pub(crate) fn register(
-        self: &Arc<Self>,
-        topic: &Arc<str>,
+        &self,
+        origin: &Arc<RequestOrigin>,
         timeout: Duration,
-        listener: Box<dyn ResponseListener>,
+        listener: impl ResponseListener,
     ) -> Result<SentRequest, RegisterError> {
+        self.track(SentRequest::new(origin, listener), timeout)
+    }
+
+    fn track(&self, request: SentRequest, timeout: Duration) -> Result<SentRequest, RegisterError> {
         let now = self.clock.now();
+        // What is refused is dropped after the lock: with it goes its listener, which is user code.
+        let mut request = Some(request);
         let mut state = self.state.lock();
         let (_, request) = state.table.register(now, timeout, |id| {
-            let control: Arc<dyn RequestControl> = Arc::clone(self) as _;
-            SentRequest::new(id, Arc::clone(topic), now + timeout, control, listener)
+            let request = request.take().expect("called once");
+            request.open(id, now + timeout);
+            request
         })?;
         self.count_open(&state);
         self.wake_for(&state, now + timeout);
@@ -146,13 +166,14 @@ impl RequestProcessor {
     }
 
     fn wake_for(&self, state: &State, deadline: Timestamp) {
-        if deadline < state.wakes_at {
+        if deadline.max(state.rests_until) < state.wakes_at {
             self.changed.notify_one();
         }
     }
 
     fn run(&self, listener: &mut dyn InstanceListener) {
         let mut expired = Vec::with_capacity(EXPIRY_BATCH);
+        let mut timeouts = Timeouts { told: 0, topic: "".into() };
         let mut trouble = Trouble::new(self.clock.now());
         let mut state = self.state.lock();
         while !state.stopping {
@@ -168,17 +189,20 @@ impl RequestProcessor {
             let event = state.events.pop_front();
             if expired.is_empty() && event.is_none() && !more {
                 let deadline = state.table.next_deadline().unwrap_or(Timestamp::NEVER);
-                let deadline = deadline.min(trouble.next_deadline());
+                let deadline = deadline.max(state.rests_until).min(trouble.next_deadline());
                 state.wakes_at = deadline;
                 let wait = deadline.since(now);
                 self.changed.wait_for(&mut state, wait);
                 state.wakes_at = Timestamp::default();
                 continue;
             }
+            if !expired.is_empty() {
+                state.rests_until = now + EXPIRY_PAUSE;
+            }
             drop(state);
             SentRequest::fetch(&expired);
             for request in expired.drain(..) {
-                self.expire(request);
+                self.expire(request, &mut timeouts);
             }
             if let Some(event) = event {
                 let listener = &mut *listener;
@@ -191,15 +215,27 @@ impl RequestProcessor {
         }
     }
 
-    fn expire(&self, request: SentRequest) {
-        let topic = Arc::clone(request.topic_arc());
-        callback::run(&self.counters, "on_timeout", &topic, || {
+    fn expire(&self, request: SentRequest, timeouts: &mut Timeouts) {
+        let Timeouts { told, topic } = timeouts;
+        if !Arc::ptr_eq(topic, request.topic_arc()) {
+            topic.clone_from(request.topic_arc());
+        }
+        callback::run(&self.counters, "on_timeout", topic, || {
             if request.handle_timeout() {
-                self.counters.add(Counter::RequestTimeouts, 1);
+                *told += 1;
+                self.counters.set(Counter::RequestTimeouts, *told);
             }
         });
-        callback::discard(&self.counters, &topic, request);
+        callback::discard(&self.counters, topic, request);
     }
+}
+
+/// What the thread keeps between timeouts.
+struct Timeouts {
+    /// How many there have been: this thread alone counts them.
+    told: u64,
+    /// Of the last one, to be named when a callback panics. Most timeouts in a row are of one topic.
+    topic: Arc<str>,
 }
 
 impl RequestControl for RequestProcessor {

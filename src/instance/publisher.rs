@@ -15,8 +15,8 @@ use crate::engine::matches::Matches;
 use crate::engine::{Engine, Published, PublisherLink, until_accepted};
 use crate::id::{InstanceId, PublisherId};
 use crate::listener::{
-    ConnectionListener, ConnectionSink, HeartbeatError, HeartbeatParameters, ResponseListener,
-    SendError, SendStatus, SentRequest,
+    ConnectionListener, ConnectionSink, HeartbeatError, HeartbeatParameters, RequestOrigin,
+    ResponseListener, SendError, SendStatus, SentRequest,
 };
 use crate::ring::append::{Claimed, Entry};
 use crate::wire::frame::{
@@ -34,6 +34,8 @@ use crate::wire::frame::{
 pub struct Publisher {
     engine: Arc<Engine>,
     published: Published,
+    /// What its requests refer to.
+    origin: Arc<RequestOrigin>,
     /// Number of the last message.
     sequence: u64,
     /// Who answers heartbeats.
@@ -45,7 +47,9 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn open(engine: Arc<Engine>, topic: &str) -> Result<Self, PublishError> {
         let published = engine.publish(topic)?;
-        Ok(Self { engine, published, sequence: 0, connected: Arc::default(), connections: None })
+        let origin = engine.requests.origin(&published.topic);
+        let connected = Arc::default();
+        Ok(Self { engine, published, origin, sequence: 0, connected, connections: None })
     }
 
     /// The topic.
@@ -218,19 +222,17 @@ impl Publisher {
         listener: impl ResponseListener,
     ) -> Result<SentRequest, RequestError> {
         self.check(payload.len())?;
-        let engine = Arc::clone(&self.engine);
         // Registered before the frame leaves: the fastest response finds its request.
-        let request =
-            engine.requests.register(&self.published.topic, timeout, Box::new(listener))?;
+        let request = self.engine.requests.register(&self.origin, timeout, listener)?;
         let prefix: [u8; REQUEST_PREFIX_LENGTH] = RequestPrefix {
             request: request.request_id(),
             timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
-            reply_to: engine.responses_at,
+            reply_to: self.engine.responses_at,
         }
         .encode();
         match self.append(FrameKind::Request, &prefix, payload) {
             // Closed meanwhile, after the requests were ended: nobody would end this one.
-            Ok(_) if engine.is_closed() => {
+            Ok(_) if self.engine.is_closed() => {
                 request.close();
                 Err(SendError::Closed.into())
             }

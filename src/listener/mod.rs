@@ -32,5 +32,5 @@ pub(crate) use channel::ChannelListener;
 pub(crate) use connection::ConnectionSink;
 pub(crate) use events::Event;
 pub(crate) use request::{Reply, Respond};
-pub(crate) use sent_request::{RequestControl, SpareRequests};
+pub(crate) use sent_request::{RequestControl, RequestOrigin, SpareRequests};
 pub(crate) use shared::ListenerHandle;

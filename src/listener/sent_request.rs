@@ -1,10 +1,15 @@
 //! The handle of a request that was sent. Layer: listener. Shared by the caller, the responses
 //! poller and the request processor; its state is one atomic, so that it ends exactly once.
+//!
+//! A request is one piece of memory, its listener included, and as little of it as there can be: of a
+//! million open requests each is in nobody's cache, and every piece is waited for.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,9 +22,12 @@ const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
 const EXPIRED: u8 = 2;
 
-/// Requests whose memory is kept: half a megabyte.
+/// Requests whose memory is kept: half a megabyte at most.
 const MAX_SPARE: usize = 4096;
-/// How many are looked at to find one that nobody is about to let go of.
+/// Bytes of a request whose memory is kept: one with a larger listener goes back to the allocator.
+const MAX_SPARE_BYTES: usize = 128;
+/// How many are looked at to find one with a listener of the same type that nobody is about to let go
+/// of.
 const MAX_TRIES: usize = 4;
 
 /// What a request asks of the engine that tracks it.
@@ -35,28 +43,52 @@ pub(crate) trait RequestControl: Send + Sync {
     fn spare(&self) -> &SpareRequests;
 }
 
+/// What the requests of a publisher have in common.
+pub(crate) struct RequestOrigin {
+    pub(crate) topic: Arc<str>,
+    pub(crate) control: Arc<dyn RequestControl>,
+}
+
 /// The memory of requests that are over, for those that come: in steady state a request takes none
-/// from the allocator, unless its listener does.
+/// from the allocator, unless its listener is large.
 #[derive(Default)]
-pub(crate) struct SpareRequests(Mutex<VecDeque<Arc<Shared>>>);
+pub(crate) struct SpareRequests {
+    kept: Mutex<VecDeque<Arc<Shared<dyn Held>>>>,
+    /// How many these are; a hint for those who do not hold the lock.
+    count: AtomicUsize,
+}
 
 impl SpareRequests {
-    fn put(&self, shared: Arc<Shared>) {
-        let mut spare = self.0.lock();
-        if spare.len() < MAX_SPARE {
-            spare.push_back(shared);
+    fn put(&self, shared: &Arc<Shared<dyn Held>>) {
+        if self.count.load(Ordering::Relaxed) >= MAX_SPARE
+            || size_of_val(&**shared) > MAX_SPARE_BYTES
+        {
+            return;
+        }
+        let mut kept = self.kept.lock();
+        if kept.len() < MAX_SPARE {
+            kept.push_back(Arc::clone(shared));
+            self.count.store(kept.len(), Ordering::Relaxed);
         }
     }
 
-    /// The one that was put first: whoever put it has let go of it by now. If not, another one.
-    fn take(&self) -> Option<Arc<Shared>> {
-        let mut spare = self.0.lock();
+    /// Puts the listener into the memory that was put first: whoever put it has let go of it by now. If
+    /// not, or if it was made for listeners of another type, into another one.
+    fn take<L: ResponseListener>(&self, listener: &mut Option<L>) -> Option<Arc<Shared<dyn Held>>> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut kept = self.kept.lock();
         for _ in 0..MAX_TRIES {
-            let mut shared = spare.pop_front()?;
-            if Arc::get_mut(&mut shared).is_some() {
-                return Some(shared);
+            let mut memory = kept.pop_front()?;
+            let place = Arc::get_mut(&mut memory)
+                .and_then(|shared| (&mut shared.listener as &mut dyn Any).downcast_mut());
+            if let Some(place) = place {
+                *place = listener.take();
+                self.count.store(kept.len(), Ordering::Relaxed);
+                return Some(memory);
             }
-            spare.push_back(shared);
+            kept.push_back(memory);
         }
         None
     }
@@ -66,11 +98,12 @@ impl SpareRequests {
 /// the same request; dropping handles does not close it.
 #[derive(Clone)]
 pub struct SentRequest {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<dyn Held>>,
 }
 
-pub(crate) struct Shared {
-    id: RequestId,
+struct Shared<L: ?Sized> {
+    /// Set before anybody else sees the request.
+    id: AtomicU64,
     state: AtomicU8,
     /// Set once the send returned: whether subscribers were known.
     lonely: AtomicU8,
@@ -78,56 +111,69 @@ pub(crate) struct Shared {
     /// Nanoseconds of the [`Timestamp`] at which it expires.
     deadline: AtomicU64,
     /// `None` once there is no handle any more, and only then.
-    ties: Option<Ties>,
+    origin: Option<Arc<RequestOrigin>>,
+    /// The same.
+    listener: L,
 }
 
-/// What a request holds on to while there are handles to it.
-struct Ties {
-    topic: Arc<str>,
-    control: Arc<dyn RequestControl>,
-    listener: Box<dyn ResponseListener>,
+/// A listener, or the place of one.
+trait Held: Any + Send + Sync {
+    fn listener(&self) -> Option<&dyn ResponseListener>;
+    /// Drops the listener: user code.
+    fn release(&mut self);
+}
+
+impl<L: ResponseListener> Held for Option<L> {
+    fn listener(&self) -> Option<&dyn ResponseListener> {
+        self.as_ref().map(|listener| listener as _)
+    }
+
+    fn release(&mut self) {
+        drop(self.take());
+    }
 }
 
 impl SentRequest {
-    pub(crate) fn new(
-        id: RequestId,
-        topic: Arc<str>,
-        deadline: Timestamp,
-        control: Arc<dyn RequestControl>,
-        listener: Box<dyn ResponseListener>,
-    ) -> Self {
-        let spare = control.spare().take();
-        let shared = Shared {
-            id,
-            state: AtomicU8::new(OPEN),
-            lonely: AtomicU8::new(0),
-            responses: AtomicU64::new(0),
-            deadline: AtomicU64::new(deadline.as_nanos()),
-            ties: Some(Ties { topic, control, listener }),
-        };
-        let Some(mut memory) = spare else { return Self { shared: Arc::new(shared) } };
-        match Arc::get_mut(&mut memory) {
-            Some(place) => {
-                *place = shared;
-                Self { shared: memory }
-            }
-            None => Self { shared: Arc::new(shared) },
+    /// A request that is not tracked yet: it gets its id and deadline by [`SentRequest::open`].
+    pub(crate) fn new(origin: &Arc<RequestOrigin>, listener: impl ResponseListener) -> Self {
+        let mut listener = Some(listener);
+        let mut shared = origin.control.spare().take(&mut listener).unwrap_or_else(|| {
+            Arc::new(Shared {
+                id: AtomicU64::new(0),
+                state: AtomicU8::new(OPEN),
+                lonely: AtomicU8::new(0),
+                responses: AtomicU64::new(0),
+                deadline: AtomicU64::new(0),
+                origin: None,
+                listener: listener.take(),
+            })
+        });
+        if let Some(shared) = Arc::get_mut(&mut shared) {
+            shared.state = AtomicU8::new(OPEN);
+            shared.responses = AtomicU64::new(0);
+            shared.origin = Some(Arc::clone(origin));
         }
+        Self { shared }
     }
 
-    /// Brings the state of requests close to the processor. Those that were sent long ago are in
-    /// nobody's cache: one after the other each would be waited for, looks that do not depend on each
-    /// other overlap.
+    /// To be called once, before the request can be found by anybody.
+    pub(crate) fn open(&self, id: RequestId, deadline: Timestamp) {
+        self.shared.id.store(id.0, Ordering::Relaxed);
+        self.shared.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Brings requests close to the processor. Those that were sent long ago are in nobody's cache: one
+    /// after the other each would be waited for, looks that do not depend on each other overlap.
     pub(crate) fn fetch(requests: &[Self]) {
-        for Self { shared } in requests {
-            let state = shared.state.load(Ordering::Relaxed);
-            std::hint::black_box((state, shared.ties.is_some()));
-        }
+        black_box(requests.iter().fold(0, |seen, Self { shared }| {
+            // Both ends of it: that can be two cache lines.
+            seen ^ Arc::strong_count(shared) ^ usize::from(shared.listener.listener().is_some())
+        }));
     }
 
-    fn ties(&self) -> &Ties {
-        // Only dropping the last handle takes them away.
-        self.shared.ties.as_ref().expect("there is a handle: this one")
+    fn origin(&self) -> &RequestOrigin {
+        // Only dropping the last handle takes it away.
+        self.shared.origin.as_ref().expect("there is a handle: this one")
     }
 
     /// What became of the send.
@@ -148,17 +194,17 @@ impl SentRequest {
     /// Identity of the request; responses carry it.
     #[must_use]
     pub fn request_id(&self) -> RequestId {
-        self.shared.id
+        RequestId(self.shared.id.load(Ordering::Relaxed))
     }
 
     /// The topic it was sent on.
     #[must_use]
     pub fn topic(&self) -> &str {
-        &self.ties().topic
+        &self.origin().topic
     }
 
     pub(crate) fn topic_arc(&self) -> &Arc<str> {
-        &self.ties().topic
+        &self.origin().topic
     }
 
     /// Whether its time ran out before it was closed.
@@ -167,7 +213,7 @@ impl SentRequest {
         match self.shared.state.load(Ordering::Acquire) {
             EXPIRED => true,
             OPEN => {
-                let now = self.ties().control.now();
+                let now = self.origin().control.now();
                 self.shared.deadline.load(Ordering::Relaxed) <= now.as_nanos()
             }
             _ => false,
@@ -180,7 +226,7 @@ impl SentRequest {
         if self.is_closed() {
             return false;
         }
-        let Some(deadline) = self.ties().control.reset(self.shared.id, timeout) else {
+        let Some(deadline) = self.origin().control.reset(self.request_id(), timeout) else {
             return false;
         };
         self.shared.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
@@ -192,7 +238,7 @@ impl SentRequest {
     pub fn close(&self) -> bool {
         let ended = self.end(CLOSED);
         if ended {
-            self.ties().control.forget(self.shared.id);
+            self.origin().control.forget(self.request_id());
         }
         ended
     }
@@ -216,7 +262,9 @@ impl SentRequest {
         }
         // Release: pairs with the Acquire in `number_of_responses`.
         self.shared.responses.fetch_add(1, Ordering::Release);
-        self.ties().listener.on_response(self, response);
+        if let Some(listener) = self.shared.listener.listener() {
+            listener.on_response(self, response);
+        }
         true
     }
 
@@ -225,7 +273,9 @@ impl SentRequest {
         if !self.end(EXPIRED) {
             return false;
         }
-        self.ties().listener.on_timeout(self);
+        if let Some(listener) = self.shared.listener.listener() {
+            listener.on_timeout(self);
+        }
         true
     }
 
@@ -241,21 +291,22 @@ impl Drop for SentRequest {
     /// handles are dropped at the same moment, each may take the other for the last; then the memory is
     /// given back to the allocator, and nothing else is different.
     fn drop(&mut self) {
-        if let Some(Ties { control, listener, .. }) =
-            Arc::get_mut(&mut self.shared).and_then(|shared| shared.ties.take())
-        {
-            control.spare().put(Arc::clone(&self.shared));
-            // Last, because it is user code.
-            drop(listener);
+        // Looked at first, because it costs nothing.
+        if Arc::strong_count(&self.shared) > 1 {
+            return;
         }
+        let Some(shared) = Arc::get_mut(&mut self.shared) else { return };
+        let Some(origin) = shared.origin.take() else { return };
+        shared.listener.release();
+        origin.control.spare().put(&self.shared);
     }
 }
 
 impl fmt::Debug for SentRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SentRequest")
-            .field("id", &self.shared.id)
-            .field("topic", &self.ties().topic)
+            .field("id", &self.request_id())
+            .field("topic", &self.origin().topic)
             .field("closed", &self.is_closed())
             .field("responses", &self.number_of_responses())
             .finish_non_exhaustive()
@@ -289,7 +340,10 @@ mod tests {
         let witness = Arc::clone(witness);
         let listener = move |_: &SentRequest, _: &Response<'_>| drop(Arc::clone(&witness));
         let control = Arc::clone(control) as Arc<dyn RequestControl>;
-        SentRequest::new(RequestId(id), "t".into(), Timestamp::NEVER, control, Box::new(listener))
+        let origin = Arc::new(RequestOrigin { topic: "t".into(), control });
+        let request = SentRequest::new(&origin, listener);
+        request.open(RequestId(id), Timestamp::NEVER);
+        request
     }
 
     #[test]
@@ -314,11 +368,60 @@ mod tests {
     fn memory_that_somebody_is_about_to_let_go_of_is_left_to_him() {
         let (control, witness) = (Arc::new(Control::default()), Arc::new(()));
         drop([1, 2].map(|id| request(&control, id, &witness)));
-        let held = Arc::clone(&control.0.0.lock()[0]);
+        let held = Arc::clone(&control.0.kept.lock()[0]);
         let next = request(&control, 3, &witness);
         assert!(!Arc::ptr_eq(&next.shared, &held));
-        assert_eq!(control.0.0.lock().len(), 1, "the other one was taken");
+        assert_eq!(control.0.kept.lock().len(), 1, "the other one was taken");
         drop(request(&control, 4, &witness));
+    }
+
+    #[test]
+    fn memory_serves_listeners_of_its_own_type_only() {
+        let (control, witness) = (Arc::new(Control::default()), Arc::new(()));
+        drop(request(&control, 1, &witness));
+        let origin =
+            Arc::new(RequestOrigin { topic: "t".into(), control: Arc::clone(&control) as _ });
+        let other = SentRequest::new(&origin, ());
+        assert_eq!(control.0.kept.lock().len(), 1);
+        assert_eq!(other.number_of_responses(), 0);
+        drop(other);
+        assert_eq!(control.0.kept.lock().len(), 2);
+        drop([SentRequest::new(&origin, ()), request(&control, 2, &witness)]);
+        assert_eq!(control.0.kept.lock().len(), 2, "both were used again");
+    }
+
+    #[test]
+    fn the_memory_of_large_listeners_is_not_kept() {
+        let control = Arc::new(Control::default());
+        let origin =
+            Arc::new(RequestOrigin { topic: "t".into(), control: Arc::clone(&control) as _ });
+        let large = [0_u8; MAX_SPARE_BYTES];
+        drop(SentRequest::new(&origin, move |_: &SentRequest, _: &Response<'_>| {
+            black_box(large);
+        }));
+        assert_eq!(control.0.kept.lock().len(), 0);
+    }
+
+    #[test]
+    fn a_request_ends_once_and_counts_until_then() {
+        let (control, witness) = (Arc::new(Control::default()), Arc::new(()));
+        let request = request(&control, 1, &witness);
+        let topic = "t".into();
+        let response = Response {
+            topic: &topic,
+            request: request.request_id(),
+            responder: crate::id::InstanceId::from_bytes([1; 16]),
+            payload: &[],
+        };
+        assert!(request.handle_response(&response) && request.handle_response(&response));
+        request.set_send_status(SendStatus::NoSubscribers);
+        assert!(!request.is_closed() && !request.has_expired());
+        assert!(request.handle_timeout());
+        assert!(request.is_closed() && request.has_expired());
+        assert!(!request.close() && !request.handle_timeout());
+        assert!(!request.handle_response(&response));
+        assert_eq!(request.number_of_responses(), 2);
+        assert_eq!(request.send_status(), SendStatus::NoSubscribers);
     }
 
     #[test]
@@ -326,6 +429,6 @@ mod tests {
         let (control, witness) = (Arc::new(Control::default()), Arc::new(()));
         let many = (0..MAX_SPARE as u64 + 10).map(|id| request(&control, id, &witness));
         drop(many.collect::<Vec<_>>());
-        assert_eq!(control.0.0.lock().len(), MAX_SPARE);
+        assert_eq!(control.0.kept.lock().len(), MAX_SPARE);
     }
 }
