@@ -8,11 +8,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use parking_lot::Mutex;
 use serde::Serialize;
 use vega::{Config, Instance, Response, ResponseListener, SentRequest};
 
@@ -37,6 +36,9 @@ const TIME_TO_OPEN: Duration = Duration::from_micros(4);
 const LEAD: Duration = Duration::from_millis(100);
 /// Pause between two looks at how many have expired.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Requests that are opened between two looks at the clock, which takes a good part of what opening one
+/// does. It makes lateness look longer by the microseconds that these take, never shorter.
+const CLOCK_EVERY: u32 = 32;
 /// How long after the last deadline all have to have expired.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What spreads the deadlines: the golden ratio, as a fraction of 2^32. Its multiples fall evenly
@@ -106,7 +108,7 @@ impl Expiry {
             .config(config)
             .start()
             .context("cannot start")?;
-        let timeouts = Arc::new(Timeouts::default());
+        let timeouts = Arc::new(Timeouts::new(open));
 
         let before_ns = clock::processor_ns();
         let first_due_ns = clock::shared_ns() + nanoseconds((TIME_TO_OPEN * open).max(LEAD));
@@ -124,7 +126,7 @@ impl Expiry {
         }
         let expired_ns = clock::processor_ns();
         instance.close()?;
-        let late = std::mem::take(&mut *timeouts.late.lock());
+        let late = timeouts.late();
         let each = |from_ns: u64, to_ns: u64| (to_ns - from_ns) as f64 / f64::from(open);
         let (register_ns, expire_ns) = (each(before_ns, opened_ns), each(opened_ns, expired_ns));
         Ok(Self { open, open_at_once, register_ns, expire_ns, late })
@@ -214,27 +216,56 @@ fn open_all(
     timeouts: &Arc<Timeouts>,
 ) -> anyhow::Result<()> {
     let mut publisher = instance.publisher(&TransportArg::Ipc.topic("unanswered"))?;
+    let mut now_ns = 0;
     for number in 0..open {
+        if number.is_multiple_of(CLOCK_EVERY) {
+            now_ns = clock::shared_ns();
+        }
         let share = u64::from(number.wrapping_mul(GOLDEN));
         let due_ns = first_due_ns + ((share * (spread_ns >> 16)) >> 16);
-        let timeout = Duration::from_nanos(due_ns.saturating_sub(clock::shared_ns()).max(1));
+        let timeout = Duration::from_nanos(due_ns.saturating_sub(now_ns).max(1));
         let listener = Unanswered { due_ns, timeouts: Arc::clone(timeouts) };
         publisher.request(&[0; SIZE], timeout, listener)?;
     }
     Ok(())
 }
 
-/// What the callbacks have seen.
-#[derive(Debug, Default)]
+/// What the callbacks have seen. They all run on one thread, which writes here without locks, one value
+/// after the other: what is measured is the request and not the statistics.
+#[derive(Debug)]
 struct Timeouts {
-    late: Mutex<Latency>,
-    count: AtomicU32,
+    late_ns: Vec<AtomicU64>,
+    /// Of `late_ns`, so many are written.
+    count: AtomicUsize,
 }
 
 impl Timeouts {
+    fn new(open: u32) -> Self {
+        // Written, and not just reserved: memory is handed out before the measurement.
+        let late_ns = (0..open).map(|_| AtomicU64::new(u64::MAX)).collect();
+        Self { late_ns, count: AtomicUsize::new(0) }
+    }
+
+    fn record(&self, late_ns: u64) {
+        let count = self.count.load(Ordering::Relaxed);
+        if let Some(place) = self.late_ns.get(count) {
+            place.store(late_ns, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `count`.
+            self.count.store(count + 1, Ordering::Release);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "no more than requests are open")]
     fn count(&self) -> u32 {
-        // Acquire: pairs with the Release in `Unanswered::on_timeout`.
-        self.count.load(Ordering::Acquire)
+        // Acquire: pairs with the Release in `record`.
+        self.count.load(Ordering::Acquire) as u32
+    }
+
+    fn late(&self) -> Latency {
+        let mut late = Latency::new();
+        let recorded = &self.late_ns[..self.count() as usize];
+        recorded.iter().for_each(|late_ns| late.record(late_ns.load(Ordering::Relaxed)));
+        late
     }
 }
 
@@ -248,10 +279,7 @@ impl ResponseListener for Unanswered {
     fn on_response(&self, _request: &SentRequest, _response: &Response<'_>) {}
 
     fn on_timeout(&self, _request: &SentRequest) {
-        let late_ns = clock::shared_ns().saturating_sub(self.due_ns);
-        self.timeouts.late.lock().record(late_ns);
-        // Release: pairs with the Acquire in `Timeouts::count`.
-        self.timeouts.count.fetch_add(1, Ordering::Release);
+        self.timeouts.record(clock::shared_ns().saturating_sub(self.due_ns));
     }
 }
 
