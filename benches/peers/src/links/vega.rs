@@ -84,7 +84,6 @@ packet_bytes = {packet_bytes}
 [[template]]
 name = "ipc"
 transport = "ipc"
-packet_bytes = {packet_bytes}
 "#
     )
 }
