@@ -10,9 +10,13 @@
 //! arrive in order, once, byte by byte, that losses have a reason and are counted exactly, and that
 //! feedback, repairs and memory stay within their bounds; and at the end, that work goes on after
 //! the last fault, that every request has ended once, and that everything falls silent.
+//!
+//! [`Client`] is a part of it that can be driven over real sockets, to see what a discovery daemon makes
+//! of very many.
 
 mod account;
 mod asking;
+mod client;
 mod crowd;
 mod dice;
 mod host;
@@ -31,6 +35,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
 
+pub use client::Client;
 pub use report::Report;
 pub use scale::{Cost, Costs, Event, Size, discovery};
 pub use table::{Row, Table, table};

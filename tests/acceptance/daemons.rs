@@ -49,7 +49,7 @@ impl Network {
 }
 
 /// The configuration of a place, without multicast.
-fn through_daemons(place: &Place, daemons: &[SocketAddr]) -> String {
+pub(crate) fn through_daemons(place: &Place, daemons: &[SocketAddr]) -> String {
     let daemons: Vec<_> = daemons.iter().map(|at| format!("'{at}'")).collect();
     let keys = format!("[discovery]\nkind = 'daemon'\ndaemons = [{}]\n", daemons.join(", "));
     place.config_text().replace("[discovery]\n", &keys)

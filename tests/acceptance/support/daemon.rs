@@ -1,11 +1,11 @@
-//! Another process with a discovery daemon inside. Tests. It prints where it is, and ends with its
-//! standard input.
+//! Another process with a discovery daemon inside. Tests. It prints where it is, what it has counted
+//! for each line of its standard input, and ends with that.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use vega::{Config, DiscoveryDaemon};
+use vega::{Config, DaemonCounters, DiscoveryDaemon};
 
 use super::role::OK;
 
@@ -17,8 +17,24 @@ const CONFIG: &str = "VEGA_ACCEPTANCE_DAEMON";
 /// A child process with one daemon.
 pub(crate) struct DaemonProcess {
     child: Child,
-    _input: ChildStdin,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
+}
+
+/// How a daemon is doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DaemonReport {
+    pub(crate) clients: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) packets_sent: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) malformed: u64,
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+    pub(crate) failed: u64,
+    /// The most memory that its process has had.
+    pub(crate) peak_kib: u64,
 }
 
 impl DaemonProcess {
@@ -39,10 +55,31 @@ impl DaemonProcess {
             .spawn()
             .unwrap();
         let input = child.stdin.take().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let told = lines.filter_map(|line| Some(line.strip_prefix(OK)?.trim().to_owned())).next();
-        let address = told.expect("the daemon starts").parse().unwrap();
-        Self { child, _input: input, address }
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = reply(&mut output).parse().unwrap();
+        Self { child, input, output, address }
+    }
+
+    /// What it has counted so far.
+    pub(crate) fn report(&mut self) -> DaemonReport {
+        writeln!(self.input, "report").unwrap();
+        let told = reply(&mut self.output);
+        let numbers: Vec<u64> = told.split(' ').map(|number| number.parse().unwrap()).collect();
+        let [clients, packets_received, packets_sent, bytes_sent, rest @ ..] = &numbers[..] else {
+            panic!("{told}")
+        };
+        let &[malformed, refused, dropped, failed, peak_kib] = rest else { panic!("{told}") };
+        DaemonReport {
+            clients: *clients,
+            packets_received: *packets_received,
+            packets_sent: *packets_sent,
+            bytes_sent: *bytes_sent,
+            malformed,
+            refused,
+            dropped,
+            failed,
+            peak_kib,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -64,12 +101,39 @@ impl Drop for DaemonProcess {
     }
 }
 
+/// What comes behind the mark of the next line that has it.
+fn reply(output: &mut Lines<BufReader<ChildStdout>>) -> String {
+    let mut told =
+        output.filter_map(|line| Some(line.unwrap().strip_prefix(OK)?.trim().to_owned()));
+    told.next().expect("the daemon answers")
+}
+
 /// What a child does; nothing in any other process.
 pub(crate) fn play() {
     let Ok(config) = std::env::var(CONFIG) else { return };
     let daemon = DiscoveryDaemon::builder().config(Config::parse(&config).unwrap()).start();
+    let daemon = daemon.unwrap();
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\n{OK} {}", daemon.as_ref().unwrap().address()).unwrap();
+    writeln!(out, "\n{OK} {}", daemon.address()).unwrap();
     out.flush().unwrap();
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    for _ in std::io::stdin().lines() {
+        let (clients, counters) = (daemon.clients().len(), daemon.counters());
+        let DaemonCounters { packets_received, packets_sent, bytes_sent, .. } = counters;
+        let DaemonCounters { malformed, refused, dropped, failed, .. } = counters;
+        writeln!(
+            out,
+            "{OK} {clients} {packets_received} {packets_sent} {bytes_sent} {malformed} {refused} \
+             {dropped} {failed} {}",
+            peak_kib()
+        )
+        .unwrap();
+        out.flush().unwrap();
+    }
+}
+
+/// The most memory that this process has had; zero where the system does not say.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
