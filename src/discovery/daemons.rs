@@ -30,6 +30,11 @@ const MIN_INTRODUCTION: Duration = Duration::from_millis(20);
 const MAX_WANTED: usize = 4096;
 /// Between two WHOs to one daemon: its answers to one are up to 87 packets.
 const WHO_PAUSE: Duration = Duration::from_millis(2);
+/// The next WHO waits until so many are left of those that the daemon was asked about before. A daemon
+/// with thousands of clients that all ask answers late; who asked again meanwhile would make it later.
+const MOST_UNANSWERED: usize = MAX_WHO / 4;
+/// Answers may take so many times what those before them took, and this part of a refresh interval.
+const PATIENCE: u32 = 4;
 
 /// One daemon, as this instance sees it.
 #[derive(Debug)]
@@ -48,6 +53,57 @@ struct Link {
     introduced: Option<Timestamp>,
     wanted: BTreeSet<InstanceId>,
     who_at: Timestamp,
+    questions: Questions,
+}
+
+/// Whom a daemon was asked about, and has not described.
+#[derive(Debug)]
+struct Questions {
+    open: BTreeSet<InstanceId>,
+    asked_at: Timestamp,
+    /// After this they count as lost: the next HEARD names who is there.
+    patience: Duration,
+    /// Enough has been answered to ask on.
+    is_answered: bool,
+}
+
+impl Questions {
+    const fn none(now: Timestamp) -> Self {
+        let open = BTreeSet::new();
+        Self { open, asked_at: now, patience: Duration::ZERO, is_answered: true }
+    }
+
+    /// Forgets what has been answered, and what will not be any more.
+    fn settle(&mut self, now: Timestamp, refresh: Duration, is_news: impl Fn(InstanceId) -> bool) {
+        if self.open.is_empty() {
+            return;
+        }
+        let (least, most) = (refresh / PATIENCE, refresh * LOST_AFTER_INTERVALS);
+        self.open.retain(|asked| is_news(*asked));
+        let took = now.since(self.asked_at);
+        if self.open.len() <= MOST_UNANSWERED && !self.is_answered {
+            self.is_answered = true;
+            self.patience = (took * PATIENCE).clamp(least, most);
+        }
+        if took >= self.patience {
+            self.open.clear();
+            if !self.is_answered {
+                self.is_answered = true;
+                self.patience = (self.patience * 2).min(most);
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Timestamp, refresh: Duration, asked: &[InstanceId]) {
+        self.open.extend(asked);
+        self.asked_at = now;
+        self.is_answered = false;
+        self.patience = self.patience.max(refresh / PATIENCE);
+    }
+
+    fn next_deadline(&self) -> Timestamp {
+        if self.open.is_empty() { Timestamp::NEVER } else { self.asked_at + self.patience }
+    }
 }
 
 /// What a daemon gave us.
@@ -70,6 +126,7 @@ impl Link {
             introduced: None,
             wanted: BTreeSet::new(),
             who_at: now,
+            questions: Questions::none(now),
         }
     }
 
@@ -80,6 +137,12 @@ impl Link {
         self.wait = MIN_REGISTER_RETRY;
         self.introduce_at = Timestamp::NEVER;
         self.wanted.clear();
+        self.questions = Questions::none(now);
+    }
+
+    /// Whether the daemon is to be asked about somebody, as soon as there may be another WHO.
+    fn has_questions(&self) -> bool {
+        !self.wanted.is_empty() && self.questions.is_answered
     }
 
     /// Where it is and what it gave us, if it did.
@@ -94,9 +157,9 @@ impl Link {
         if self.held.is_none() {
             return self.register_at;
         }
-        let who = if self.wanted.is_empty() { Timestamp::NEVER } else { self.who_at };
+        let who = if self.has_questions() { self.who_at } else { Timestamp::NEVER };
         let lost = if self.is_up { self.heard + lost_after } else { Timestamp::NEVER };
-        self.introduce_at.min(who).min(lost)
+        self.introduce_at.min(who).min(self.questions.next_deadline()).min(lost)
     }
 }
 
@@ -197,7 +260,10 @@ impl Daemons {
 
     /// A daemon named an instance that nobody here knows.
     pub(super) fn want(&mut self, index: usize, instance: InstanceId) {
-        if self.links.iter().any(|link| link.wanted.contains(&instance)) {
+        let is_known = |link: &Link| {
+            link.wanted.contains(&instance) || link.questions.open.contains(&instance)
+        };
+        if self.links.iter().any(is_known) {
             return;
         }
         if let Some(link) = self.links.get_mut(index)
@@ -286,12 +352,14 @@ impl Daemons {
                 link.introduced = Some(now);
                 return Some(Errand::Introduce(index));
             }
-            if link.who_at <= now && !link.wanted.is_empty() {
+            link.questions.settle(now, refresh, &is_news);
+            if link.who_at <= now && link.has_questions() {
                 link.wanted.retain(|wanted| is_news(*wanted));
                 let asked = std::iter::from_fn(|| link.wanted.pop_first()).take(MAX_WHO);
-                let mut asked = asked.peekable();
-                if asked.peek().is_some() {
-                    encode_who(held.ticket, asked, buffer);
+                let asked: Vec<_> = asked.collect();
+                if !asked.is_empty() {
+                    encode_who(held.ticket, asked.iter().copied(), buffer);
+                    link.questions.ask(now, refresh, &asked);
                     link.who_at = now + WHO_PAUSE;
                     return Some(Errand::Send(address));
                 }
@@ -389,7 +457,9 @@ mod tests {
         }
         let (mut asked, mut packets, mut buffer) = (BTreeSet::new(), 0, Vec::new());
         while !daemons.links[0].wanted.is_empty() {
-            while daemons.poll(now, ME, |_| true, &mut jitter, &mut buffer).is_some() {
+            let before = asked.clone();
+            let is_news = |instance| !before.contains(&instance);
+            while daemons.poll(now, ME, is_news, &mut jitter, &mut buffer).is_some() {
                 let Ok(DaemonView::Who(who)) = parse(&buffer) else { panic!("no WHO") };
                 asked.extend(who.instances());
                 packets += 1;
@@ -398,6 +468,42 @@ mod tests {
         }
         assert_eq!((asked.len(), packets), (MAX_WANTED, MAX_WANTED.div_ceil(MAX_WHO)));
         assert_eq!(now - Timestamp::default(), WHO_PAUSE * u32::try_from(packets).unwrap());
+    }
+
+    /// A daemon that is late is asked no more before it has answered, and with ever more patience; one
+    /// that answers is asked on, even if it does not know all.
+    #[test]
+    fn a_daemon_that_is_late_is_not_asked_twice() {
+        let (mut daemons, mut ledger, mut jitter) = one();
+        let mut now = Timestamp::default();
+        daemons.ticket((0, now), DAEMON, Ticket(1), &mut ledger);
+        assert_eq!(poll(&mut daemons, now, &mut jitter), Some(Errand::Introduce(0)));
+        let all = (0..200_u128).map(|number| InstanceId::from_bytes(number.to_be_bytes()));
+        let mut times = Vec::new();
+        let start = now;
+        while now - start < REFRESH * 60 {
+            all.clone().for_each(|instance| daemons.want(0, instance));
+            if poll(&mut daemons, now, &mut jitter).is_some() {
+                times.push(now);
+                assert_eq!(poll(&mut daemons, now + WHO_PAUSE, &mut jitter), None, "asked twice");
+            }
+            now = daemons.next_deadline().min(now + REFRESH).max(now + WHO_PAUSE);
+            // It is there: that is not the question here.
+            daemons.confirmed(0, DAEMON, now, &mut ledger);
+        }
+        let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.is_sorted() && pauses[0] < REFRESH, "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&(REFRESH * LOST_AFTER_INTERVALS)));
+        // Most are described: the others are asked about next, and those that are not, later again.
+        let open = daemons.links[0].questions.open.clone();
+        let described: BTreeSet<_> = open.iter().skip(MOST_UNANSWERED).copied().collect();
+        let is_news = |instance| !described.contains(&instance);
+        let asked = daemons.poll(now, ME, is_news, &mut jitter, &mut Vec::new());
+        assert_eq!(asked, Some(Errand::Send(address(1))));
+        assert!(open.iter().take(MOST_UNANSWERED).all(|instance| {
+            daemons.want(0, *instance);
+            !daemons.links[0].wanted.contains(instance)
+        }));
     }
 
     #[test]

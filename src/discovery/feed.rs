@@ -3,12 +3,13 @@
 //!
 //! The group follows the log: every new change is multicast once. Somebody who missed a part asks,
 //! and is answered alone with a few pages. When many ask in a short time, the group's cursor goes
-//! back to what the neediest of them has, and one transmission serves them all.
+//! back to what the neediest of them has, and one transmission serves them all. Where there is no
+//! group but daemons that send to one after the other, that saves nothing: each is answered alone.
 //!
 //! What this costs is bounded whatever anybody sends us: [`BURST_PAGES`] per [`BURST_INTERVAL`] in
 //! all, of which the group gets its [`Turn`], so that all who talk to it do not tell more than one can
-//! read; at most [`MAX_ANSWER_PAGES`] per ASK, answers to at most [`MAX_ASKERS`] addresses and one
-//! transmission to the group per [`ASK_WINDOW`].
+//! read; at most [`MAX_ANSWER_PAGES`] per ASK, answers to at most [`MAX_ASKERS`] addresses (or
+//! [`MAX_ASKERS_WITHOUT_GROUP`]) and one transmission to the group per [`ASK_WINDOW`].
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -34,10 +35,13 @@ const BURST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Addresses that are answered alone within one window; with more of them the group is cheaper.
 const MAX_ASKERS: usize = 8;
+/// The same where there is none.
+const MAX_ASKERS_WITHOUT_GROUP: usize = 128;
 const ASK_WINDOW: Duration = Duration::from_millis(100);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Feed {
+    has_group: bool,
     group: Cursor,
     answers: VecDeque<Answer>,
     /// Addresses answered alone in this window.
@@ -92,6 +96,20 @@ pub(super) enum Reception {
 }
 
 impl Feed {
+    pub(super) fn new(has_group: bool) -> Self {
+        Self {
+            has_group,
+            group: Cursor::default(),
+            answers: VecDeque::new(),
+            askers: Vec::new(),
+            window_end: Timestamp::default(),
+            shared: false,
+            all: Allowance::default(),
+            turn: Allowance::default(),
+            is_open: false,
+        }
+    }
+
     pub(super) fn ask(
         &mut self,
         now: Timestamp,
@@ -106,8 +124,9 @@ impl Feed {
         }
         self.open_window(now);
         if !self.askers.contains(&to) {
-            if self.askers.len() == MAX_ASKERS {
-                if group_is_served || self.shared {
+            let limit = if self.has_group { MAX_ASKERS } else { MAX_ASKERS_WITHOUT_GROUP };
+            if self.askers.len() >= limit {
+                if group_is_served || self.shared || !self.has_group {
                     return Reception::Deferred;
                 }
                 self.shared = true;
@@ -241,7 +260,7 @@ mod tests {
     }
 
     fn caught_up(log: &ChangeLog) -> (Feed, Timestamp) {
-        let (mut feed, mut now) = (Feed::default(), Timestamp::from_nanos(1));
+        let (mut feed, mut now) = (Feed::new(true), Timestamp::from_nanos(1));
         feed.open();
         drain(&mut feed, &mut now, log);
         (feed, now)
@@ -250,7 +269,7 @@ mod tests {
     #[test]
     fn pages_are_paced() {
         let log = log_of(5_000);
-        let (mut feed, mut now) = (Feed::default(), Timestamp::from_nanos(1));
+        let (mut feed, mut now) = (Feed::new(true), Timestamp::from_nanos(1));
         feed.open();
         let start = now;
         let pages = drain(&mut feed, &mut now, &log);
@@ -264,7 +283,7 @@ mod tests {
     fn who_shares_the_group_with_many_tells_it_page_by_page() {
         const TALKERS: u32 = 200;
         let log = log_of(500);
-        let (mut feed, mut now) = (Feed::default(), Timestamp::from_nanos(1));
+        let (mut feed, mut now) = (Feed::new(true), Timestamp::from_nanos(1));
         feed.open();
         let (mut pages, mut buffer, start) = (0, Vec::new(), now);
         while feed.next_deadline(&log) != Timestamp::NEVER {
@@ -275,6 +294,23 @@ mod tests {
         }
         assert!(pages > 5);
         assert_eq!(now - start, Turn::among(TALKERS).interval * (pages - 1));
+    }
+
+    /// Through daemons, one more page to the group would be one to each of hundreds.
+    #[test]
+    fn without_a_group_each_who_asks_is_answered_alone() {
+        let log = log_of(1);
+        let mut feed = Feed::new(false);
+        feed.open();
+        let (mut now, whole) = (Timestamp::from_nanos(1), Cursor::default());
+        drain(&mut feed, &mut now, &log);
+        let ports = 1..=u16::try_from(MAX_ASKERS_WITHOUT_GROUP).unwrap();
+        for port in ports.clone() {
+            assert_eq!(feed.ask(now, address(port), whole, 1, &log), Reception::Answered);
+        }
+        assert_eq!(feed.ask(now, address(9_999), whole, 1, &log), Reception::Deferred);
+        let told = drain(&mut feed, &mut now, &log);
+        assert!(told.into_iter().eq(ports.map(|port| (Target::Unicast(address(port)), true))));
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl Discovery {
             jitter: Jitter::new(seed),
             log: ChangeLog::default(),
             announcer: Announcer::new(settings.refresh, now),
-            feed: Feed::default(),
+            feed: Feed::new(carrier.group),
             registry: Registry::new(&settings),
             ledger: Ledger::default(),
             identity,

@@ -56,8 +56,8 @@ const TICKET_LIFE: Duration = Duration::from_mins(1);
 /// itself more often than ten times a second waits a quarter of its interval at most.
 const MAX_HEARD_DELAY: Duration = Duration::from_millis(100);
 
-/// Packets that one client may have passed on at once, and questions that it may ask: 5,000 topics
-/// that are subscribed in one go are 300 pages.
+/// Packets that one client may have passed on at once, and questions that it may ask, beside one about
+/// each client that is there when it comes: 5,000 topics that are subscribed in one go are 300 pages.
 const ALLOWANCE: u32 = 512;
 /// How many of them come back per second.
 const ALLOWANCE_PER_SECOND: u32 = 256;
@@ -329,10 +329,16 @@ impl Relay {
     }
 
     fn charge(&mut self, now: Timestamp, source: SocketAddr, cost: u32) -> bool {
+        let most = self.allowance();
         let Some(client) = self.clients.get_mut(source) else { return false };
-        let allowed = client.allowance.take(now, cost, ALLOWANCE_PER_SECOND, ALLOWANCE);
+        let allowed = client.allowance.take(now, cost, ALLOWANCE_PER_SECOND, most);
         self.counters.over_allowance += u64::from(!allowed);
         allowed
+    }
+
+    /// The most that is left to a client.
+    fn allowance(&self) -> u32 {
+        ALLOWANCE + u32::try_from(self.clients.len()).unwrap_or(u32::MAX - ALLOWANCE)
     }
 
     fn spread(&mut self, except: SocketAddr, packet: &[u8]) {
@@ -400,7 +406,8 @@ impl Relay {
         }
         let info =
             ClientInfo { instance: announce.instance, name: announce.name.into(), address: source };
-        let (allowance, timeout) = (Allowance::new(ALLOWANCE, now), self.timeout_of(announce));
+        let allowance = Allowance::new(self.allowance(), now);
+        let timeout = self.timeout_of(announce);
         self.clients.insert(Client::new(info.clone(), allowance, timeout, now));
         self.events.push_back(RelayEvent::ClientUp(info));
         if !self.jobs.add(Job::Introduce { to: source, after: None }) {

@@ -12,7 +12,7 @@ use super::clients::Clients;
 use crate::id::InstanceId;
 use crate::wire::advert::daemon::{MAX_HEARD, encode_heard};
 
-/// Jobs that wait: at most 1400 bytes each.
+/// Packets for all that wait, and as many answers: at most 1400 bytes each.
 const MAX_JOBS: usize = 1024;
 /// Of those that come first.
 const MAX_FIRST: usize = 256;
@@ -69,20 +69,29 @@ impl Job {
 pub(super) struct Jobs {
     /// That clients are alive must not wait for what many of them have to tell.
     first: VecDeque<Job>,
-    then: VecDeque<Job>,
+    /// What goes to all clients, and what goes to one. They take turns: a thousand clients that start
+    /// at once have a million datagrams passed on, and who asks must not wait for all of them.
+    to_all: VecDeque<Job>,
+    to_one: VecDeque<Job>,
+    /// Whose turn it is.
+    is_turn_of_one: bool,
 }
 
 impl Jobs {
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.then.is_empty()
+        self.first.is_empty() && self.to_all.is_empty() && self.to_one.is_empty()
     }
 
     /// False, and nothing added, when too many wait.
     #[must_use]
     pub(super) fn add(&mut self, job: Job) -> bool {
-        let has_room = self.then.len() < MAX_JOBS;
+        let queue = match job {
+            Job::Spread { .. } => &mut self.to_all,
+            Job::Introduce { .. } | Job::Describe { .. } => &mut self.to_one,
+        };
+        let has_room = queue.len() < MAX_JOBS;
         if has_room {
-            self.then.push_back(job);
+            queue.push_back(job);
         }
         has_room
     }
@@ -104,8 +113,9 @@ impl Jobs {
             Job::Introduce { .. } => 0,
             Job::Describe { wanted, .. } => wanted.capacity() * size_of::<InstanceId>(),
         };
-        let jobs = self.first.capacity() + self.then.capacity();
-        jobs * size_of::<Job>() + self.first.iter().chain(&self.then).map(held).sum::<usize>()
+        let queues = [&self.first, &self.to_all, &self.to_one];
+        let jobs = queues.iter().map(|queue| queue.capacity()).sum::<usize>();
+        jobs * size_of::<Job>() + queues.into_iter().flatten().map(held).sum::<usize>()
     }
 
     /// Writes the next datagram.
@@ -115,7 +125,10 @@ impl Jobs {
         clients: &Clients,
         buffer: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
-        for queue in [&mut self.first, &mut self.then] {
+        let Self { first, to_all, to_one, is_turn_of_one } = self;
+        *is_turn_of_one = !*is_turn_of_one;
+        let (next, last) = if *is_turn_of_one { (to_one, to_all) } else { (to_all, to_one) };
+        for queue in [first, next, last] {
             while let Some(job) = queue.front_mut() {
                 if let Some(to) = job.step(id, clients, buffer) {
                     return Some(to);
