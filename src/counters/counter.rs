@@ -85,8 +85,10 @@ counters! {
     Overruns => "overruns", "packets";
     /// Requests for missing packets sent.
     NaksSent => "naks_sent", "packets";
-    /// Datagrams that were not ours, of another version, cut short or contradictory.
+    /// Datagrams that were not ours, cut short or contradictory.
     Malformed => "malformed", "packets";
+    /// Packets of a version of the wire protocol that this build does not speak.
+    OtherVersions => "other_versions", "packets";
     /// Fragments without the rest of their message, and messages that came late or twice.
     FramesRefused => "frames_refused", "frames";
     /// Well-formed packets of streams, topics or instances that nobody here wants.
@@ -203,6 +205,7 @@ impl Counter {
                 | Self::PacketsLost
                 | Self::Overruns
                 | Self::Malformed
+                | Self::OtherVersions
                 | Self::FramesRefused
                 | Self::SocketDrops
                 | Self::SendErrors

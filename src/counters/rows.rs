@@ -210,8 +210,10 @@ rows! {
         Overruns => "overruns", "packets", Total, Overruns;
         /// Requests for missing packets sent.
         NaksSent => "naks_sent", "packets", Total, NaksSent;
-        /// Datagrams that were not ours, of another version, cut short or contradictory.
+        /// Datagrams that were not ours, cut short or contradictory.
         Malformed => "malformed", "packets", Total, Malformed;
+        /// Packets of a version of the wire protocol that this build does not speak.
+        OtherVersions => "other_versions", "packets", Total, OtherVersions;
         /// Fragments without the rest of their message, and messages that came late or twice.
         FramesRefused => "frames_refused", "frames", Total, FramesRefused;
         /// Well-formed packets of streams that nobody here wants.

@@ -15,8 +15,10 @@ pub(crate) struct DiscoveryCounters {
     pub(crate) changes_received: u64,
     pub(crate) asks_received: u64,
     pub(crate) goodbyes_received: u64,
-    /// Datagrams refused by the wire format.
+    /// Datagrams refused by the wire format...
     pub(crate) malformed: u64,
+    /// ... and those of a version that this build does not speak.
+    pub(crate) other_versions: u64,
     /// Our own packets, returned by multicast loop.
     pub(crate) echoes: u64,
     /// Packets with our identity that we did not send.

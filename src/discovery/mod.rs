@@ -63,7 +63,7 @@ use self::jitter::Jitter;
 use self::log::{ChangeLog, Cursor};
 use self::registry::{Registry, Sighting};
 use self::topics::TopicTable;
-use crate::config::Transport;
+use crate::config::{Config, DaemonAddress, DiscoveryConfig, Transport};
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::time::Timestamp;
 use crate::wire::WireError;
@@ -114,6 +114,18 @@ pub(crate) struct Settings {
     pub(crate) max_adverts: usize,
 }
 
+impl Settings {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            refresh: config.discovery.refresh,
+            timeout: config.discovery.timeout,
+            max_peers: config.limits.max_peers,
+            max_adverts_per_peer: MAX_ADVERTS_PER_PEER,
+            max_adverts: MAX_ADVERTS,
+        }
+    }
+}
+
 /// What carries the packets that are for everybody.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carrier {
@@ -122,6 +134,13 @@ pub(crate) struct Carrier {
     pub(crate) group: bool,
     /// The discovery daemons: `None` for one whose name is not resolved yet.
     pub(crate) daemons: Vec<Option<SocketAddr>>,
+}
+
+impl Carrier {
+    /// The daemons of the configuration, and the group or not.
+    pub(crate) fn of(config: &DiscoveryConfig, group: bool) -> Self {
+        Self { group, daemons: config.daemons.iter().map(DaemonAddress::socket).collect() }
+    }
 }
 
 /// One side of one topic, of this instance or another.
@@ -312,7 +331,12 @@ impl Discovery {
             Ok(PacketKind::Ticket | PacketKind::Heard) => self.handle_daemon(now, source, bytes),
             _ => self.handle_instance(now, source, bytes),
         };
-        self.ledger.counters.malformed += u64::from(handled.is_err());
+        let counters = &mut self.ledger.counters;
+        match handled {
+            Err(WireError::Version { .. }) => counters.other_versions += 1,
+            Err(_) => counters.malformed += 1,
+            Ok(()) => {}
+        }
         handled
     }
 

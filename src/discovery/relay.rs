@@ -111,6 +111,8 @@ pub(crate) struct RelayCounters {
     pub(crate) bytes_sent: u64,
     /// Datagrams that are no packets for a daemon.
     pub(crate) malformed: u64,
+    /// Those of a version that this build does not speak.
+    pub(crate) other_versions: u64,
     /// Packets with a ticket that is not ours, is too old, or was given to another address.
     pub(crate) tickets_refused: u64,
     /// Packets in the name of an instance that is not the client's.
@@ -222,7 +224,11 @@ impl Relay {
             return Ok(());
         }
         let handled = self.handle(now, source, bytes);
-        self.counters.malformed += u64::from(handled.is_err());
+        match handled {
+            Err(WireError::Version { .. }) => self.counters.other_versions += 1,
+            Err(_) => self.counters.malformed += 1,
+            Ok(()) => {}
+        }
         handled
     }
 

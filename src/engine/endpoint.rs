@@ -18,6 +18,7 @@ use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
 use crate::time::Timestamp;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
+use crate::wire::WireError;
 use crate::wire::control::{Heartbeat, Range, Welcome};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix};
 
@@ -525,7 +526,10 @@ impl SocketEndpoint {
 /// Checks a datagram; the error is what to count.
 #[inline]
 fn read_header(packet: &[u8]) -> Result<(Prefix, PacketHeader), EndpointColumn> {
-    let prefix = Prefix::decode(packet).map_err(|_| EndpointColumn::Malformed)?;
+    let prefix = Prefix::decode(packet).map_err(|error| match error {
+        WireError::Version { .. } => EndpointColumn::OtherVersions,
+        _ => EndpointColumn::Malformed,
+    })?;
     let is_of_session = matches!(
         prefix.kind,
         PacketKind::Data | PacketKind::Heartbeat | PacketKind::Welcome | PacketKind::Gone

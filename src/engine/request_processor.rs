@@ -180,7 +180,12 @@ impl RequestProcessor {
             let now = self.clock.now();
             if trouble.is_due(now) {
                 drop(state);
-                trouble.tell(now, &self.counters, listener);
+                trouble.tell(now, &self.counters, |counter, increase| {
+                    let listener = &mut *listener;
+                    callback::run(&self.counters, "instance listener", "", move || {
+                        listener.on_trouble(counter, increase);
+                    });
+                });
                 state = self.state.lock();
                 continue;
             }

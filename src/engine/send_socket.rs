@@ -14,6 +14,8 @@ use std::sync::{Arc, Weak};
 use mio::{Interest, Registry, Token};
 use parking_lot::{Mutex, RwLock};
 
+use super::reading::read;
+use super::trouble::refusal;
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
 use crate::transport::interface::Interface;
@@ -267,24 +269,9 @@ impl SendSocket {
 
     fn read(&self, socket: &UdpSocket, desk: &mut Desk) {
         let Desk { buffer, missing } = desk;
-        for _ in 0..FEEDBACK_BURST {
-            let received = match socket.recv(buffer) {
-                Ok(Some(received)) => received,
-                Ok(None) => return,
-                Err(error) => {
-                    self.counters.add(Counter::ReceiveErrors, 1);
-                    tracing::debug!(%error, "feedback cannot be read");
-                    return;
-                }
-            };
-            if received.bytes().is_empty() {
-                self.counters.add(Counter::Malformed, 1);
-            }
-            let source = received.source();
-            for packet in received.segments() {
-                self.sort(source, packet, missing);
-            }
-        }
+        read(socket, buffer, FEEDBACK_BURST, &self.counters, |source, packet| {
+            self.sort(source, packet, missing);
+        });
     }
 
     fn sort(&self, source: SocketAddr, packet: &[u8], missing: &mut Vec<Range>) {
@@ -295,7 +282,10 @@ impl SendSocket {
             Ok(_) => return self.counters.add(Counter::Foreign, 1),
             Err(error) => Err(error),
         };
-        let Ok(feedback) = feedback else { return self.counters.add(Counter::Malformed, 1) };
+        let feedback = match feedback {
+            Ok(feedback) => feedback,
+            Err(error) => return self.counters.add(refusal(error), 1),
+        };
         let mailboxes = self.mailboxes.read();
         let mailbox = mailboxes.get(&feedback.status.session);
         if !mailbox.is_some_and(|mailbox| mailbox.put(source, &feedback)) {

@@ -1,17 +1,19 @@
 //! How others talk to a thread of its own that belongs to no instance: a discovery daemon, a sniffer.
 //! Layer: engine. Held by whoever started the thread.
+//!
+//! What such a thread knows is behind a lock that it holds while it works, and never while it runs a
+//! callback. So whoever asks looks for himself, and a callback may ask, too, without waiting for itself.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::Sender;
-use mio::{Poll, Token, Waker};
+use mio::{Poll, Waker};
 use parking_lot::Mutex;
 
-/// The token under which the poll of such a thread reports that it was woken.
-const WAKE: Token = Token(0);
+use super::wakeups::WAKE;
+
 /// Commands that may wait.
 const MAX_COMMANDS: usize = 64;
 
@@ -78,11 +80,9 @@ impl<C: Stop + Send + 'static> Service<C> {
         Ok(Self { link, thread: Mutex::new(Some(thread)) })
     }
 
-    /// `None` when the thread has ended.
-    pub(super) fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> C) -> Option<T> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.link.submit(question(reply));
-        answer.recv().ok()
+    /// Whether it has been stopped. It may be about to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.thread.lock().is_none()
     }
 
     /// Stops the thread, and returns when it has ended. Does nothing when that has happened before.

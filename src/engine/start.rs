@@ -11,25 +11,25 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::conductor::{self, ConductorParts, DiscoverySockets, Mailroom};
+use super::conductor::{self, ConductorParts, Mailroom};
 use super::counter_files::{self, is_counter_file};
+use super::discovery_driver::{DiscoveryDriver, DiscoverySockets};
 use super::endpoint::{EndpointId, SocketEndpoint};
 use super::matching::{MatchingParts, RING_SUFFIX};
 use super::patterns::Patterns;
 use super::poller::{self, Command, PollerHandle, PollerParts, Reports};
 use super::request_processor::RequestProcessor;
-use super::resolver::Resolver;
 use super::responses::{Responses, ResponsesParts};
 use super::send_socket::{Opener, SendSocket};
 use super::tending::Tending;
 use super::topics::Topics;
 use super::{Engine, Threads};
 use crate::config::{
-    Config, DaemonAddress, Family, FaultConfig, Host, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS,
-    Offload, ResponsesConfig,
+    Config, Family, FaultConfig, Host, InterfaceSpec, MAX_SEED, MIN_WINDOW_PACKETS, Offload,
+    ResponsesConfig,
 };
 use crate::counters::{Counter, Counters};
-use crate::discovery::{Carrier, Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
+use crate::discovery::{Carrier, Discovery, Identity, Settings};
 use crate::id::{InstanceId, ReceiverId};
 use crate::listener::{InstanceListener, Respond};
 use crate::protocol::receiver::ReceiveSettings;
@@ -400,30 +400,17 @@ impl Engine {
             responses: self.responses_at,
             host,
         };
-        let settings = Settings {
-            refresh: config.refresh,
-            timeout: config.timeout,
-            max_peers: self.config.limits.max_peers,
-            max_adverts_per_peer: MAX_ADVERTS_PER_PEER,
-            max_adverts: MAX_ADVERTS,
-        };
-        let carrier = Carrier {
-            group: config.kind.uses_multicast(),
-            daemons: config.daemons.iter().map(DaemonAddress::socket).collect(),
-        };
-        let (link, counters) = (Arc::clone(&self.conductor), Arc::clone(&self.counters));
-        let family = Family::of_socket(control);
-        let resolver =
-            Resolver::start(&config.daemons, family, counters, move |index, address| {
-                link.submit(conductor::Command::DaemonMoved(index, address));
-            })?;
+        let settings = Settings::of(&self.config);
+        let carrier = Carrier::of(config, config.kind.uses_multicast());
         let seed = self.id.as_uuid().as_u64_pair().0;
+        let discovery = Discovery::new(identity, settings, &carrier, seed, self.clock.now());
+        let (link, counters) = (Arc::clone(&self.conductor), Arc::clone(&self.counters));
+        let moved = move |index, address| {
+            link.submit(conductor::Command::DaemonMoved(index, address));
+        };
         let parts = ConductorParts {
             instance: self.id,
-            discovery: Discovery::new(identity, settings, &carrier, seed, self.clock.now()),
-            daemons: config.daemons.iter().map(|daemon| daemon.to_string().into()).collect(),
-            resolver: resolver.map(|resolver| (resolver, config.resolve)),
-            sockets,
+            driver: DiscoveryDriver::new(discovery, sockets, config, counters, moved)?,
             matching: MatchingParts {
                 own: self.id,
                 host,

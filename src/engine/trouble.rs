@@ -1,13 +1,21 @@
-//! Tells the listener of an instance which counters of trouble have grown. Layer: engine. Owned by
-//! the request processor's thread, which runs that listener.
+//! Which counters of trouble have grown, for the listener of an instance or of a sniffer. Layer: engine.
+//! Owned by the thread that runs that listener.
 //!
 //! Whoever loses, refuses or drops something only counts it, also on the hot path. Looking at the
 //! counters now and then makes an event of it, and bounds how many events there can be.
 
-use super::{TROUBLE_INTERVAL, callback};
+use super::TROUBLE_INTERVAL;
 use crate::counters::{Counter, Counters, Totals};
-use crate::listener::InstanceListener;
 use crate::time::Timestamp;
+use crate::wire::WireError;
+
+/// What is counted of bytes that were refused.
+pub(super) const fn refusal(error: WireError) -> Counter {
+    match error {
+        WireError::Version { .. } => Counter::OtherVersions,
+        _ => Counter::Malformed,
+    }
+}
 
 /// What the listener has been told up to now.
 pub(super) struct Trouble {
@@ -16,7 +24,7 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// Of an instance that has counted nothing yet.
+    /// Of somebody who has counted nothing yet.
     pub(super) fn new(now: Timestamp) -> Self {
         Self { told: [0; Counter::ALL.len()], due: now + TROUBLE_INTERVAL }
     }
@@ -29,12 +37,12 @@ impl Trouble {
         self.due
     }
 
-    /// Runs user code: not to be called under a lock.
+    /// `tell` runs user code: not to be called under a lock.
     pub(super) fn tell(
         &mut self,
         now: Timestamp,
         counters: &Counters,
-        listener: &mut dyn InstanceListener,
+        mut tell: impl FnMut(Counter, u64),
     ) {
         self.due = now + TROUBLE_INTERVAL;
         let totals = counters.totals(Counter::is_trouble);
@@ -43,10 +51,7 @@ impl Trouble {
             let increase = total.saturating_sub(*told);
             if increase > 0 {
                 *told = total;
-                let listener = &mut *listener;
-                callback::run(counters, "instance listener", "", move || {
-                    listener.on_trouble(counter, increase);
-                });
+                tell(counter, increase);
             }
         }
     }
@@ -58,57 +63,48 @@ mod tests {
 
     use super::*;
     use crate::counters::EndpointColumn;
-
-    #[derive(Default)]
-    struct Told(Vec<(Counter, u64)>);
-
-    impl InstanceListener for Told {
-        fn on_trouble(&mut self, counter: Counter, increase: u64) {
-            self.0.push((counter, increase));
-        }
-    }
+    use crate::engine::callback;
 
     #[test]
     fn what_has_grown_is_told_once_and_nothing_else() {
         let counters = Arc::new(Counters::new());
         let mut row = counters.row::<EndpointColumn>("template", "place");
-        let (mut now, mut told) = (Timestamp::default(), Told::default());
+        let (mut now, mut told) = (Timestamp::default(), Vec::new());
         let mut trouble = Trouble::new(now);
         assert!(!trouble.is_due(now));
         now = trouble.next_deadline();
         assert!(trouble.is_due(now));
-        trouble.tell(now, &counters, &mut told);
-        assert!(told.0.is_empty() && !trouble.is_due(now));
+        trouble.tell(now, &counters, |counter, increase| told.push((counter, increase)));
+        assert!(told.is_empty() && !trouble.is_due(now));
 
         row.add(EndpointColumn::Malformed, 2);
         counters.add(Counter::Malformed, 1);
         counters.add(Counter::EventsDropped, 7);
         counters.add(Counter::MessagesSent, 1);
-        trouble.tell(now, &counters, &mut told);
+        trouble.tell(now, &counters, |counter, increase| told.push((counter, increase)));
         // What a row has counted stays when it ends.
         drop(row);
-        trouble.tell(now, &counters, &mut told);
+        trouble.tell(now, &counters, |counter, increase| told.push((counter, increase)));
         counters.add(Counter::Malformed, 1);
-        trouble.tell(now, &counters, &mut told);
+        trouble.tell(now, &counters, |counter, increase| told.push((counter, increase)));
         let expected =
             [(Counter::Malformed, 3), (Counter::EventsDropped, 7), (Counter::Malformed, 1)];
-        assert_eq!(told.0, expected);
+        assert_eq!(told, expected);
     }
 
     #[test]
     fn a_panic_is_trouble_of_the_next_time() {
-        struct Panics(Told);
-        impl InstanceListener for Panics {
-            fn on_trouble(&mut self, counter: Counter, increase: u64) {
-                self.0.on_trouble(counter, increase);
-                assert!(self.0.0.len() > 1, "on purpose");
-            }
-        }
         let (counters, now) = (Counters::new(), Timestamp::default());
-        let (mut trouble, mut listener) = (Trouble::new(now), Panics(Told::default()));
+        let (mut trouble, mut told) = (Trouble::new(now), Vec::new());
         counters.add(Counter::SendErrors, 1);
-        trouble.tell(now, &counters, &mut listener);
-        trouble.tell(now, &counters, &mut listener);
-        assert_eq!(listener.0.0, [(Counter::SendErrors, 1), (Counter::CallbackPanics, 1)]);
+        for _ in 0..2 {
+            trouble.tell(now, &counters, |counter, increase| {
+                callback::run(&counters, "test", "", || {
+                    told.push((counter, increase));
+                    assert!(told.len() > 1, "on purpose");
+                });
+            });
+        }
+        assert_eq!(told, [(Counter::SendErrors, 1), (Counter::CallbackPanics, 1)]);
     }
 }

@@ -125,7 +125,11 @@ impl DiscoveryDaemon {
         self.handle.address
     }
 
-    /// The clients now, ordered by address.
+    /// The clients now, ordered by address; none after [`DiscoveryDaemon::close`].
+    ///
+    /// # Threads
+    ///
+    /// From any thread, also inside [`DaemonBuilder::on_event`].
     #[must_use]
     pub fn clients(&self) -> Vec<DaemonClient> {
         self.handle.clients()
@@ -140,6 +144,7 @@ impl DiscoveryDaemon {
             packets_sent: counters.packets_sent,
             bytes_sent: counters.bytes_sent,
             malformed: trouble.malformed,
+            other_versions: trouble.other_versions,
             refused: trouble.refused,
             dropped: trouble.dropped,
             expired: counters.clients_expired,
@@ -182,6 +187,8 @@ pub struct DaemonCounters {
     pub bytes_sent: u64,
     /// Datagrams that are no packets for a daemon.
     pub malformed: u64,
+    /// Packets of a version of the wire protocol that this build does not speak.
+    pub other_versions: u64,
     /// Packets without a good ticket, in the name of another instance, or of one client too many.
     pub refused: u64,
     /// Packets beyond what one client may have passed on, or when too much waited to be sent.

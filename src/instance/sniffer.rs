@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::StartError;
 use crate::config::Config;
+use crate::counters::CounterSnapshot;
 use crate::engine::sniffer::{SnifferHandle, SnifferListener};
 use crate::id::InstanceId;
 use crate::listener::{SnifferEvent, SnifferSnapshot};
@@ -65,7 +66,7 @@ impl SnifferBuilder {
         self
     }
 
-    /// Hears of what changes. Default: nobody.
+    /// Hears of what changes, and of trouble. Default: nobody.
     ///
     /// # Threads
     ///
@@ -121,14 +122,20 @@ impl Sniffer {
         self.handle.group
     }
 
-    /// Everything that it sees now.
+    /// Everything that it sees now; nothing after [`Sniffer::close`].
     ///
     /// # Threads
     ///
-    /// From any thread but its own: inside [`SnifferBuilder::on_event`] it would wait for itself.
+    /// From any thread, also inside [`SnifferBuilder::on_event`].
     #[must_use]
     pub fn snapshot(&self) -> SnifferSnapshot {
         self.handle.snapshot()
+    }
+
+    /// What has been counted so far, of discovery and of trouble; all else is zero.
+    #[must_use]
+    pub fn counters(&self) -> CounterSnapshot {
+        self.handle.counters()
     }
 
     /// Stops it, and returns after the callback in flight, unless called from there. Calling it again

@@ -59,6 +59,8 @@ pub enum DaemonEvent {
 pub struct DaemonTrouble {
     /// Datagrams that are no packets for a daemon.
     pub malformed: u64,
+    /// Packets of a version of the wire protocol that this build does not speak.
+    pub other_versions: u64,
     /// Packets without a good ticket, in the name of another instance, or of one client too many.
     pub refused: u64,
     /// Packets beyond what one client may have passed on, or when too much waited to be sent.
@@ -73,6 +75,7 @@ impl DaemonTrouble {
     pub(crate) const fn since(&self, earlier: &Self) -> Self {
         Self {
             malformed: self.malformed - earlier.malformed,
+            other_versions: self.other_versions - earlier.other_versions,
             refused: self.refused - earlier.refused,
             dropped: self.dropped - earlier.dropped,
             failed: self.failed - earlier.failed,

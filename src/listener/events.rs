@@ -92,6 +92,7 @@ pub struct TopicAdvert {
     pub(crate) side: Side,
     pub(crate) transport: Transport,
     pub(crate) place: Option<(SocketAddr, u32)>,
+    pub(crate) ring: Option<Arc<str>>,
 }
 
 impl TopicAdvert {
@@ -130,6 +131,13 @@ impl TopicAdvert {
     #[must_use]
     pub fn stream(&self) -> Option<u32> {
         self.place.map(|(_, stream)| stream)
+    }
+
+    /// The file of the ring that its data goes through, in the directory for shared memory of its host:
+    /// that of a publisher by shared memory.
+    #[must_use]
+    pub fn ring(&self) -> Option<&str> {
+        self.ring.as_deref()
     }
 
     /// What lists of adverts are sorted by.

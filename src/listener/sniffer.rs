@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{DownReason, Peer, TopicAdvert};
+use crate::counters::Counter;
 use crate::id::InstanceId;
 
 /// Something has changed among the instances that a sniffer sees.
@@ -39,6 +40,14 @@ pub enum SnifferEvent {
     DaemonUp(Arc<str>),
     /// A discovery daemon answers no more.
     DaemonDown(Arc<str>),
+    /// Something was lost, refused or not found: a counter of which [`Counter::is_trouble`] says so has
+    /// grown. Told once per second at most for each counter. See [`Sniffer::counters`](crate::Sniffer::counters).
+    Trouble {
+        /// What is counted.
+        counter: Counter,
+        /// By how much since it was told last.
+        increase: u64,
+    },
 }
 
 /// Everything that a sniffer sees at one moment.

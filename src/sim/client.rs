@@ -7,11 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Config, DaemonAddress, Transport};
+use crate::config::{Config, Transport};
 use crate::discovery::event::Event;
-use crate::discovery::{
-    Advert, Carrier, Discovery, Identity, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings, Target,
-};
+use crate::discovery::{Advert, Carrier, Discovery, Identity, Settings, Target};
 use crate::id::{InstanceId, TopicHash};
 use crate::time::Timestamp;
 use crate::wire::advert::AdvertKind;
@@ -46,17 +44,9 @@ impl Client {
             responses: at,
             host: 0,
         };
-        let Config { discovery, limits, .. } = config;
-        let settings = Settings {
-            refresh: discovery.refresh,
-            timeout: discovery.timeout,
-            max_peers: limits.max_peers,
-            max_adverts_per_peer: MAX_ADVERTS_PER_PEER,
-            max_adverts: MAX_ADVERTS,
-        };
-        let daemons = discovery.daemons.iter().map(DaemonAddress::socket).collect();
-        let carrier = Carrier { group: false, daemons };
+        let carrier = Carrier::of(&config.discovery, false);
         let (seed, _) = id.as_uuid().as_u64_pair();
+        let settings = Settings::of(config);
         let discovery = Discovery::new(identity, settings, &carrier, seed, timestamp(now));
         Self { id, address, discovery, lost: 0 }
     }

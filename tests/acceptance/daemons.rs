@@ -3,9 +3,12 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use vega::{Counter, DaemonEvent, DiscoveryDaemon, Instance, InstanceListener};
+use vega::{
+    Counter, DaemonEvent, DiscoveryDaemon, Instance, InstanceListener, Sniffer, SnifferEvent,
+};
 
 use crate::support::{
     Behaviour, DaemonProcess, Host, Journal, Place, Report, Settings, Tally, WAIT, eventually,
@@ -265,6 +268,49 @@ fn junk_and_registrations_in_the_name_of_others_cost_nobody_anything() {
     // Nothing comes later, either: the announcements of a few intervals go to the clients only.
     std::thread::sleep(Duration::from_millis(500));
     assert!(waiting(&victim).is_empty());
+}
+
+/// Who asks the thread that he is on gets an answer, and does not wait for himself.
+#[test]
+fn listeners_of_daemons_and_sniffers_may_ask_them() {
+    let place = Place::new();
+    let (told, tells) = crossbeam_channel::unbounded();
+    let asked = Arc::new(OnceLock::<DiscoveryDaemon>::new());
+    let its = Arc::clone(&asked);
+    let builder = DiscoveryDaemon::builder().interface(place.address().to_string()).port(0);
+    let daemon = builder
+        .on_event(move |event| {
+            if let DaemonEvent::ClientUp(_) = event {
+                let daemon = its.wait();
+                told.send((daemon.clients().len(), daemon.counters().malformed)).unwrap();
+            }
+        })
+        .start()
+        .unwrap();
+    let config = vega::Config::parse(&through_daemons(&place, &[daemon.address()])).unwrap();
+    asked.set(daemon).unwrap();
+    let one = Instance::builder().name("one").config(config.clone()).start().unwrap();
+    assert_eq!(next(&tells, "one"), (1, 0));
+
+    let (seen, sees) = crossbeam_channel::unbounded();
+    let observed = Arc::new(OnceLock::<Sniffer>::new());
+    let its = Arc::clone(&observed);
+    let builder = Sniffer::builder().config(config).on_event(move |event| {
+        if let SnifferEvent::InstanceUp(_) = event {
+            let snapshot = its.wait().snapshot();
+            let daemons = snapshot.daemons_up().count();
+            seen.send((snapshot.instances().to_vec(), daemons)).unwrap();
+        }
+    });
+    observed.set(builder.start().unwrap()).unwrap();
+    let (instances, daemons) = next(&sees, "one");
+    assert_eq!((instances[0].id(), daemons), (one.id(), 1));
+    assert_eq!(next(&tells, "the sniffer"), (2, 0));
+    // Each is part of what its listener holds: that ends here, and not with the last handle.
+    observed.get().unwrap().close();
+    assert!(observed.get().unwrap().snapshot().instances().is_empty());
+    asked.get().unwrap().close();
+    assert!(asked.get().unwrap().clients().is_empty());
 }
 
 #[test]

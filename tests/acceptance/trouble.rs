@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
 use socket2::SockRef;
-use vega::{Counter, Message, Request};
+use vega::{Counter, DaemonEvent, DiscoveryDaemon, Message, Request, Sniffer, SnifferEvent};
 
 use crate::hostile::catch;
 use crate::support::{Behaviour, Host, Place, WAIT, eventually, next, socket_at};
@@ -85,6 +85,74 @@ fn a_daemon_that_has_no_address_is_told_of() {
     let (instance, watch) = Place::start_watched_with(&text, "here");
     watch.wait_for_trouble_of(Counter::LookupsFailed);
     assert!(instance.daemons_up().is_empty());
+}
+
+/// Whoever upgrades one host after the other is told so, at every socket, and not that somebody sends junk.
+#[test]
+fn packets_of_another_version_are_told_of() {
+    let place = Place::new();
+    let (instance, watch) = place.start_watched("here");
+    let subscription = instance.subscribe("unicast.stream", |_: &Message<'_>| ()).unwrap();
+    let mut host = Host::start(&place, "host");
+    host.publish("unicast.stream");
+    host.wait_for_subscribers("unicast.stream", 1);
+    let (mut packet, _) = catch(place.discovery_group(), || ());
+    // Where the version stands; see `docs/wire-protocol.md`.
+    packet[2] += 1;
+    let newer = socket_at(place.address());
+    SockRef::from(&newer).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    let ports =
+        [place.discovery_group(), instance.response_address(), subscription.address().unwrap()];
+    for to in ports {
+        newer.send_to(&packet, to).unwrap();
+    }
+    watch.wait_for_trouble(Counter::OtherVersions, ports.len() as u64);
+    assert_eq!(instance.counters().get(Counter::Malformed), 0);
+
+    let daemon = DiscoveryDaemon::builder().interface(place.address().to_string()).port(0);
+    let (told, tells) = unbounded();
+    let daemon = daemon.on_event(move |event| told.send(event.clone()).unwrap()).start().unwrap();
+    newer.send_to(&packet, daemon.address()).unwrap();
+    let DaemonEvent::Trouble(trouble) = next(&tells, "trouble") else { panic!("nobody came") };
+    assert_eq!((trouble.other_versions, trouble.malformed), (1, 0));
+    assert_eq!(daemon.counters().other_versions, 1);
+}
+
+/// A sniffer tells what it could not read or find, as an instance does.
+#[test]
+fn trouble_of_a_sniffer_is_told() {
+    let place = Place::new();
+    let text = place.config_text().replace(
+        "[discovery]\n",
+        &format!("[discovery]\nkind = 'both'\ndaemons = ['{}']\n", "x".repeat(100)),
+    );
+    let (told, tells) = unbounded();
+    let builder = Sniffer::builder().config(vega::Config::parse(&text).unwrap());
+    let sniffer = builder
+        .on_event(move |event: &SnifferEvent| {
+            told.send(event.clone()).unwrap();
+            assert!(!matches!(event, SnifferEvent::InstanceUp(_)), "on purpose");
+        })
+        .start()
+        .unwrap();
+    let stranger = socket_at(place.address());
+    stranger.send_to(b"no packet", sniffer.address()).unwrap();
+    stranger.send_to(b"VG\xff\x10\x20\0\0\0", sniffer.address()).unwrap();
+    let _instance = place.start("here");
+    let mut missing = vec![
+        Counter::Malformed,
+        Counter::OtherVersions,
+        Counter::LookupsFailed,
+        Counter::CallbackPanics,
+    ];
+    while !missing.is_empty() {
+        if let SnifferEvent::Trouble { counter, increase } = next(&tells, "trouble") {
+            missing.retain(|wanted| *wanted != counter);
+            assert!(sniffer.counters().get(counter) >= increase && increase > 0);
+        }
+    }
+    assert_eq!(sniffer.counters().get(Counter::Malformed), 1);
+    assert!(sniffer.counters().get(Counter::DiscoveryReceived) > 0);
 }
 
 /// The rows of an instance are all taken: what counts in the totals only is told of.

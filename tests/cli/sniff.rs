@@ -19,7 +19,8 @@ fn keys(value: &Value) -> Vec<&str> {
 /// The keys that docs/guide/sniffer.md names for an object.
 const INSTANCE: [&str; 7] =
     ["id", "name", "control", "responses", "host", "refresh_ms", "timeout_ms"];
-const ADVERT: [&str; 7] = ["topic", "side", "transport", "address", "stream", "instance", "name"];
+const ADVERT: [&str; 8] =
+    ["topic", "side", "transport", "address", "stream", "ring", "instance", "name"];
 
 #[test]
 fn who_comes_late_sees_everything_and_is_seen_by_nobody() {

@@ -135,8 +135,9 @@ impl Log {
             }
             DaemonEvent::Trouble(trouble) => {
                 let text = format!(
-                    "! {} malformed, {} refused, {} dropped, {} failed",
+                    "! {} malformed, {} of other versions, {} refused, {} dropped, {} failed",
                     count(trouble.malformed, "packet"),
+                    trouble.other_versions,
                     trouble.refused,
                     trouble.dropped,
                     trouble.failed,
@@ -158,11 +159,12 @@ impl Log {
 
     fn daemon_down(&mut self, counters: &DaemonCounters) -> std::io::Result<()> {
         let text = format!(
-            "ended: {} received, {} sent, {} refused, {} malformed",
+            "ended: {} received, {} sent, {} refused, {} malformed, {} of other versions",
             count(counters.packets_received, "packet"),
             count(counters.packets_sent, "packet"),
             counters.refused,
             counters.malformed,
+            counters.other_versions,
         );
         self.output.result(&Line::daemon_down(counters), text)
     }
@@ -197,6 +199,7 @@ enum Line {
     },
     Trouble {
         malformed: u64,
+        other_versions: u64,
         refused: u64,
         dropped: u64,
         failed: u64,
@@ -206,6 +209,7 @@ enum Line {
         packets_sent: u64,
         bytes_sent: u64,
         malformed: u64,
+        other_versions: u64,
         refused: u64,
         dropped: u64,
         expired: u64,
@@ -215,8 +219,8 @@ enum Line {
 
 impl Line {
     const fn trouble(trouble: &DaemonTrouble) -> Self {
-        let DaemonTrouble { malformed, refused, dropped, failed, .. } = *trouble;
-        Self::Trouble { malformed, refused, dropped, failed }
+        let DaemonTrouble { malformed, other_versions, refused, dropped, failed, .. } = *trouble;
+        Self::Trouble { malformed, other_versions, refused, dropped, failed }
     }
 
     const fn daemon_down(counters: &DaemonCounters) -> Self {
@@ -225,6 +229,7 @@ impl Line {
             packets_sent: counters.packets_sent,
             bytes_sent: counters.bytes_sent,
             malformed: counters.malformed,
+            other_versions: counters.other_versions,
             refused: counters.refused,
             dropped: counters.dropped,
             expired: counters.expired,

@@ -17,6 +17,7 @@ use crate::engine::matching::{LocalPublisher, LocalSubscriber};
 use crate::engine::patterns::TopicWatch;
 use crate::engine::poller::Reports;
 use crate::engine::publication::Attention;
+use crate::engine::wakeups::WAKE;
 use crate::id::{SessionId, TopicHash};
 use crate::listener::{Peer, TopicAdvert};
 use crate::protocol::delivery::Delivery;
@@ -24,11 +25,8 @@ use crate::protocol::delivery::Delivery;
 /// Commands that may wait.
 const MAX_COMMANDS: usize = 16 * 1024;
 
-const WAKE: Token = Token(0);
-pub(super) const CONTROL: Token = Token(1);
-pub(super) const GROUP: Token = Token(2);
+/// Beside those of the sockets of discovery.
 const FEEDBACK: Token = Token(3);
-pub(in crate::engine) const ALARM: Token = Token(4);
 
 /// What the conductor is told to do.
 pub(crate) enum Command {

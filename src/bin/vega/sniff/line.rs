@@ -59,6 +59,11 @@ pub(super) enum Line<'a> {
         at_ms: f64,
         daemon: &'a str,
     },
+    Trouble {
+        at_ms: f64,
+        counter: &'static str,
+        increase: u64,
+    },
     /// Events that were not printed because standard output is too slow.
     Skipped {
         events: u64,
@@ -92,7 +97,8 @@ impl InstanceJson {
     }
 }
 
-/// One side of one topic. Without an address the transport needs none.
+/// One side of one topic: an address and a stream, or the file of a ring. A subscriber by shared memory
+/// has neither.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct AdvertJson {
     pub(super) topic: String,
@@ -100,6 +106,7 @@ pub(super) struct AdvertJson {
     pub(super) transport: String,
     pub(super) address: Option<String>,
     pub(super) stream: Option<u32>,
+    pub(super) ring: Option<String>,
     pub(super) instance: String,
     pub(super) name: String,
 }
@@ -112,6 +119,7 @@ impl AdvertJson {
             transport: advert.transport().to_string(),
             address: advert.address().map(|address| address.to_string()),
             stream: advert.stream(),
+            ring: advert.ring().map(str::to_owned),
             instance: advert.instance().to_string(),
             name: name.to_owned(),
         }
@@ -119,8 +127,9 @@ impl AdvertJson {
 
     /// Where its data arrives, for people.
     pub(super) fn place(&self) -> String {
-        match (&self.address, self.stream) {
-            (Some(address), Some(stream)) => format!("{address} stream {stream}"),
+        match (&self.address, self.stream, &self.ring) {
+            (Some(address), Some(stream), _) => format!("{address} stream {stream}"),
+            (_, _, Some(ring)) => ring.clone(),
             _ => "-".to_owned(),
         }
     }
@@ -183,6 +192,9 @@ pub(super) fn json<'a>(at: Duration, event: &'a SnifferEvent, names: &Filter) ->
         }
         SnifferEvent::DaemonUp(daemon) => Line::DaemonUp { at_ms, daemon },
         SnifferEvent::DaemonDown(daemon) => Line::DaemonDown { at_ms, daemon },
+        SnifferEvent::Trouble { counter, increase } => {
+            Line::Trouble { at_ms, counter: counter.label(), increase: *increase }
+        }
         _ => return None,
     })
 }
@@ -222,6 +234,10 @@ pub(super) fn text(at: Duration, event: &SnifferEvent, names: &Filter) -> Option
         }
         SnifferEvent::DaemonUp(daemon) => format!("+ daemon {daemon} answers"),
         SnifferEvent::DaemonDown(daemon) => format!("- daemon {daemon} answers no more"),
+        SnifferEvent::Trouble { counter, increase } => {
+            let (label, unit) = (counter.label(), counter.unit());
+            format!("! {label} +{increase} {unit}: {}", counter.description())
+        }
         _ => return None,
     };
     Some(format!("{:>9.3}s {said}", at.as_secs_f64()))

@@ -31,8 +31,8 @@ Nobody on the discovery group sees it: it announces nothing, and asks instances 
 it missed. Discovery daemons serve registered clients only, so there it is one, without topics.
 Patterns are regular expressions for the whole name. With --json, one object per line: sniffer_up,
 instance_up, instance_down, advertised, withdrawn, topic_conflict, full, daemon_up, daemon_down,
-skipped, and a snapshot at the end; docs/guide/sniffer.md has their fields. Exit code 1: --once, and
-nobody was there.";
+trouble, skipped, and a snapshot at the end; docs/guide/sniffer.md has their fields. Exit code 1:
+--once, and nobody was there.";
 
 /// How long `--once` listens unless it is told: three announcements.
 const ONCE: Duration = Duration::from_secs(3);
