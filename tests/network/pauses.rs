@@ -130,11 +130,12 @@ fn a_link_that_is_down_for_seconds_costs_no_message() {
     }
 }
 
-/// Beyond the timeouts the receiver is passed over, and told to the last message what it missed.
+/// Beyond the timeouts the receiver is passed over, and told to the last message what it missed. Only the
+/// cable may be the reason for that: a busy machine holds up a report or a repair, too, and the timeouts
+/// are longer than that.
 #[test]
 fn a_link_that_is_down_for_too_long_costs_exactly_what_is_reported() {
-    let settings =
-        Settings { receiver_timeout: "300ms", repair_timeout: "300ms", ..Settings::default() };
+    let settings = Settings { receiver_timeout: "2s", repair_timeout: "2s", ..Settings::default() };
     for transport in TRANSPORTS {
         let Some(lab) = Lab::new(2, settings) else { return };
         let topic = format!("{transport}.stream");

@@ -9,6 +9,8 @@ mod clock;
 mod config;
 mod daemon;
 mod demo;
+#[cfg(test)]
+mod drawn;
 mod inbox;
 mod logging;
 mod notes;

@@ -36,18 +36,7 @@ pub(super) fn show(
     (stop, duration): (&StopFlag, Option<Duration>),
 ) -> anyhow::Result<()> {
     let mut terminal = ratatui::try_init().context("the terminal cannot be used")?;
-    let place = match sniffer.group() {
-        Some(group) => format!("  {group}"),
-        None => "  by discovery daemons".to_owned(),
-    };
-    let mut screen = Screen {
-        place,
-        filter,
-        seen: SnapshotJson::default(),
-        events: VecDeque::with_capacity(LAST_EVENTS),
-        shows_topics: false,
-        first: 0,
-    };
+    let mut screen = Screen::new(sniffer, filter);
     let result = screen.run(&mut terminal, sniffer, outlet, (stop, duration));
     ratatui::restore();
     result
@@ -65,6 +54,21 @@ struct Screen {
 }
 
 impl Screen {
+    fn new(sniffer: &Sniffer, filter: Filter) -> Self {
+        let place = match sniffer.group() {
+            Some(group) => format!("  {group}"),
+            None => "  by discovery daemons".to_owned(),
+        };
+        Self {
+            place,
+            filter,
+            seen: SnapshotJson::default(),
+            events: VecDeque::with_capacity(LAST_EVENTS),
+            shows_topics: false,
+            first: 0,
+        }
+    }
+
     fn run(
         &mut self,
         terminal: &mut DefaultTerminal,
@@ -75,10 +79,7 @@ impl Screen {
         let start = clock::now();
         let is_over = || duration.is_some_and(|all| clock::now().duration_since(start) >= all);
         while !stop.is_raised() && !is_over() {
-            for (at, event) in outlet.receiver.try_iter() {
-                self.take(at, &event);
-            }
-            self.seen = self.filter.snapshot(&sniffer.snapshot());
+            self.look(sniffer, outlet);
             terminal.draw(|frame| self.draw(frame))?;
             if event::poll(LOOK)?
                 && let Event::Key(key) = event::read()?
@@ -89,6 +90,14 @@ impl Screen {
             }
         }
         Ok(())
+    }
+
+    /// Takes what has happened, and what there is now.
+    fn look(&mut self, sniffer: &Sniffer, outlet: &Outlet<(Duration, SnifferEvent)>) {
+        for (at, event) in outlet.receiver.try_iter() {
+            self.take(at, &event);
+        }
+        self.seen = self.filter.snapshot(&sniffer.snapshot());
     }
 
     fn take(&mut self, at: Duration, event: &SnifferEvent) {
@@ -147,7 +156,8 @@ impl Screen {
             self.draw_table(frame, table, (&TOPIC_HEADER, &widths), cells);
         } else {
             let cells = self.seen.instances.iter().map(instance_cells);
-            let widths = [Constraint::Fill(1), Constraint::Length(36), Constraint::Length(21)];
+            // On a narrow terminal the name is what people need.
+            let widths = [Constraint::Min(16), Constraint::Length(36), Constraint::Length(21)];
             let times = [Constraint::Length(21), Constraint::Length(7), Constraint::Length(7)];
             let widths = [&widths[..], &times].concat();
             self.draw_table(frame, table, (&INSTANCE_HEADER, &widths), cells);
@@ -170,3 +180,6 @@ impl Screen {
         frame.render_widget(Table::new(rows, widths.iter().copied()).header(header), area);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,6 @@
 
 use std::net::UdpSocket;
 
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 use vega::{Instance, Message};
 
 use super::*;
@@ -16,11 +14,7 @@ fn reserve_port() -> UdpSocket {
 }
 
 fn drawn(model: &Model) -> Vec<String> {
-    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    terminal.draw(|frame| draw::draw(frame, model)).unwrap();
-    let buffer = terminal.backend().buffer();
-    let cells: Vec<_> = buffer.content.iter().map(|cell| cell.symbol()).collect();
-    cells.chunks(80).map(|line| line.concat().trim_end().to_owned()).collect()
+    crate::drawn::drawn((80, 24), |frame| draw::draw(frame, model))
 }
 
 fn press(model: &mut Model, code: KeyCode) -> bool {
