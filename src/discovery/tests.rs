@@ -6,9 +6,11 @@ mod forged;
 mod network;
 
 use self::network::*;
+use super::announce::Due;
 use super::event::DownReason;
 use super::log::MAX_TOMBSTONES;
 use super::*;
+use crate::wire::advert;
 
 #[test]
 fn ten_instances_with_500_topics_converge() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::crowd::Crowd;
 use super::meter::Meter;
 use crate::config::{Config, Transport};
-use crate::discovery::{Advert, MAX_ADVERTS, MAX_ADVERTS_PER_PEER, Settings};
+use crate::discovery::{Advert, Settings};
 use crate::id::TopicHash;
 use crate::wire::advert::AdvertKind;
 use crate::wire::locator::Locator;
@@ -163,13 +163,8 @@ pub fn discovery(size: Size) -> Result<Costs, String> {
 /// Those of an instance with the default configuration, with room for the others.
 fn settings(size: Size) -> Settings {
     let config = Config::default();
-    Settings {
-        refresh: config.discovery.refresh,
-        timeout: config.discovery.timeout,
-        max_peers: config.limits.max_peers.max(size.instances + 1),
-        max_adverts_per_peer: MAX_ADVERTS_PER_PEER,
-        max_adverts: MAX_ADVERTS,
-    }
+    let max_peers = config.limits.max_peers.max(size.instances + 1);
+    Settings { max_peers, ..Settings::of(&config) }
 }
 
 impl Cost {

@@ -1,12 +1,13 @@
 //! An allocator that counts, thread by thread. Tests. Any thread counts for itself, without a lock and
 //! without allocating; one test at a time reads.
-#![expect(unsafe_code, reason = "an allocator can only be wrapped by an unsafe trait")]
+#![expect(unsafe_code, reason = "the number of a thread has no safe wrapper here")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+use crate::allocator::Watched;
 
 /// More threads than a run of these tests starts; those beyond would share the last place.
 const PLACES: usize = 1024;
@@ -23,38 +24,9 @@ thread_local! {
     static IS_SHOWING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The allocator of the system, with a count of allocations for each thread. What is freed is not
-/// counted: it was allocated before.
-struct Counting;
-
+/// Counts allocations for each thread. What is freed is not counted: it was allocated before.
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: all work is done by the allocator of the system, with the arguments of the caller.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: as in `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        note(bytes);
-        // SAFETY: as in `alloc`.
-        unsafe { System.realloc(block, layout, bytes) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as in `alloc`.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+static ALLOCATOR: Watched = Watched { taken: note, given_back: |_| () };
 
 fn note(bytes: usize) {
     // A thread that ends may free and allocate when its thread-locals are gone.

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
+mod allocator;
 mod counting;
 #[allow(dead_code, unused_imports, reason = "shared with `tests/acceptance`")]
 #[path = "../acceptance/support/mod.rs"]

@@ -18,6 +18,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
+#[path = "../allocations/allocator.rs"]
+mod allocator;
 mod crew;
 mod deeds;
 mod heap;

@@ -1,8 +1,11 @@
 //! What has a limit: peers, adverts, names, events that wait.
 
 use super::super::event::Overflow;
+use super::super::incoming::MAX_WAITING_EVENTS;
 use super::super::*;
 use super::network::*;
+use crate::id::TopicHash;
+use crate::wire::advert;
 
 #[test]
 fn a_colliding_topic_is_refused_and_told_once() {

@@ -1,6 +1,8 @@
 //! Networks without multicast: what is for everybody goes through daemons.
 
+use super::super::announce::Due;
 use super::super::event::DownReason;
+use super::super::log::Cursor;
 use super::super::relay::{Relay, RelayEvent, RelaySettings};
 use super::super::*;
 use super::network::*;
@@ -8,6 +10,7 @@ use crate::random::SplitMix64;
 use crate::wire::advert::daemon::{
     DaemonView, Ticket, encode_register, encode_relay, encode_who, parse,
 };
+use crate::wire::advert::{self, Ask};
 
 /// A network whose nodes have nothing but daemons.
 fn through(daemons: usize, nodes: usize, topics: usize, loss_percent: u64) -> Network {

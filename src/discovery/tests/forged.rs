@@ -1,8 +1,11 @@
 //! Packets that are wrong, forged or from the wrong place.
 
+use super::super::log::Cursor;
 use super::super::*;
 use super::network::*;
-use crate::wire::advert::{Add, ChangesWriter};
+use crate::config::Transport;
+use crate::id::TopicHash;
+use crate::wire::advert::{self, Add, AdvertKind, Ask, ChangesWriter};
 
 #[test]
 fn a_wrong_set_is_noticed_by_its_digest_and_repaired() {

@@ -5,8 +5,12 @@ use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 
 use super::super::relay::{Relay, RelayEvent, RelaySettings};
+use super::super::settings::{MAX_ADVERTS, MAX_ADVERTS_PER_PEER};
 use super::super::*;
-use crate::wire::advert::MAX_DISCOVERY_BYTES;
+use crate::config::Transport;
+use crate::id::TopicHash;
+use crate::wire::advert::{AdvertKind, MAX_DISCOVERY_BYTES};
+use crate::wire::locator::Locator;
 
 pub(super) const SETTINGS: Settings = Settings {
     refresh: Duration::from_secs(1),
