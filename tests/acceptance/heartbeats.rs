@@ -259,9 +259,10 @@ fn activating_and_ending_from_anywhere_is_no_deadlock() {
     struct Churns(vega::SharedPublisher, Arc<AtomicBool>);
     impl ConnectionListener for Churns {
         fn on_connected(&mut self, _: &str, _: InstanceId) {
-            self.1.store(true, Ordering::SeqCst);
             self.0.deactivate_heartbeats();
             self.0.activate_heartbeats((), QUICK).unwrap();
+            // Last: the instance is closed when this is seen.
+            self.1.store(true, Ordering::SeqCst);
         }
     }
     let place = Place::new();
