@@ -1,17 +1,11 @@
 //! Pages of a running instance, drawn to a terminal of the smallest usual size. Tests.
 
-use std::net::UdpSocket;
-
 use vega::{Instance, Message};
 
 use super::*;
+use crate::drawn::Place;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-#[expect(clippy::disallowed_methods, reason = "reserves a port, receives nothing")]
-fn reserve_port() -> UdpSocket {
-    UdpSocket::bind(("127.0.0.1", 0)).unwrap()
-}
 
 fn drawn(model: &Model) -> Vec<String> {
     crate::drawn::drawn((80, 24), |frame| draw::draw(frame, model))
@@ -23,14 +17,8 @@ fn press(model: &mut Model, code: KeyCode) -> bool {
 
 /// An instance that has sent two messages between two looks that are a second apart.
 fn model() -> Model {
-    let (port, folder) = (reserve_port(), tempfile::tempdir().unwrap());
-    let config = Config::parse(&format!(
-        "[discovery]\nport = {}\n[control]\nports = '20000-29999'\n[responses]\n\
-         ports = '20000-29999'\n[ipc]\ndirectory = {:?}\n",
-        port.local_addr().unwrap().port(),
-        folder.path().join("rings"),
-    ))
-    .unwrap();
+    let place = Place::new();
+    let config = &place.config;
     let instance = Instance::builder().name("dealer").config(config.clone()).start().unwrap();
     let (arrived, arrivals) = std::sync::mpsc::channel();
     let mut publishers = ["ipc.book", "fx.EURUSD"].map(|topic| {
@@ -42,7 +30,7 @@ fn model() -> Model {
         assert!(publisher.wait_for_subscribers(1, PATIENCE));
     }
     let start = clock::now();
-    let mut model = Model::new(HostCounters::read(&config).unwrap(), start);
+    let mut model = Model::new(HostCounters::read(config).unwrap(), start);
     for _ in 0..2 {
         publishers[0].0.send(b"1.0842").unwrap();
         arrivals.recv_timeout(PATIENCE).unwrap();
@@ -50,7 +38,7 @@ fn model() -> Model {
     // What was sent last is counted right after its callback.
     publishers[1].0.send(b"x").unwrap();
     arrivals.recv_timeout(PATIENCE).unwrap();
-    model.update(HostCounters::read(&config).unwrap(), start + Duration::from_secs(1));
+    model.update(HostCounters::read(config).unwrap(), start + Duration::from_secs(1));
     instance.close().unwrap();
     model
 }

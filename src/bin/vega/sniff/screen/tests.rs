@@ -1,10 +1,9 @@
 //! The table of a system that runs, drawn to terminals of usual sizes. Tests.
 
-use std::net::UdpSocket;
-
-use vega::{Config, Instance, TopicPattern};
+use vega::{Instance, TopicPattern};
 
 use super::*;
+use crate::drawn::Place;
 use crate::inbox::inbox;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -14,39 +13,28 @@ const WIDE: (u16, u16) = (160, 40);
 
 /// Instances of one place, and what is shown of them.
 struct Scene {
-    config: Config,
+    place: Place,
     sniffer: Sniffer,
     outlet: Outlet<(Duration, SnifferEvent)>,
     screen: Screen,
-    _port: UdpSocket,
-    _folder: tempfile::TempDir,
 }
 
 impl Scene {
-    #[expect(clippy::disallowed_methods, reason = "reserves a port, receives nothing")]
     fn new(topic: Option<&str>, instance: Option<&str>) -> Self {
-        let port = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let config = Config::parse(&format!(
-            "[discovery]\nport = {}\n[control]\nports = '20000-29999'\n[responses]\n\
-             ports = '20000-29999'\n[ipc]\ndirectory = {:?}\n",
-            port.local_addr().unwrap().port(),
-            folder.path().join("rings"),
-        ))
-        .unwrap();
+        let place = Place::new();
         let (inlet, outlet) = inbox();
         let listener = move |event: &SnifferEvent| {
             inlet.push(|| (Duration::from_millis(1_500), event.clone()));
         };
-        let sniffer = Sniffer::builder().config(config.clone()).on_event(listener);
+        let sniffer = Sniffer::builder().config(place.config.clone()).on_event(listener);
         let sniffer = sniffer.start().unwrap();
         let pattern = |it: Option<&str>| it.map(|it| TopicPattern::regex(it).unwrap());
         let screen = Screen::new(&sniffer, Filter::new(pattern(topic), pattern(instance)));
-        Self { config, sniffer, outlet, screen, _port: port, _folder: folder }
+        Self { place, sniffer, outlet, screen }
     }
 
     fn start(&self, name: &str) -> Instance {
-        Instance::builder().name(name).config(self.config.clone()).start().unwrap()
+        Instance::builder().name(name).config(self.place.config.clone()).start().unwrap()
     }
 
     /// Looks until the sniffer has seen so many instances and adverts that are wanted.
