@@ -10,6 +10,7 @@ use vega::{
     Counter, DaemonEvent, DiscoveryDaemon, Instance, InstanceListener, Sniffer, SnifferEvent,
 };
 
+use crate::support::daemon::through_daemons;
 use crate::support::{
     Behaviour, DaemonProcess, Host, Journal, Place, Report, Settings, Tally, WAIT, eventually,
     next, payload, socket_at,
@@ -49,13 +50,6 @@ impl Network {
     fn restart(&mut self, daemon: usize) {
         self.daemons[daemon] = Some(DaemonProcess::start(self.addresses[daemon]));
     }
-}
-
-/// The configuration of a place, without multicast.
-pub(crate) fn through_daemons(place: &Place, daemons: &[SocketAddr]) -> String {
-    let daemons: Vec<_> = daemons.iter().map(|at| format!("'{at}'")).collect();
-    let keys = format!("[discovery]\nkind = 'daemon'\ndaemons = [{}]\n", daemons.join(", "));
-    place.config_text().replace("[discovery]\n", &keys)
 }
 
 #[test]

@@ -61,8 +61,7 @@
 //! Beyond the points: `pressure` (slow receivers, claims, overflow), `strategies` (whose reports limit a
 //! publisher), `lifecycle` (what starting and stopping leaves behind), `idle` (what waiting costs),
 //! `coalescing` (how long a message waits for those that follow), `offload` (UDP without the help of the
-//! kernel), `daemons` (discovery without multicast), `clients` (a thousand of them at one daemon),
-//! `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
+//! kernel), `daemons` (discovery without multicast), `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
 //! `ready` (what may be relied on, and from when), `starting` (what is left when it fails: nothing),
 //! `trouble` (what is dropped is counted and told), `predecessor` (defects of BBVA Vega) and `ipv6` (the
 //! other family, and where the two cannot meet).
@@ -70,8 +69,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
 
 mod callbacks;
-#[cfg(feature = "sim")]
-mod clients;
 mod coalescing;
 mod daemons;
 mod delivery;
@@ -114,13 +111,6 @@ fn role() {
 #[test]
 fn daemon() {
     support::daemon::play();
-}
-
-/// Not a test of its own: very many clients of a discovery daemon.
-#[cfg(feature = "sim")]
-#[test]
-fn clients() {
-    clients::play();
 }
 
 /// Not a test of its own: a process that lacks what an instance needs.

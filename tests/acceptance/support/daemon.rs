@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use vega::{Config, DaemonCounters, DiscoveryDaemon};
 
+use super::Place;
 use super::role::OK;
 
 /// The test that is the daemon.
@@ -99,6 +100,13 @@ impl Drop for DaemonProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The configuration of a place, without multicast.
+pub(crate) fn through_daemons(place: &Place, daemons: &[SocketAddr]) -> String {
+    let daemons: Vec<_> = daemons.iter().map(|at| format!("'{at}'")).collect();
+    let keys = format!("[discovery]\nkind = 'daemon'\ndaemons = [{}]\n", daemons.join(", "));
+    place.config_text().replace("[discovery]\n", &keys)
 }
 
 /// What comes behind the mark of the next line that has it.

@@ -2,7 +2,13 @@
 //!
 //! A client is the discovery of an instance without the rest of one ([`sim::Client`](vega::sim::Client)),
 //! so that a thousand fit into a test: a few threads move what all of them send and receive. The daemon
-//! is another process, as `vega daemon` is.
+//! is another process, as `vega daemon` is. A program of its own, because it keeps all cores busy.
+
+#![allow(clippy::unwrap_used, reason = "a test says no by panicking")]
+
+#[allow(dead_code, unused_imports, reason = "shared with `tests/acceptance`")]
+#[path = "../acceptance/support/mod.rs"]
+mod support;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
@@ -19,9 +25,8 @@ use mio::{Events, Interest, Poll, Token};
 use vega::sim::Client;
 use vega::{Config, InstanceId};
 
-use crate::daemons::through_daemons;
-use crate::support::daemon::DaemonReport;
-use crate::support::{DaemonProcess, Place, Settings, socket_at};
+use support::daemon::{DaemonReport, through_daemons};
+use support::{DaemonProcess, Place, Settings, socket_at};
 
 /// The test that plays the clients: a process of its own, because it takes so many descriptors.
 const TEST: &str = "clients";
@@ -69,7 +74,8 @@ fn a_thousand_clients_of_one_daemon_know_each_other() {
 }
 
 /// What a child does; nothing in any other process.
-pub(crate) fn play() {
+#[test]
+fn clients() {
     let Ok(clients) = std::env::var(CLIENTS) else { return };
     let count: usize = clients.parse().unwrap();
     let place = Place::with(Settings { refresh: "4s", timeout: "40s", ..Settings::default() });
@@ -386,4 +392,10 @@ fn received(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Not a test of its own: the daemon.
+#[test]
+fn daemon() {
+    support::daemon::play();
 }
