@@ -53,9 +53,15 @@ pub(crate) struct ReceiverId {
 /// One incarnation of a publication: random, so that a restarted publisher is never mistaken for
 /// the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionId(pub(crate) u64);
+pub struct SessionId(pub(crate) u64);
 
 impl SessionId {
+    /// The number that travels on the wire.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn random() -> Self {
         Self(Uuid::new_v4().as_u64_pair().0)
     }
@@ -102,11 +108,18 @@ impl fmt::Display for RequestId {
 
 /// Stable 64-bit hash of a topic name: the same on every machine, part of the wire protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TopicHash(pub(crate) u64);
+pub struct TopicHash(pub(crate) u64);
 
 impl TopicHash {
+    /// The number that travels on the wire.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
     /// XXH3-64 of the UTF-8 bytes with seed 0 (`docs/wire-protocol.md`).
-    pub(crate) fn of(topic: &str) -> Self {
+    #[must_use]
+    pub fn of(topic: &str) -> Self {
         Self(xxh3_64_with_seed(topic.as_bytes(), 0))
     }
 }

@@ -18,6 +18,7 @@
 //! | wait for the other side | [`Publisher::wait_for_subscribers`], [`Subscription::wait_for_publishers`] |
 //! | find others without multicast | `vega daemon`, or a [`DiscoveryDaemon`] of one's own |
 //! | watch what others advertise, unseen | `vega sniff`, or a [`Sniffer`] |
+//! | read packets of a capture | `vega sniff --pcap`, or [`inspect`] |
 //! | know which subscribers answer | [`Publisher::activate_heartbeats`] |
 //! | see what happens | [`Instance::counters`], [`HostCounters`], [`InstanceListener`], [`Listener::on_message_lost`] |
 //!
@@ -53,6 +54,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 mod id;
+pub mod inspect;
 mod instance;
 #[cfg(feature = "internals")]
 #[doc(hidden)]

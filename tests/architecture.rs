@@ -18,7 +18,7 @@ use toml::de::DeTable;
 /// lines; modules on one line do not see each other.
 const LAYERS: &[&[&str]] = &[
     &["instance"],
-    &["engine", "sim"],
+    &["engine", "sim", "inspect"],
     &["listener"],
     &["protocol", "discovery", "request"],
     &["ring"],

@@ -239,7 +239,7 @@ impl Relay {
         bytes: &[u8],
     ) -> Result<(), WireError> {
         match daemon::parse(bytes)? {
-            DaemonView::Register => self.give_ticket(now, source),
+            DaemonView::Register { .. } => self.give_ticket(now, source),
             DaemonView::Relay { ticket, packet } => {
                 // Before anything else: who is no client gets no more than a look at the prefix.
                 if self.admits(now, source, ticket) {

@@ -6,6 +6,7 @@
 //! `cargo test` calls them, too, with everything under `fuzz/corpus`.
 
 mod counters;
+mod inspect;
 mod program;
 mod receive;
 #[cfg(test)]
@@ -29,12 +30,13 @@ use crate::wire::packet::{PACKET_HEADER_LENGTH, PREFIX_LENGTH, PacketHeader, Pac
 use crate::wire::roll::Roll;
 
 /// Reads a datagram as an endpoint, a control socket or discovery does. What is understood is
-/// written and read again, and must not have changed.
+/// written and read again, and must not have changed. What is said about it to people must agree.
 ///
 /// # Panics
 ///
-/// When the decoders and encoders contradict each other.
+/// When the decoders and encoders contradict each other, or the description does.
 pub fn packet(bytes: &[u8]) {
+    inspect::described(bytes);
     let Ok(prefix) = Prefix::decode(bytes) else { return };
     let packet = &bytes[..prefix.length];
     match prefix.kind {
@@ -182,7 +184,7 @@ fn daemon_packet(bytes: &[u8]) {
     let mut again = Vec::new();
     match view {
         // What stands in its reserved field is not read.
-        DaemonView::Register => return,
+        DaemonView::Register { .. } => return,
         DaemonView::Ticket { daemon, ticket } => daemon::encode_ticket(daemon, ticket, &mut again),
         DaemonView::Relay { ticket, packet } => {
             advert(packet);

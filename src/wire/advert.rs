@@ -36,9 +36,9 @@ mod changes;
 pub(crate) mod daemon;
 
 pub(crate) use self::changes::{Add, ChangesView, ChangesWriter, Entry, add_digest};
-use super::WireError;
 use super::locator::{LOCATOR_LENGTH, Locator};
 use super::packet::{LENGTH_AT, PREFIX_LENGTH, PacketKind, Prefix};
+use super::{Refusal, WireError};
 use crate::config::{MAX_TOPIC_BYTES, Transport};
 use crate::id::InstanceId;
 
@@ -111,25 +111,40 @@ pub(crate) enum DiscoveryView<'a> {
 /// Says what is wrong with the first field that no sender writes like that; nothing of such a
 /// datagram may be used.
 pub(crate) fn parse(bytes: &[u8]) -> Result<DiscoveryView<'_>, WireError> {
-    let (kind, mut reader) = framed(bytes)?;
-    let view = match kind {
-        PacketKind::Announce => DiscoveryView::Announce(Announce::read(&mut reader)?),
-        PacketKind::Changes => DiscoveryView::Changes(ChangesView::read(&mut reader)?),
-        PacketKind::Ask => DiscoveryView::Ask(Ask::read(&mut reader)?),
-        PacketKind::Goodbye => DiscoveryView::Goodbye(reader.instance()?),
-        _ => return Err(WireError::Malformed { what: "kind of a discovery packet" }),
-    };
-    reader.finish()?;
-    Ok(view)
+    parse_located(bytes).map_err(|refusal| refusal.error)
 }
 
-/// The kind of a datagram that is one discovery packet, and what follows its prefix.
-fn framed(bytes: &[u8]) -> Result<(PacketKind, Reader<'_>), WireError> {
-    let prefix = Prefix::decode(bytes)?;
+/// As [`parse`].
+///
+/// # Errors
+///
+/// As [`parse`], with the place.
+pub(crate) fn parse_located(bytes: &[u8]) -> Result<DiscoveryView<'_>, Refusal> {
+    framed(bytes, |kind, reader| {
+        Ok(match kind {
+            PacketKind::Announce => DiscoveryView::Announce(Announce::read(reader)?),
+            PacketKind::Changes => DiscoveryView::Changes(ChangesView::read(reader)?),
+            PacketKind::Ask => DiscoveryView::Ask(Ask::read(reader)?),
+            PacketKind::Goodbye => DiscoveryView::Goodbye(reader.instance()?),
+            _ => return Err(WireError::Malformed { what: "kind of a discovery packet" }),
+        })
+    })
+}
+
+/// Reads a datagram that is one discovery packet: what follows its prefix, to the end.
+fn framed<'a, View>(
+    bytes: &'a [u8],
+    read: impl FnOnce(PacketKind, &mut Reader<'a>) -> Result<View, WireError>,
+) -> Result<View, Refusal> {
+    let prefix =
+        Prefix::decode(bytes).map_err(|error| Refusal { at: Prefix::refused_at(error), error })?;
     if prefix.length != bytes.len() || prefix.length > MAX_DISCOVERY_BYTES {
-        return Err(WireError::Malformed { what: "length of a discovery packet" });
+        let error = WireError::Malformed { what: "length of a discovery packet" };
+        return Err(Refusal { at: LENGTH_AT, error });
     }
-    Ok((prefix.kind, Reader { rest: &bytes[PREFIX_LENGTH..], what: "discovery packet" }))
+    let mut reader = Reader::new(&bytes[PREFIX_LENGTH..], "discovery packet");
+    let view = read(prefix.kind, &mut reader).and_then(|view| reader.finish().map(|()| view));
+    view.map_err(|error| Refusal { at: bytes.len() - reader.field.len(), error })
 }
 
 /// The one packet that an instance sends in steady state.
@@ -271,11 +286,18 @@ fn text_length(text: &str) -> u8 {
 /// Takes fields off the front of a packet; every access is checked.
 struct Reader<'a> {
     rest: &'a [u8],
+    /// From the field on that is being read, or was last: where to look for what is wrong.
+    field: &'a [u8],
     what: &'static str,
 }
 
 impl<'a> Reader<'a> {
+    const fn new(bytes: &'a [u8], what: &'static str) -> Self {
+        Self { rest: bytes, field: bytes, what }
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        self.field = self.rest;
         let (field, rest) =
             self.rest.split_first_chunk().ok_or(WireError::Truncated { what: self.what })?;
         self.rest = rest;
@@ -307,6 +329,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, length: u8, what: &'static str) -> Result<&'a str, WireError> {
+        self.field = self.rest;
         let (text, rest) = self
             .rest
             .split_at_checked(usize::from(length))
@@ -317,14 +340,16 @@ impl<'a> Reader<'a> {
 
     /// All that is left.
     fn remainder(&mut self) -> &'a [u8] {
+        self.field = self.rest;
         std::mem::take(&mut self.rest)
     }
 
     /// A packet has nothing behind its last field.
-    fn finish(self) -> Result<(), WireError> {
+    fn finish(&mut self) -> Result<(), WireError> {
         if self.rest.is_empty() {
             Ok(())
         } else {
+            self.field = self.rest;
             Err(WireError::Malformed { what: "end of a discovery packet" })
         }
     }

@@ -17,7 +17,8 @@ pub(crate) const WELCOME_LENGTH: usize = 72;
 /// Ranges of one NAK: enough for the gaps of a few round trips, and still a small packet.
 pub(crate) const MAX_RANGES: usize = 64;
 
-const RANGE_LENGTH: usize = 8;
+/// Bytes of one range of a NAK.
+pub(crate) const RANGE_LENGTH: usize = 8;
 
 const WINDOW_AT: usize = 24;
 const ECHO_AT: usize = 28;
@@ -55,14 +56,18 @@ pub(crate) struct Status {
 
 /// Packets that a receiver misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    pub(crate) first: u64,
-    pub(crate) packets: u32,
+#[non_exhaustive]
+pub struct Range {
+    /// The first of them.
+    pub first: u64,
+    /// How many, at least 1.
+    pub packets: u32,
 }
 
 impl Range {
     /// First packet after the range.
-    pub(crate) fn end(self) -> u64 {
+    #[must_use]
+    pub fn end(self) -> u64 {
         self.first + u64::from(self.packets)
     }
 }

@@ -29,11 +29,15 @@ const TOTAL_AT: usize = 24;
 const OFFSET_AT: usize = 28;
 
 /// What a frame carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 #[repr(u8)]
-pub(crate) enum FrameKind {
+pub enum FrameKind {
+    /// A message.
     Message = 1,
+    /// A request.
     Request = 2,
+    /// A response.
     Response = 3,
     /// A claim that was given up: skipped by readers.
     Padding = 254,
@@ -42,6 +46,18 @@ pub(crate) enum FrameKind {
 }
 
 impl FrameKind {
+    /// As `docs/wire-protocol.md` and Wireshark call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::Padding => "padding",
+            Self::End => "end",
+        }
+    }
+
     const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Message,
@@ -64,6 +80,33 @@ pub(crate) struct FrameHeader {
     pub(crate) topic: TopicHash,
     /// Number of the message among those of its publisher, from 1.
     pub(crate) sequence: u64,
+}
+
+impl FrameHeader {
+    /// Reads the header of a frame, of which `bytes` need not have more.
+    ///
+    /// # Errors
+    ///
+    /// `Truncated` or `Malformed`.
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        if bytes.len() < FRAME_HEADER_LENGTH {
+            return Err(WireError::Truncated { what: "frame header" });
+        }
+        let kind =
+            FrameKind::from_byte(bytes[2]).ok_or(WireError::Malformed { what: "frame kind" })?;
+        let header = Self {
+            kind,
+            flags: bytes[3],
+            publisher: u32_at(bytes, 4),
+            topic: TopicHash(u64_at(bytes, TOPIC_AT)),
+            sequence: u64_at(bytes, SEQUENCE_AT),
+        };
+        if header.sequence > MAX_SEQUENCE {
+            return Err(WireError::Malformed { what: "message sequence" });
+        }
+        Ok(header)
+    }
 }
 
 /// The frame's first eight bytes: length, kind, flags, publisher.
@@ -101,9 +144,12 @@ pub(crate) struct Frame<'a> {
 
 /// Position of a fragment in its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fragment {
-    pub(crate) total: u32,
-    pub(crate) offset: u32,
+#[non_exhaustive]
+pub struct Fragment {
+    /// Bytes of the whole body.
+    pub total: u32,
+    /// Where this part belongs in it.
+    pub offset: u32,
 }
 
 impl<'a> Frame<'a> {
@@ -114,22 +160,8 @@ impl<'a> Frame<'a> {
     /// `Truncated` or `Malformed`; the rest of the packet cannot be read then.
     #[inline]
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
-        if bytes.len() < FRAME_HEADER_LENGTH {
-            return Err(WireError::Truncated { what: "frame header" });
-        }
-        let kind =
-            FrameKind::from_byte(bytes[2]).ok_or(WireError::Malformed { what: "frame kind" })?;
-        let flags = bytes[3];
-        let header = FrameHeader {
-            kind,
-            flags,
-            publisher: u32_at(bytes, 4),
-            topic: TopicHash(u64_at(bytes, TOPIC_AT)),
-            sequence: u64_at(bytes, SEQUENCE_AT),
-        };
-        if header.sequence > MAX_SEQUENCE {
-            return Err(WireError::Malformed { what: "message sequence" });
-        }
+        let header = FrameHeader::decode(bytes)?;
+        let flags = header.flags;
         if flags & FLAG_WHOLE == FLAG_WHOLE {
             return Ok(Self { header, fragment: None, body: &bytes[FRAME_HEADER_LENGTH..] });
         }
@@ -160,6 +192,11 @@ impl<'a> Frames<'a> {
     /// `bytes` are what follows the packet header.
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
+    }
+
+    /// What has not been read yet.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where something listens: an address tagged with its family, a port and a stream. Layer: wire.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::WireError;
@@ -18,9 +19,18 @@ const ADDRESS: usize = 8;
 /// A socket address and the stream to use there. An IPv4 address occupies the first four of the
 /// sixteen address bytes, the others are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Locator {
-    pub(crate) address: SocketAddr,
-    pub(crate) stream: u32,
+#[non_exhaustive]
+pub struct Locator {
+    /// The socket, or the multicast group with its port.
+    pub address: SocketAddr,
+    /// What tells apart what shares an address and port.
+    pub stream: u32,
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, stream {}", self.address, self.stream)
+    }
 }
 
 impl Locator {

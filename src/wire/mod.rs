@@ -32,10 +32,24 @@ pub(crate) enum WireError {
         /// The version byte of the packet.
         found: u8,
     },
+    /// Of a later revision, or damaged.
+    #[error("packet kind {found} is not known")]
+    Kind {
+        /// The kind byte of the packet.
+        found: u8,
+    },
     /// A field has a value that no sender writes.
     #[error("malformed {what}")]
     Malformed {
         /// The field.
         what: &'static str,
     },
+}
+
+/// Why a packet was refused, and where. Only those who show packets to people look at the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Where in the packet the field begins that is wrong or missing.
+    pub(crate) at: usize,
+    pub(crate) error: WireError,
 }

@@ -3,6 +3,8 @@
 //! Every packet begins with the same eight bytes ([`Prefix`]). What a sender sends in its session
 //! goes on with a [`PacketHeader`]; that of data is written into the ring slot, so the slot *is* the datagram.
 
+use std::fmt;
+
 use super::WireError;
 use crate::id::{InstanceId, SessionId};
 
@@ -31,30 +33,99 @@ const STREAM_AT: usize = 24;
 const INSTANCE_AT: usize = 32;
 
 /// What a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 #[repr(u8)]
-pub(crate) enum PacketKind {
+pub enum PacketKind {
+    /// Messages, requests and responses of a session.
     Data = 1,
+    /// A sender tells how far it has come.
     Heartbeat = 2,
+    /// A receiver tells how far it has read.
     Status = 3,
+    /// A status, and what the receiver misses.
     Nak = 4,
+    /// A sender tells a receiver where the session begins for it.
     Welcome = 5,
+    /// A sender tells what it cannot repeat any more.
     Gone = 6,
+    /// An instance is there.
     Announce = 16,
+    /// What an instance advertises, page by page.
     Changes = 17,
+    /// An instance asks another one for its changes.
     Ask = 18,
+    /// An instance leaves.
     Goodbye = 19,
+    /// An instance asks a discovery daemon for a ticket.
     Register = 20,
+    /// A discovery daemon gives one.
     Ticket = 21,
+    /// A packet that a discovery daemon is to pass on.
     Relay = 22,
+    /// The instances that a discovery daemon has heard.
     Heard = 23,
+    /// An instance asks a discovery daemon about others.
     Who = 24,
+    /// A publisher's instance calls subscribers.
     Call = 25,
+    /// The answer to a call.
     Present = 26,
 }
 
 impl PacketKind {
-    const fn from_byte(byte: u8) -> Option<Self> {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 17] = [
+        Self::Data,
+        Self::Heartbeat,
+        Self::Status,
+        Self::Nak,
+        Self::Welcome,
+        Self::Gone,
+        Self::Announce,
+        Self::Changes,
+        Self::Ask,
+        Self::Goodbye,
+        Self::Register,
+        Self::Ticket,
+        Self::Relay,
+        Self::Heard,
+        Self::Who,
+        Self::Call,
+        Self::Present,
+    ];
+
+    /// As `docs/wire-protocol.md` and Wireshark call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Heartbeat => "heartbeat",
+            Self::Status => "status",
+            Self::Nak => "NAK",
+            Self::Welcome => "welcome",
+            Self::Gone => "gone",
+            Self::Announce => "ANNOUNCE",
+            Self::Changes => "CHANGES",
+            Self::Ask => "ASK",
+            Self::Goodbye => "GOODBYE",
+            Self::Register => "REGISTER",
+            Self::Ticket => "TICKET",
+            Self::Relay => "RELAY",
+            Self::Heard => "HEARD",
+            Self::Who => "WHO",
+            Self::Call => "CALL",
+            Self::Present => "PRESENT",
+        }
+    }
+
+    /// The number that travels.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Data,
             2 => Self::Heartbeat,
@@ -78,6 +149,12 @@ impl PacketKind {
     }
 }
 
+impl fmt::Display for PacketKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The checked first eight bytes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
@@ -94,6 +171,16 @@ impl Prefix {
     ///
     /// Any [`WireError`]; the packet is to be counted and dropped.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::decode_captured(bytes, bytes.len())
+    }
+
+    /// The same for the first bytes of what arrived with `arrived` bytes. The packet's length is at
+    /// most that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Prefix::decode`].
+    pub(crate) fn decode_captured(bytes: &[u8], arrived: usize) -> Result<Self, WireError> {
         let head: &[u8; PREFIX_LENGTH] =
             bytes.first_chunk().ok_or(WireError::Truncated { what: "packet prefix" })?;
         if u16_at(head, MAGIC_AT) != MAGIC {
@@ -102,16 +189,32 @@ impl Prefix {
         if head[VERSION_AT] != VERSION {
             return Err(WireError::Version { found: head[VERSION_AT] });
         }
-        let kind = PacketKind::from_byte(head[KIND_AT])
-            .ok_or(WireError::Malformed { what: "packet kind" })?;
+        let found = head[KIND_AT];
+        let kind = PacketKind::from_byte(found).ok_or(WireError::Kind { found })?;
         let length = usize::from(u16_at(head, LENGTH_AT));
         if length < PREFIX_LENGTH {
             return Err(WireError::Malformed { what: "packet length" });
         }
-        if length > bytes.len() {
+        if length > arrived {
             return Err(WireError::Truncated { what: "packet" });
         }
         Ok(Self { kind, length, flags: u16_at(head, FLAGS_AT) })
+    }
+
+    /// The kind and the length that a packet says it has, whether or not that can be right.
+    pub(crate) fn claims(bytes: &[u8]) -> Option<(u8, usize)> {
+        let head: &[u8; PREFIX_LENGTH] = bytes.first_chunk()?;
+        Some((head[KIND_AT], usize::from(u16_at(head, LENGTH_AT))))
+    }
+
+    /// The field that [`Prefix::decode`] has refused.
+    pub(crate) const fn refused_at(error: WireError) -> usize {
+        match error {
+            WireError::Foreign => MAGIC_AT,
+            WireError::Version { .. } => VERSION_AT,
+            WireError::Kind { .. } => KIND_AT,
+            WireError::Truncated { .. } | WireError::Malformed { .. } => LENGTH_AT,
+        }
     }
 
     /// The eight bytes. `length` is at most 65,507, the largest UDP payload.
@@ -261,7 +364,7 @@ mod tests {
         assert_eq!(Prefix::decode(&newer), Err(WireError::Version { found: 2 }));
         let mut unknown = good;
         unknown[3] = 99;
-        assert_eq!(Prefix::decode(&unknown), Err(WireError::Malformed { what: "packet kind" }));
+        assert_eq!(Prefix::decode(&unknown), Err(WireError::Kind { found: 99 }));
         let longer = Prefix::encode(PacketKind::Goodbye, 0, 9);
         assert_eq!(Prefix::decode(&longer), Err(WireError::Truncated { what: "packet" }));
         let shorter = Prefix::encode(PacketKind::Goodbye, 0, 7);

@@ -19,7 +19,8 @@ use crate::id::{InstanceId, TopicHash};
 
 const SENDER_AT: usize = PREFIX_LENGTH;
 const TARGET_AT: usize = 24;
-const ENTRIES_AT: usize = 40;
+/// Where the entries begin.
+pub(crate) const ENTRIES_AT: usize = 40;
 const ENTRY_LENGTH: usize = 16;
 
 /// Entries of one packet: what fits into an Ethernet frame with room for tunnels.

@@ -58,39 +58,28 @@ impl<'a> ChangesView<'a> {
         let to = reader.u64()?;
         let head = reader.u64()?;
         let flags = reader.u8()?;
-        let _reserved = reader.u8()?;
-        let count = reader.u16()?;
         let reset = flags & CHANGES_RESET != 0;
         if from > to || to > head || (reset && from != 0) {
             return Err(WireError::Malformed { what: "range of CHANGES" });
         }
+        let _reserved = reader.u8()?;
+        let count = reader.u16()?;
         let entries = reader.rest;
         let mut latest = from;
         // Every entry consumes bytes, so the datagram bounds this loop whatever the count says.
         for _ in 0..count {
-            match Entry::read(reader)? {
-                Entry::Add { add, .. } => {
-                    if add.key <= latest || add.key > to {
-                        return Err(WireError::Malformed { what: "key of an added advert" });
-                    }
-                    if add.hash != TopicHash::of(add.topic) {
-                        return Err(WireError::Malformed { what: "topic hash of an advert" });
-                    }
-                    latest = add.key;
-                }
-                Entry::Remove { key } => {
-                    if key == 0 || key > from {
-                        return Err(WireError::Malformed { what: "key of a removed advert" });
-                    }
-                }
-            }
+            let start = reader.rest;
+            latest = Entry::read(reader)?.check(from, latest, to).inspect_err(|_| {
+                // What is wrong is not in the last field of the entry.
+                reader.field = start;
+            })?;
         }
         let end = flags & CHANGES_END != 0;
         Ok(Self { instance, from, to, head, reset, end, entries })
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
-        let mut reader = Reader { rest: self.entries, what: "CHANGES" };
+        let mut reader = Reader::new(self.entries, "CHANGES");
         // `parse` has read these bytes to their end before, so an error cannot hide an entry.
         std::iter::from_fn(move || {
             if reader.rest.is_empty() { None } else { Entry::read(&mut reader).ok() }
@@ -122,6 +111,25 @@ impl<'a> Entry<'a> {
             }
             OP_REMOVE => Ok(Self::Remove { key: reader.u64()? }),
             _ => Err(WireError::Malformed { what: "operation of a change" }),
+        }
+    }
+
+    /// Whether the entry can stand on a page from `from` to `to`, behind adverts up to the key `latest`.
+    /// Returns the key up to which there are adverts then.
+    fn check(&self, from: u64, latest: u64, to: u64) -> Result<u64, WireError> {
+        let malformed = |what| Err(WireError::Malformed { what });
+        match self {
+            Self::Add { add, .. } if add.key <= latest || add.key > to => {
+                malformed("key of an added advert")
+            }
+            Self::Add { add, .. } if add.hash != TopicHash::of(add.topic) => {
+                malformed("topic hash of an advert")
+            }
+            Self::Add { add, .. } => Ok(add.key),
+            Self::Remove { key } if *key == 0 || *key > from => {
+                malformed("key of a removed advert")
+            }
+            Self::Remove { .. } => Ok(latest),
         }
     }
 }

@@ -19,8 +19,8 @@
 
 use super::{MAX_DISCOVERY_BYTES, Reader, begin, framed, seal};
 use crate::id::InstanceId;
-use crate::wire::WireError;
 use crate::wire::packet::{PREFIX_LENGTH, PacketKind};
+use crate::wire::{Refusal, WireError};
 
 /// What a RELAY adds to the packet inside.
 pub(super) const RELAY_HEADER: usize = PREFIX_LENGTH + 8;
@@ -52,7 +52,7 @@ pub(crate) struct Heard {
 
 impl Heard {
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader { rest: bytes, what: "HEARD" };
+        let mut reader = Reader::new(bytes, "HEARD");
         let instance = reader.instance().ok()?;
         Some(Self { instance, head: reader.u64().ok()?, digest: reader.u64().ok()? })
     }
@@ -61,7 +61,7 @@ impl Heard {
 /// A packet between an instance and a daemon that passed every check of [`parse`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum DaemonView<'a> {
-    Register,
+    Register { instance: InstanceId },
     Ticket { daemon: InstanceId, ticket: Ticket },
     Relay { ticket: Ticket, packet: &'a [u8] },
     Heard(HeardView<'a>),
@@ -102,41 +102,49 @@ impl<'a> WhoView<'a> {
 ///
 /// Says what is wrong with the first field that no sender writes like that.
 pub(crate) fn parse(bytes: &[u8]) -> Result<DaemonView<'_>, WireError> {
-    let (kind, mut reader) = framed(bytes)?;
-    let view = match kind {
-        PacketKind::Register => {
-            reader.what = "REGISTER";
-            // For people who look at packets.
-            let _instance = reader.instance()?;
-            let _reserved = reader.u64()?;
-            DaemonView::Register
-        }
-        PacketKind::Ticket => {
-            reader.what = "TICKET";
-            let daemon = reader.instance()?;
-            DaemonView::Ticket { daemon, ticket: Ticket(reader.u64()?) }
-        }
-        PacketKind::Relay => {
-            reader.what = "RELAY";
-            let ticket = Ticket(reader.u64()?);
-            DaemonView::Relay { ticket, packet: reader.remainder() }
-        }
-        PacketKind::Heard => {
-            reader.what = "HEARD";
-            let daemon = reader.instance()?;
-            let entries = whole(reader.remainder(), HEARD_ENTRY, "entries of HEARD")?;
-            DaemonView::Heard(HeardView { daemon, entries })
-        }
-        PacketKind::Who => {
-            reader.what = "WHO";
-            let ticket = Ticket(reader.u64()?);
-            let instances = whole(reader.remainder(), WHO_ENTRY, "instances of WHO")?;
-            DaemonView::Who(WhoView { ticket, instances })
-        }
-        _ => return Err(WireError::Malformed { what: "kind of a daemon's packet" }),
-    };
-    reader.finish()?;
-    Ok(view)
+    parse_located(bytes).map_err(|refusal| refusal.error)
+}
+
+/// As [`parse`].
+///
+/// # Errors
+///
+/// As [`parse`], with the place.
+pub(crate) fn parse_located(bytes: &[u8]) -> Result<DaemonView<'_>, Refusal> {
+    framed(bytes, |kind, reader| {
+        Ok(match kind {
+            PacketKind::Register => {
+                reader.what = "REGISTER";
+                // For people who look at packets.
+                let instance = reader.instance()?;
+                let _reserved = reader.u64()?;
+                DaemonView::Register { instance }
+            }
+            PacketKind::Ticket => {
+                reader.what = "TICKET";
+                let daemon = reader.instance()?;
+                DaemonView::Ticket { daemon, ticket: Ticket(reader.u64()?) }
+            }
+            PacketKind::Relay => {
+                reader.what = "RELAY";
+                let ticket = Ticket(reader.u64()?);
+                DaemonView::Relay { ticket, packet: reader.remainder() }
+            }
+            PacketKind::Heard => {
+                reader.what = "HEARD";
+                let daemon = reader.instance()?;
+                let entries = whole(reader.remainder(), HEARD_ENTRY, "entries of HEARD")?;
+                DaemonView::Heard(HeardView { daemon, entries })
+            }
+            PacketKind::Who => {
+                reader.what = "WHO";
+                let ticket = Ticket(reader.u64()?);
+                let instances = whole(reader.remainder(), WHO_ENTRY, "instances of WHO")?;
+                DaemonView::Who(WhoView { ticket, instances })
+            }
+            _ => return Err(WireError::Malformed { what: "kind of a daemon's packet" }),
+        })
+    })
 }
 
 /// A list has at least one entry, and no half ones.
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let bytes = packet(|it| encode_register(ONE, it));
-        assert!(matches!(parse(&bytes), Ok(DaemonView::Register)));
+        assert!(matches!(parse(&bytes), Ok(DaemonView::Register { instance: ONE })));
         let bytes = packet(|it| encode_ticket(ONE, TICKET, it));
         let Ok(DaemonView::Ticket { daemon: ONE, ticket: TICKET }) = parse(&bytes) else {
             panic!("{bytes:?}")

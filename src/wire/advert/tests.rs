@@ -149,8 +149,27 @@ fn a_foreign_or_newer_packet_is_told_apart() {
     encode_goodbye(INSTANCE, &mut goodbye);
     assert_eq!(refusal(&with(goodbye.clone(), 0, b"X")), WireError::Foreign);
     assert_eq!(refusal(&with(goodbye.clone(), 2, &[2])), WireError::Version { found: 2 });
-    assert!(matches!(refusal(&with(goodbye, 3, &[99])), WireError::Malformed { .. }));
+    assert_eq!(refusal(&with(goodbye, 3, &[99])), WireError::Kind { found: 99 });
     assert!(matches!(refusal(&[]), WireError::Truncated { .. }));
+}
+
+/// Who looks at packets is told where to look.
+#[test]
+fn a_refusal_names_the_place() {
+    let mut packet = Vec::new();
+    announce("ab").encode(&mut packet);
+    let place = |packet: &[u8]| parse_located(packet).map(drop).unwrap_err().at;
+    assert_eq!(place(&with(packet.clone(), 4, &[1])), 4, "length");
+    assert_eq!(place(&with(packet.clone(), 48, &[9])), 48, "response locator");
+    assert_eq!(place(&with(packet.clone(), 105, &[3])), 106, "name that ends too early");
+    assert_eq!(place(&with(packet, 105, &[1])), 107, "what is behind the name");
+    let page = changes(4, 9, &[add(5, "a"), add(6, "b")], &[1]);
+    let second = page.len() - 9 - (page.len() - 52 - 9) / 2;
+    assert_eq!(place(&with(page.clone(), 32, &[10])), 48, "range, once all of it is read");
+    assert_eq!(place(&with(page.clone(), 53, &[7])), 53, "kind of the first advert");
+    assert_eq!(place(&with(page.clone(), second + 5, &[5])), second, "key of the second one");
+    let at = page.len() - 9;
+    assert_eq!(place(&with(page, at + 1, &[5])), at, "key of the removal");
 }
 
 #[test]
