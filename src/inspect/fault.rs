@@ -72,15 +72,20 @@ impl From<Refusal> for Fault {
     }
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { found } => write!(f, "version {found} is not read"),
+            Self::Kind { found } => write!(f, "kind {found} is not known"),
+            Self::Truncated { what } => write!(f, "truncated {what}"),
+            Self::Malformed { what } => write!(f, "malformed {what}"),
+            Self::Cut => f.write_str("cut by the capture"),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.cause {
-            Cause::Version { found } => write!(f, "version {found} is not read")?,
-            Cause::Kind { found } => write!(f, "kind {found} is not known")?,
-            Cause::Truncated { what } => write!(f, "truncated {what}")?,
-            Cause::Malformed { what } => write!(f, "malformed {what}")?,
-            Cause::Cut => f.write_str("cut by the capture")?,
-        }
-        write!(f, ", at byte {}", self.offset)
+        write!(f, "{}, at byte {}", self.cause, self.offset)
     }
 }

@@ -10,6 +10,7 @@ mod import;
 mod ipv6;
 mod lifecycle;
 mod output;
+mod pcap;
 mod pubsub;
 mod request;
 mod sim;

@@ -164,6 +164,8 @@ fn nothing_that_instances_say_is_unknown() {
     assert_eq!(strangers.len(), 1, "the last datagram alone is not ours: {strangers:#?}");
     assert_eq!(tshark.matching(&file, "_ws.expert || _ws.malformed"), [""; 0]);
     tshark.assert_all_bytes_are_shown(&file, "vega");
+    #[cfg(feature = "cli")]
+    crate::sniff::assert_both_agree(&tshark, &file);
     let kinds = kinds(&tshark, &file);
     // Data, heartbeat, status, NAK; ANNOUNCE, CHANGES, GOODBYE; REGISTER to HEARD; CALL and PRESENT.
     for kind in ["1", "2", "3", "4", "16", "17", "19", "20", "21", "22", "23", "25", "26"] {
