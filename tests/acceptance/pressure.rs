@@ -267,7 +267,8 @@ fn a_subscriber_that_sleeps_too_long_is_told_what_it_missed() {
 
 #[test]
 fn claims_are_sent_or_given_up() {
-    let place = Place::new();
+    // Room for all of them, whoever reads: by ipc the largest claim is 32 KiB.
+    let place = Place::with(Settings { window: "8MiB", ..Settings::default() });
     let sender = place.start("sender");
     let mut host = Host::start(&place, "host");
     for transport in TRANSPORTS {
