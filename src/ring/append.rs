@@ -382,11 +382,13 @@ impl Appender {
     #[inline]
     pub(crate) fn prepare_next(&mut self) {
         // A reader may be looking at the line at `offset`.
-        let first = (self.offset & !(CACHE_LINE - 1)) + CACHE_LINE;
+        let mut at = (self.offset & !(CACHE_LINE - 1)) + CACHE_LINE;
         let end = self.offset + self.last.min(MAX_AHEAD) + 8;
-        for at in (first..end.min(self.layout().packet_bytes)).step_by(CACHE_LINE) {
+        let end = end.min(self.layout().packet_bytes);
+        while at < end {
             self.slots.note_write(self.open, at, 8);
             self.slots.word(self.open, at).store(0, Ordering::Relaxed);
+            at += CACHE_LINE;
         }
     }
 

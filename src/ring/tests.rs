@@ -128,7 +128,8 @@ fn nothing_is_prepared_beyond_the_open_slot() {
         appender.close();
         appender.prepare_next();
     }
-    assert_eq!(read_all(&mut reader).len(), 8);
+    let whole: Vec<_> = (1..=8).map(|sequence| (sequence, vec![7; 300])).collect();
+    assert_eq!(read_all(&mut reader), whole);
 }
 
 #[test]
