@@ -6,8 +6,11 @@ use super::endpoint::EndpointId;
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
 use crate::protocol::delivery::Delivery;
+use crate::ring::demotion::Demotion;
 use crate::ring::read::Reader;
 use crate::ring::shared::ReaderEntry;
+use crate::time::Clock;
+use crate::transport::can_demote;
 use crate::wire::frame::Frame;
 
 /// Frames read from one ring before others get their turn.
@@ -22,6 +25,11 @@ pub(crate) struct RingEndpoint {
     /// Packet up to which the writer knows that we have read.
     published: u64,
     publish_every: u64,
+    /// Packets of one lap, and the one with which the next begins.
+    lap: u64,
+    lap_ends: u64,
+    /// None where there is no way to demote.
+    demotion: Option<Demotion>,
     /// To be dropped once it is empty.
     closing: bool,
     drained: bool,
@@ -43,6 +51,7 @@ impl RingEndpoint {
     pub(crate) fn new(entry: ReaderEntry, reader: Reader, delivery: Delivery) -> Self {
         let description = *entry.ring().description();
         let published = reader.packet();
+        let lap = description.layout.slots as u64;
         Self {
             entry,
             reader,
@@ -55,7 +64,10 @@ impl RingEndpoint {
                 source: None,
             },
             published,
-            publish_every: (description.layout.slots as u64 / 8).max(1),
+            publish_every: (lap / 8).max(1),
+            lap,
+            lap_ends: published + lap,
+            demotion: can_demote().then(|| Demotion::new(description.layout.bytes())),
             closing: false,
             drained: false,
         }
@@ -89,7 +101,12 @@ impl RingEndpoint {
     }
 
     #[inline]
-    pub(super) fn poll(&mut self, dispatch: &mut Dispatch, counters: &Counters) -> RingState {
+    pub(super) fn poll(
+        &mut self,
+        dispatch: &mut Dispatch,
+        counters: &Counters,
+        clock: &Clock,
+    ) -> RingState {
         if self.entry.is_evicted() {
             return RingState::Lost;
         }
@@ -119,6 +136,9 @@ impl RingEndpoint {
         {
             self.published = packet;
             self.entry.publish(packet);
+            if packet >= self.lap_ends {
+                self.finish_lap(clock);
+            }
         }
         if frames == 0 {
             self.drained = self.closing;
@@ -126,5 +146,13 @@ impl RingEndpoint {
         }
         dispatch.flush_counts();
         RingState::Busy
+    }
+
+    #[cold]
+    fn finish_lap(&mut self, clock: &Clock) {
+        self.lap_ends += self.lap;
+        if let Some(demotion) = &mut self.demotion {
+            self.reader.set_demoting(demotion.handle_lap(clock.now()));
+        }
     }
 }

@@ -4,8 +4,13 @@
 use std::sync::atomic::Ordering;
 
 use super::storage::Slots;
+use crate::transport::demote;
 use crate::wire::frame::{FRAME_HEADER_LENGTH, align, committed_length, is_end};
 use crate::wire::packet::PACKET_HEADER_LENGTH;
+
+/// As much is moved out of the caches at once: messages that come one by one do not wait for it
+/// each time.
+const DEMOTED_BYTES: usize = 1024;
 
 /// A position in a ring that another thread or process writes.
 #[derive(Debug)]
@@ -15,6 +20,10 @@ pub(crate) struct Reader {
     packet: u64,
     /// Where the next frame of it is expected.
     offset: usize,
+    /// What has been read is moved out of the caches.
+    demotes: bool,
+    /// How far that was done in this packet.
+    demoted: usize,
 }
 
 /// The writer broke the rules of the ring: its frames can no longer be found.
@@ -24,12 +33,17 @@ pub(crate) struct Corrupt;
 impl Reader {
     /// Reads from the beginning of `packet` on.
     pub(crate) const fn new(slots: Slots, packet: u64) -> Self {
-        Self { slots, packet, offset: PACKET_HEADER_LENGTH }
+        Self { slots, packet, offset: PACKET_HEADER_LENGTH, demotes: false, demoted: 0 }
     }
 
     /// Packet being read: all packets before it are done with.
     pub(crate) const fn packet(&self) -> u64 {
         self.packet
+    }
+
+    /// Whether to move what has been read out of the caches, see [`demotion`](super::demotion).
+    pub(crate) const fn set_demoting(&mut self, demotes: bool) {
+        self.demotes = demotes;
     }
 
     /// Passes what was committed so far in the current packet: a late joiner starts at the live
@@ -57,8 +71,12 @@ impl Reader {
             let length = match self.look()? {
                 Found::Frame(length) => length,
                 Found::End => {
+                    if self.demotes {
+                        self.demote();
+                    }
                     self.packet += 1;
                     self.offset = PACKET_HEADER_LENGTH;
+                    self.demoted = 0;
                     continue;
                 }
                 Found::Nothing => break,
@@ -75,11 +93,30 @@ impl Reader {
             };
             self.offset += align(length);
             count += 1;
-            if !on_frame(frame) {
+            let goes_on = on_frame(frame);
+            if self.demotes && self.offset - self.demoted >= DEMOTED_BYTES {
+                self.demote();
+            }
+            if !goes_on {
                 break;
             }
         }
         Ok(count)
+    }
+
+    /// Moves what has been read of this packet out of the caches, but for the line at the current
+    /// offset.
+    #[inline]
+    fn demote(&mut self) {
+        let length = self.offset - self.demoted;
+        // SAFETY: the offset lies within the slot, and the writer leaves what is before it alone
+        // until this reader's position is past the packet.
+        let read = unsafe {
+            let start = self.slots.slot(self.packet).add(self.demoted);
+            std::slice::from_raw_parts(start.as_ptr(), length)
+        };
+        demote(read);
+        self.demoted = self.offset;
     }
 
     /// What is at the current offset. Looks at each word once: at the live edge, each look takes the

@@ -1,5 +1,8 @@
 //! Append and read against each other: what goes in comes out, whatever the sizes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
 use proptest::prelude::*;
 
 use super::Layout;
@@ -8,6 +11,7 @@ use super::fixture::empty_ring;
 use super::read::Reader;
 use super::storage::Slots;
 use crate::id::TopicHash;
+use crate::transport::can_demote;
 use crate::wire::frame::{FLAG_WHOLE, Frame, FrameHeader, FrameKind, Frames};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
 
@@ -101,9 +105,10 @@ fn a_full_ring_refuses_and_writes_nothing() {
 fn stale_bytes_of_an_earlier_lap_are_never_frames() {
     // Payloads that look like commit words at every offset.
     let payload = [9, 0, 0, 0, 1, 3, 0, 0].repeat(40);
-    for prepares in [false, true] {
+    for (prepares, demotes) in [(false, false), (true, false), (true, can_demote())] {
         let (slots, mut appender) = ring();
         let mut reader = Reader::new(slots, 0);
+        reader.set_demoting(demotes);
         for (sequence, bytes) in (1..100).zip((13..).step_by(13)) {
             appender.set_limit(reader.packet() + LAYOUT.slots as u64);
             appender.append(&entry(sequence, &payload[..bytes % 300])).unwrap();
@@ -156,6 +161,39 @@ fn a_claim_holds_readers_back_until_it_is_resolved() {
     assert_eq!(appender.first_claimed(), None);
     appender.close();
     assert_eq!(received(&appender, 0), vec![(1, b"claim".to_vec()), (9, b"after".to_vec())]);
+}
+
+/// Moving lines out of the caches while another core writes to the ring changes no byte of it.
+#[test]
+fn a_reader_that_demotes_reads_what_another_thread_writes() {
+    const MESSAGES: u64 = if cfg!(miri) { 100 } else { 50_000 };
+    const LAYOUT: Layout = Layout { packet_bytes: 4096, slots: 8 };
+    fn body(sequence: u64) -> Vec<u8> {
+        sequence.to_le_bytes().repeat(1 + usize::try_from(sequence % 90).unwrap())
+    }
+    let (slots, mut appender) = empty_ring(LAYOUT);
+    let mut reader = Reader::new(slots, 0);
+    reader.set_demoting(can_demote());
+    let position = &AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for sequence in 0..MESSAGES {
+                while appender.append(&entry(sequence, &body(sequence))).is_err() {
+                    // Acquire: pairs with the Release of the reading thread.
+                    appender.set_limit(position.load(Ordering::Acquire) + LAYOUT.slots as u64);
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut expected = 0;
+        while expected < MESSAGES {
+            for (sequence, read) in read_all(&mut reader) {
+                assert_eq!((sequence, read), (expected, body(expected)));
+                expected += 1;
+            }
+            position.store(reader.packet(), Ordering::Release);
+        }
+    });
 }
 
 #[test]

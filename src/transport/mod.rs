@@ -39,4 +39,6 @@ pub(crate) mod shm;
 mod sys;
 pub(crate) mod udp;
 
-pub(crate) use sys::{Alarm, accept_barriers, barrier_in_all_processes, cycles};
+pub(crate) use sys::{
+    Alarm, accept_barriers, barrier_in_all_processes, can_demote, cycles, demote,
+};

@@ -43,11 +43,22 @@ pub(crate) struct Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Details {
     None,
+    /// The window of a template by ipc.
+    Vega(Window),
     Aeron(AeronDetails),
     /// Whether the client library has a thread of its own.
     Nats {
         worker: bool,
     },
+}
+
+/// How far a publisher of vega may be ahead of its readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Window {
+    /// 1 MiB.
+    Default,
+    /// As in `config/ipc.toml`.
+    FourMebibytes,
 }
 
 /// Settings of Aeron's media driver.
@@ -108,7 +119,18 @@ impl Peer {
         let setup = |pinned, wait, details| Setup { peer: self, pinned, wait, details };
         match self {
             Self::Raw => vec![setup(true, Wait::Spin, Details::None)],
-            Self::Vega | Self::Iceoryx2 => vec![
+            Self::Vega => {
+                let mut setups = Vec::new();
+                for &window in windows(case) {
+                    for wait in [Wait::Spin, Wait::Yield] {
+                        for pinned in [true, false] {
+                            setups.push(setup(pinned, wait, Details::Vega(window)));
+                        }
+                    }
+                }
+                setups
+            }
+            Self::Iceoryx2 => vec![
                 setup(true, Wait::Spin, Details::None),
                 setup(false, Wait::Yield, Details::None),
             ],
@@ -133,6 +155,13 @@ impl Peer {
                 setups
             }
         }
+    }
+}
+
+fn windows(case: &Case) -> &'static [Window] {
+    match (case.transport, case.measure) {
+        (Transport::Ipc, Measure::Throughput) => &[Window::Default, Window::FourMebibytes],
+        _ => &[Window::Default],
     }
 }
 
@@ -169,7 +198,8 @@ impl fmt::Display for Peer {
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.details {
-            Details::None => {}
+            Details::None | Details::Vega(Window::Default) => {}
+            Details::Vega(Window::FourMebibytes) => f.write_str("4 MiB windows, ")?,
             Details::Nats { worker: true } => f.write_str("worker thread, ")?,
             Details::Nats { worker: false } => f.write_str("one thread, ")?,
             Details::Aeron(AeronDetails { threading, idle, buffers }) => {

@@ -82,7 +82,7 @@ impl Rings {
         let mut worked = false;
         let (mut lost, mut drained) = (None, false);
         for (at, ring) in self.rings.iter_mut().enumerate() {
-            match ring.poll(dispatch, &parts.counters) {
+            match ring.poll(dispatch, &parts.counters, &parts.clock) {
                 RingState::Idle => {}
                 RingState::Busy => worked = true,
                 RingState::Drained => drained = true,

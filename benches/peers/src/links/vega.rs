@@ -13,7 +13,7 @@ use crate::console::{Command, Console, Report};
 use crate::part::{Part, Role};
 use crate::polled::{MEETING, QUIET};
 use crate::round_trips::RoundTrips;
-use crate::setups::Wait;
+use crate::setups::{Details, Wait, Window};
 use crate::stream::{Incoming, Outgoing};
 
 /// Without an end for so long beyond the time that is measured, something is wrong.
@@ -46,13 +46,19 @@ fn configuration(part: &Part) -> String {
     let receives = part.role != Role::Send;
     let (idle, core) = match (receives, part.setup.wait, part.core()) {
         (true, Wait::Spin, Some(core)) => ("busy_spin", format!("core = {core}")),
-        (true, Wait::Yield, _) => ("yield", String::new()),
+        (true, Wait::Yield, Some(core)) => ("yield", format!("core = {core}")),
+        (true, Wait::Spin, None) => ("busy_spin", String::new()),
+        (true, Wait::Yield, None) => ("yield", String::new()),
         _ => ("block", String::new()),
     };
     let (port, ports) = (part.place.port(0), part.place.port_range());
     let rings = part.place.directory.join("rings");
     let rings = rings.to_string_lossy();
     let packet_bytes = part.case.packet_bytes;
+    let window = match part.setup.details {
+        Details::Vega(Window::FourMebibytes) => "window_bytes = \"4MiB\"",
+        _ => "",
+    };
     format!(
         r#"
 [[poller]]
@@ -84,6 +90,7 @@ packet_bytes = {packet_bytes}
 [[template]]
 name = "ipc"
 transport = "ipc"
+{window}
 "#
     )
 }
