@@ -28,7 +28,7 @@ fn stat(world: &World, arguments: &[&str]) -> Finished {
 }
 
 /// Looks until `wanted` says that it is there.
-fn wait_for<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
     #[expect(clippy::disallowed_methods, reason = "bounds waiting; decides nothing")]
     let now = Instant::now;
     let deadline = now() + PATIENCE;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vega::{Config, Message, Transport};
+use vega::{Config, Counter, Message, Transport};
 
+use crate::counters::wait_for;
 use crate::world::{PATIENCE, World};
 
 /// One socket with two streams: of three topics, two collide at least.
@@ -165,4 +166,83 @@ fn topics_show_whom_they_share_with() {
     assert!(header.contains("place") && header.contains("foreign"), "{header}");
     let alone = world.start(&["topics", "a"]).finish().expect_code(0);
     assert!(!alone.text().contains("foreign"), "{}", alone.text());
+}
+
+/// What is said of two templates on the same groups and ports is what their sockets get.
+#[test]
+fn templates_with_groups_in_common_hear_each_other_and_that_is_said() {
+    let template = |name| {
+        format!(
+            "[[template]]\nname = '{name}'\ntransport = 'multicast'\naddresses = '239.255.7.9'\n\
+             ports = '35026'\nstreams = '1'\n[[topic]]\npattern = '{name}.*'\ntemplate = '{name}'\n"
+        )
+    };
+    let world = World::with(&(template("s") + &template("t")));
+    let [wanted, other] = ["s", "t"].map(|name| world.topic(name));
+    let (_directory, file) = topics(&format!("{wanted} 1\n{other} 10\n"));
+    let arguments = ["tune", "--topics", file.to_str().unwrap(), "--target", "1%"];
+    let found = world.start(&[&arguments[..], &["--json"]].concat()).finish().expect_code(0);
+    let found = found.json_lines().remove(0);
+    assert_eq!(found["overlaps"][0]["templates"], serde_json::json!(["s", "t"]), "{found}");
+    let hears = |topic: &str| {
+        let all = found["subscribers"].as_array().unwrap().iter();
+        all.filter(|it| it["subscriber"] == topic).map(|it| number(&it["same_socket"])).sum::<f64>()
+    };
+    assert_eq!((hears(&wanted), hears(&other)), (10.0, 1.0), "{found}");
+    let said = world.start(&arguments).finish().expect_code(0);
+    assert!(said.text().contains("\"s\" and \"t\" have groups and ports in common"));
+    let table = world.start(&["topics", &wanted, &other, "--json"]).finish().expect_code(0);
+    assert_eq!(table.json_lines().remove(0)[0]["same_socket"][0], other.as_str());
+
+    let (listening, publishing) =
+        (world.instance().start().unwrap(), world.instance().start().unwrap());
+    let subscription = listening.subscribe(&wanted, |_: &Message<'_>| {}).unwrap();
+    let mut publisher = publishing.publisher(&other).unwrap();
+    let mut own = publishing.publisher(&wanted).unwrap();
+    assert!(own.wait_for_subscribers(1, PATIENCE) && subscription.wait_for_publishers(1, PATIENCE));
+    own.send(b"x").unwrap();
+    wait_for("what is foreign", || {
+        publisher.send(b"x").unwrap();
+        (listening.counters().get(Counter::Foreign) > 0).then_some(())
+    });
+}
+
+/// Nothing is wrapped on a terminal of 80 columns, with IPv4 and names of a usual length.
+#[test]
+fn tables_fit_a_narrow_terminal() {
+    let world = World::new();
+    let names: String = (0..500).map(|number| format!("prices.EUR{number} 9\n")).collect();
+    let (_directory, file) = topics(&names);
+    let shown = world.start(&["tune", "--topics", file.to_str().unwrap()]).finish().expect_code(1);
+    let rows = shown.text().lines().filter(|line| line.contains("   "));
+    let widest = rows.max_by_key(|line| line.chars().count()).unwrap();
+    assert!(widest.chars().count() <= 80, "{widest}");
+    assert!(shown.text().contains("\nand 488 more\n"), "twelve are shown: {}", shown.text());
+    assert!(!shown.text().contains("-0"), "{}", shown.text());
+}
+
+#[test]
+fn unusual_files_and_names_do_no_harm() {
+    let world = World::with(
+        "[[template]]\nname = 'six'\ntransport = 'multicast'\ninterface = '::1'\n\
+         addresses = 'ff15::7'\nports = '35006'\nstreams = '1'\n\
+         [[topic]]\npattern = '.*'\ntemplate = 'six'\n",
+    );
+    // As some editors begin a file.
+    let (_directory, file) = topics("\u{feff}a 1\r\nb 2\r\nb 3\r\n");
+    let file = file.to_str().unwrap();
+    let shown = world.start(&["topics", "--topics", file]).finish().expect_code(0);
+    assert!(shown.text().lines().any(|line| line.starts_with("a  ")), "{}", shown.text());
+    let tuned = world.start(&["tune", "--topics", file]).finish().expect_code(1);
+    assert!(tuned.text().contains("[ff15::7]:35006"), "{}", tuned.text());
+    let b = tuned.text().lines().find(|line| line.starts_with("b ")).unwrap();
+    assert_eq!(b.split_whitespace().nth(2), Some("5"), "rates of one topic are added: {b}");
+    let colour = world.start(&["topics", "a\u{1b}[31m"]).finish().expect_code(0);
+    assert!(!colour.text().contains('\u{1b}'), "{}", colour.text());
+    let (_directory, nothing) = topics("# nothing\n\n");
+    for command in ["tune", "topics"] {
+        let failed = world.start(&[command, "--topics", nothing.to_str().unwrap()]).finish();
+        let failed = failed.expect_code(2);
+        assert!(failed.stderr.contains("names no topic"), "{}", failed.stderr);
+    }
 }

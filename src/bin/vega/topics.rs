@@ -17,10 +17,10 @@ Examples:
   vega topics -c vega.toml prices.EURUSD --json
   vega topics -c vega.toml --topics topics.txt
 
-With several topics: \"place\" are those that share group, port and stream with a topic, \"socket\"
-those that share only group and port, \"foreign\" what somebody who listens to it alone discards of
-what arrives: by the rates of the file, or each topic counting as one. The port of a unicast topic is the one that a subscriber tries first. Exit code 1: there is no
-pattern for one of the topics.";
+With several topics: \"place\" are those that share group, port and stream with a topic, \"socket\" \
+those that share only group and port, \"foreign\" what somebody who listens to it alone discards of \
+what arrives: by the rates of the file, or each topic counting as one. The port of a unicast topic is \
+the one that a subscriber tries first. Exit code 1: there is no pattern for one of the topics.";
 
 /// The arguments of `vega topics`.
 #[derive(Debug, clap::Args)]
@@ -70,29 +70,15 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
     fn shown(value: Option<impl ToString>) -> String {
         value.map_or_else(|| "-".to_owned(), |value| value.to_string())
     }
-    let header = [
-        "topic",
-        "template",
-        "transport",
-        "family",
-        "address",
-        "port",
-        "stream",
-        "hash",
-        "place",
-        "socket",
-        "foreign",
-    ];
-    // Alone, a topic shares nothing with anybody.
+    let header = ["topic", "template", "transport", "family", "address", "port", "stream"];
+    // Alone, a topic shares nothing with anybody, and there is room for its hash.
     let is_alone = demand.names().nth(1).is_none();
-    let columns = if is_alone { 8 } else { header.len() };
-    let right: &[usize] = if is_alone { &[5, 6] } else { &[5, 6, 8, 9, 10] };
-    let mut table = Table::new(&header[..columns]).right(right);
+    let further: &[&str] = if is_alone { &["hash"] } else { &["place", "socket", "foreign"] };
+    let right: &[usize] = if is_alone { &[5, 6] } else { &[5, 6, 7, 8, 9] };
+    let mut table = Table::new(&[&header[..], further].concat()).right(right);
     for (index, topic) in demand.names().enumerate() {
         let route = config.route(topic)?;
-        let (place, socket) = spread.neighbours(index);
-        let heard = spread.heard(&[index]);
-        let cells = [
+        let mut cells = vec![
             route.topic().to_owned(),
             route.template().to_owned(),
             route.transport().to_string(),
@@ -100,12 +86,17 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
             shown(route.address()),
             shown(route.port()),
             shown(route.stream()),
-            format!("{:016x}", route.hash()),
-            place.len().to_string(),
-            socket.len().to_string(),
-            format!("{} ({})", number(heard.foreign()), percent(heard.foreign_share())),
         ];
-        table.row(&cells[..columns]);
+        if is_alone {
+            cells.push(format!("{:016x}", route.hash()));
+        } else {
+            let (place, socket) = spread.neighbours(index);
+            let heard = spread.heard(&[index]);
+            let foreign =
+                format!("{} ({})", number(heard.foreign()), percent(heard.foreign_share()));
+            cells.extend([place.len().to_string(), socket.len().to_string(), foreign]);
+        }
+        table.row(cells);
     }
     Ok(table)
 }

@@ -40,7 +40,9 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl fmt::Display>) {
-        self.table.add_row(cells.into_iter().map(Cell::new));
+        // Names come from the network and from files: none of them may move the cursor.
+        let harmless = |cell: String| cell.replace(char::is_control, "\u{fffd}");
+        self.table.add_row(cells.into_iter().map(|cell| Cell::new(harmless(cell.to_string()))));
     }
 }
 

@@ -185,7 +185,9 @@ pub(super) fn apply(base: &str, changes: &[Change]) -> anyhow::Result<String> {
             _ => anyhow::bail!("the templates of the file are no tables"),
         }
     }
-    Ok(document.to_string())
+    let text = document.to_string();
+    // The parser makes all ends of lines alike.
+    Ok(if base.contains("\r\n") { text.replace('\n', "\r\n") } else { text })
 }
 
 fn name_of(item: Option<&Item>) -> Option<&str> {
@@ -321,6 +323,16 @@ mod tests {
         let fragment = fragment(&text).unwrap();
         assert!(!fragment.contains('#') && fragment.contains("name = 'b'"), "{fragment}");
         assert!(fragment.parse::<DocumentMut>().is_ok());
+    }
+
+    #[test]
+    fn ends_of_lines_stay_as_they_are() {
+        let base = "[[template]]\r\nname = 'a'\r\ntransport = 'multicast'\r\n# mine\r\n\
+                    [[topic]]\r\npattern = '.*'\r\ntemplate = 'a'\r\n";
+        assert_eq!(apply(base, &[]).unwrap(), base);
+        let changed = apply(base, &[change("a", None, Some("1-9"))]).unwrap();
+        assert_eq!(changed.matches("\r\n").count(), changed.matches('\n').count(), "{changed:?}");
+        assert!(Config::parse(&changed).is_ok());
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::output::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, figure, level};
 
 /// Bars that can be told apart; with more of them, neighbours are joined.
 const MAX_BARS: usize = 96;
+/// No bar is wider than this: one alone would be a wall.
+const MAX_BAR_WIDTH: f64 = 48.0;
 /// Lines of the grid at most.
 const MAX_LEVELS: u32 = 5;
 
@@ -39,7 +41,7 @@ impl fmt::Display for Bars {
         let step = step(most);
         let top = (most / step).ceil().max(1.0) * step;
         let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top;
-        let width = (WIDTH - LEFT - RIGHT) / bars.len().max(1) as f64;
+        let width = ((WIDTH - LEFT - RIGHT) / bars.len().max(1) as f64).min(MAX_BAR_WIDTH);
         let x = |index: usize| LEFT + width * index as f64;
         figure(f, &self.title, |f| {
             let mut value = 0.0;
@@ -58,7 +60,7 @@ impl fmt::Display for Bars {
                 )?;
             }
             self.curve(f, &curve, |index| x(index) + width / 2.0, y)?;
-            self.labels(f)
+            self.labels(f, x(bars.len()))
         })
     }
 }
@@ -81,7 +83,7 @@ impl Bars {
         }
         // A curve of one point would not be seen.
         if values.len() == 1 {
-            path.push_str("h1");
+            path.push_str("h16");
         }
         writeln!(f, r#"<path class="curve c1" d="{path}"/>"#)?;
         let (x, y) = (WIDTH - RIGHT - 92.0, TOP + 8.0);
@@ -90,13 +92,14 @@ impl Bars {
         writeln!(f, r#"<text x="{}" y="{y}">{name}</text>"#, x + 24.0)
     }
 
-    fn labels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// `end` is where the last bar ends.
+    fn labels(&self, f: &mut fmt::Formatter<'_>, end: f64) -> fmt::Result {
         let ((first, last), axis) = (&self.ends, &self.axis);
         let (right, near, far) = (WIDTH - RIGHT, HEIGHT - BOTTOM + 14.0, HEIGHT - BOTTOM + 29.0);
         let middle = f64::midpoint(LEFT, right);
         writeln!(f, r#"<text x="{LEFT}" y="{near}">{first}</text>"#)?;
         if first != last {
-            writeln!(f, r#"<text x="{right}" y="{near}" text-anchor="end">{last}</text>"#)?;
+            writeln!(f, r#"<text x="{end:.1}" y="{near}" text-anchor="end">{last}</text>"#)?;
         }
         writeln!(f, r#"<text x="{middle}" y="{far}" text-anchor="middle">{axis}</text>"#)
     }

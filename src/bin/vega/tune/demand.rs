@@ -88,7 +88,8 @@ impl Demand {
             "{name} has {size} bytes (allowed: up to {MAX_FILE_BYTES})"
         );
         let text = fs::read_to_string(path).with_context(|| name.to_string())?;
-        let demand = Self::parse(&text, default_rate)
+        // Some editors begin files with a mark of the byte order.
+        let demand = Self::parse(text.trim_start_matches('\u{feff}'), default_rate)
             .map_err(|(line, what)| anyhow::anyhow!("{name}:{line}: {what}"))?;
         anyhow::ensure!(!demand.topics.is_empty(), "{name} names no topic");
         Ok(demand)

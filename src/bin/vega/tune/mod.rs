@@ -38,10 +38,10 @@ A file of topics has a name in each line, then perhaps a rate per second, then p
   prices.EURUSD   2000   risk,gui
   orders          50     risk
 
-Places are combinations of group, port and stream. Topics of one place share a session and are packed
-together; those of one socket (group and port) are received together, and who does not want them
-discards them. Exit code 1: there are more collisions than the target allows, or fewer ports than the
-instances of a host need.";
+Places are combinations of group, port and stream. Topics of one place share a session and are packed \
+together; those of one socket (group and port) are received together, and who does not want them \
+discards them. A topic that is named twice is one, and its rates are added. Exit code 1: there are \
+more collisions than the target allows, or fewer ports than the instances of a host need.";
 
 /// The arguments of `vega tune`.
 #[derive(Debug, clap::Args)]
@@ -104,14 +104,19 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let changes = advise(&base, &demand, &spread, goal)?;
     let whole = apply(&base, &changes)?;
     let toml = if changes.is_empty() { None } else { Some(fragment(&whole)?) };
+    let wider = Config::parse(&whole)?;
+    let then = if changes.is_empty() { None } else { Some(Spread::new(&wider, &demand)?) };
     let hosts = report::hosts(&config, &demand, args.instances_per_host);
-    let findings = Findings::new(&spread, hosts, goal, changes, toml);
+    let findings = Findings::new(&spread, hosts, goal, changes, toml, then.as_ref());
     if let Some(file) = page {
         findings.page().write(file).context("cannot write the page")?;
     }
     let output = Output::new(common);
     if args.apply {
-        output.finish(&serde_json::json!({ "toml": whole }), whole.trim_end())?;
+        output.finish(
+            &serde_json::json!({ "toml": whole }),
+            whole.strip_suffix('\n').unwrap_or(&whole),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     output.finish(&findings, findings.text())?;

@@ -1,5 +1,7 @@
 //! What `vega tune` tells: tables and figures for people, a document for machines. Layer: bin.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 
 use super::advice::{Change, Goal};
@@ -7,16 +9,15 @@ use super::chart::Bars;
 use super::demand::{Demand, Rates};
 use super::hosts::{self, Shared};
 use super::spread::{Heard, Socket, Spread, TemplateSpread};
+use vega::Transport;
+
 use crate::output::{Page, Rows};
 
 /// Rows of the lists that can be long; JSON has all of them.
 const MAX_ROWS: usize = 12;
-/// Names in one cell.
-const MAX_NAMES: usize = 3;
-
-/// The lists that can be long.
-const CROWDED: &str = "Crowded places";
-const HEARD: &str = "What subscribers hear in a second";
+/// Names in one cell, and how many characters they may have together, apart from the first.
+const MAX_NAMES: usize = 2;
+const MAX_NAME_CHARS: usize = 16;
 
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
@@ -26,6 +27,11 @@ pub(super) struct Findings {
     templates: Vec<Template>,
     collisions: Vec<Collision>,
     subscribers: Vec<Subscriber>,
+    /// The foreign part of what arrives at all of them together, and the same with the changes.
+    foreign_share: f64,
+    foreign_share_then: Option<f64>,
+    /// Templates that have groups and ports, or unicast ports, in common.
+    overlaps: Vec<Overlap>,
     hosts: Vec<Shared>,
     /// The ranges hold the instances of a host.
     fits: bool,
@@ -67,6 +73,12 @@ struct Collision {
 }
 
 #[derive(Debug, Serialize)]
+struct Overlap {
+    templates: [String; 2],
+    is_multicast: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct Subscriber {
     subscriber: String,
     topics: usize,
@@ -84,8 +96,10 @@ impl Findings {
         goal: Goal,
         changes: Vec<Change>,
         toml: Option<String>,
+        then: Option<&Spread<'_>>,
     ) -> Self {
         let (hosts, fits) = hosts;
+        let subscribers = subscribers(spread);
         Self {
             topics: spread.demand.topics.len(),
             rates: spread.demand.rates,
@@ -95,7 +109,16 @@ impl Findings {
                 .iter()
                 .map(|it| Collision::new(spread.demand, it))
                 .collect(),
-            subscribers: subscribers(spread),
+            foreign_share: foreign_share(&subscribers),
+            foreign_share_then: then.map(|spread| foreign_share(&self::subscribers(spread))),
+            subscribers,
+            overlaps: spread
+                .overlaps()
+                .map(|(one, other)| Overlap {
+                    templates: [one, other].map(|it| it.name().to_owned()),
+                    is_multicast: one.transport() == Transport::Multicast,
+                })
+                .collect(),
             hosts,
             fits,
             target: goal.collisions,
@@ -111,19 +134,17 @@ impl Findings {
     }
 
     fn summary(&self) -> String {
-        let wanted: f64 = self.subscribers.iter().map(|it| it.wanted).sum();
-        let foreign: f64 = self.subscribers.iter().map(|it| it.same_place + it.same_socket).sum();
-        let share = if wanted + foreign > 0.0 { foreign / (wanted + foreign) } else { 0.0 };
+        let topics = if self.topics == 1 { "topic" } else { "topics" };
         format!(
-            "{} topics; rates: {}. Of what arrives at subscribers, {} is foreign.",
+            "{} {topics}; rates: {}. Of what arrives at subscribers, {} is foreign.",
             self.topics,
             self.rates,
-            percent(share)
+            percent(self.foreign_share)
         )
     }
 
     fn tables(&self) -> Vec<Rows> {
-        let mut tables = vec![self.template_rows()];
+        let mut tables = vec![self.template_rows(), self.range_rows()];
         tables.extend(
             [self.collision_rows(), self.subscriber_rows(), self.host_rows(), self.change_rows()]
                 .into_iter()
@@ -137,25 +158,30 @@ impl Findings {
         let mut text = self.summary();
         for rows in self.tables() {
             text.push_str(&format!("\n\n{}\n{}", rows.title, rows.table()));
-            let left_out = match rows.title {
-                CROWDED => self.collisions.len().saturating_sub(MAX_ROWS),
-                HEARD => self.subscribers.len().saturating_sub(MAX_ROWS),
-                _ => 0,
+        }
+        for Overlap { templates: [one, other], is_multicast } in &self.overlaps {
+            let what = if *is_multicast {
+                "groups and ports in common: who listens to one discards the packets of the other"
+            } else {
+                "ports in common, but no sockets: who listens to both takes ports for each"
             };
-            if left_out > 0 {
-                text.push_str(&format!("\nand {left_out} more: see --json"));
-            }
+            text.push_str(&format!("\n\nThe templates {one:?} and {other:?} have {what}."));
         }
         if !self.fits {
             text.push_str(
-                "\n\nThe instances of a host need more ports than [responses] and [control] have.",
+                "\n\nThe ranges of [responses] and [control] have not enough ports for the instances of \
+                 a host: each takes one of both.",
             );
         }
         match &self.toml {
             Some(toml) => text.push_str(&format!(
-                "\n\nThese templates keep collisions at {} or below. They replace those of the file, for \
+                "\n\nThese templates keep collisions at {} or below{}. They replace those of the file, for \
                  all applications at once:\n\n{}",
                 percent(self.target),
+                self.foreign_share_then.map_or_else(String::new, |share| format!(
+                    ", and what is foreign at {}",
+                    percent(share)
+                )),
                 toml.trim_end()
             )),
             None => text.push_str(&format!(
@@ -192,34 +218,44 @@ impl Findings {
                 it.sharing.to_string(),
                 percent(it.collision_rate),
                 or_dash(it.expected_rate.map(percent)),
-                it.transport.clone(),
-                ranges(it),
             ]
         };
         Rows {
             title: "Templates",
             header: vec![
-                "template",
-                "topics",
-                "places",
-                "used",
-                "unused",
-                "sharing",
-                "rate",
-                "expected",
-                "transport",
-                "ranges",
+                "template", "topics", "places", "used", "unused", "sharing", "rate", "expected",
             ],
             numbers: 1..8,
             rows: self.templates.iter().map(row).collect(),
         }
     }
 
+    fn range_rows(&self) -> Rows {
+        let row = |it: &Template| {
+            vec![
+                it.template.clone(),
+                it.transport.clone(),
+                or_dash(it.addresses.as_ref()),
+                or_dash(it.ports.as_ref()),
+                or_dash(it.streams.as_ref()),
+            ]
+        };
+        Rows {
+            title: "Ranges",
+            header: vec!["template", "transport", "addresses", "ports", "streams"],
+            numbers: 1..1,
+            rows: self.templates.iter().map(row).collect(),
+        }
+    }
+
     fn collision_rows(&self) -> Rows {
         let row = |it: &Collision| {
-            let address = it.address.as_deref().unwrap_or("*");
+            let socket = match it.address.as_deref() {
+                Some(group) if group.contains(':') => format!("[{group}]:{}", it.port),
+                group => format!("{}:{}", group.unwrap_or("*"), it.port),
+            };
             vec![
-                format!("{address}:{}", it.port),
+                socket,
                 it.stream.to_string(),
                 it.topics.len().to_string(),
                 number(it.rate),
@@ -227,10 +263,10 @@ impl Findings {
             ]
         };
         Rows {
-            title: CROWDED,
+            title: "Crowded places",
             header: vec!["group:port", "stream", "topics", "per second", "which"],
             numbers: 1..4,
-            rows: self.collisions.iter().take(MAX_ROWS).map(row).collect(),
+            rows: first(&self.collisions, row),
         }
     }
 
@@ -247,18 +283,10 @@ impl Findings {
             ]
         };
         Rows {
-            title: HEARD,
-            header: vec![
-                "subscriber",
-                "topics",
-                "wanted",
-                "same place",
-                "same socket",
-                "same group",
-                "foreign",
-            ],
+            title: "What subscribers hear in a second",
+            header: vec!["subscriber", "topics", "wanted", "place", "socket", "group", "foreign"],
             numbers: 1..7,
-            rows: self.subscribers.iter().take(MAX_ROWS).map(row).collect(),
+            rows: first(&self.subscribers, row),
         }
     }
 
@@ -307,9 +335,9 @@ impl Template {
             template: ranges.name().to_owned(),
             transport: ranges.transport().to_string(),
             topics: template.topics,
-            addresses: ranges.addresses().map(|it| format!("{}-{}", it.start(), it.end())),
-            ports: ranges.ports().map(|it| format!("{}-{}", it.start(), it.end())),
-            streams: ranges.streams().map(|it| format!("{}-{}", it.start(), it.end())),
+            addresses: ranges.addresses().map(range),
+            ports: ranges.ports().map(range),
+            streams: ranges.streams().map(range),
             places: ranges.places(),
             used: template.used,
             unused: ranges.places().map(|places| places - template.used),
@@ -354,6 +382,12 @@ fn subscribers(spread: &Spread<'_>) -> Vec<Subscriber> {
     let foreign = |it: &Subscriber| it.same_place + it.same_socket;
     all.sort_by(|a, b| foreign(b).total_cmp(&foreign(a)));
     all
+}
+
+fn foreign_share(subscribers: &[Subscriber]) -> f64 {
+    let wanted: f64 = subscribers.iter().map(|it| it.wanted).sum();
+    let foreign: f64 = subscribers.iter().map(|it| it.same_place + it.same_socket).sum();
+    if wanted + foreign > 0.0 { foreign / (wanted + foreign) } else { 0.0 }
 }
 
 fn figures(spread: &Spread<'_>) -> Vec<Bars> {
@@ -413,18 +447,33 @@ pub(super) fn hosts(
     }
 }
 
-fn ranges(template: &Template) -> String {
-    let all = [&template.addresses, &template.ports, &template.streams];
-    let given: Vec<_> = all.into_iter().flatten().map(String::as_str).collect();
-    if given.is_empty() { "-".to_owned() } else { given.join(" ") }
+/// The first rows of what can be long, and how many there are besides.
+fn first<T>(all: &[T], row: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
+    let mut rows: Vec<_> = all.iter().take(MAX_ROWS).map(row).collect();
+    let more = all.len() - rows.len();
+    if more > 0 {
+        let mut last = vec![String::new(); rows[0].len()];
+        last[0] = format!("and {more} more");
+        rows.push(last);
+    }
+    rows
+}
+
+/// As configuration files have it.
+fn range<T: PartialEq + ToString>(range: RangeInclusive<T>) -> String {
+    let (low, high) = range.into_inner();
+    if low == high { low.to_string() } else { format!("{}-{}", low.to_string(), high.to_string()) }
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+/// With one digit after the point, or as many as it takes to see anything.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    let percent = 100.0 * share;
+    let digits = if percent > 0.0 && percent < 0.05 { 3 } else { 1 };
+    format!("{percent:.digits$} %")
 }
 
 /// As few digits as tell it apart.
@@ -437,9 +486,13 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 fn names(all: &[String]) -> String {
-    let shown = all.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().checked_sub(MAX_NAMES) {
-        Some(more) if more > 0 => format!("{shown} and {more} more"),
-        _ => shown,
-    }
+    let mut chars = 0;
+    let fits = |name: &&String| {
+        let is_first = chars == 0;
+        chars += name.chars().count();
+        is_first || chars <= MAX_NAME_CHARS
+    };
+    let shown: Vec<_> = all.iter().take(MAX_NAMES).take_while(fits).map(String::as_str).collect();
+    let (more, shown) = (all.len() - shown.len(), shown.join(", "));
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

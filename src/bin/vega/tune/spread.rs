@@ -2,6 +2,7 @@
 //! Pure functions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use anyhow::anyhow;
 use vega::{Config, TemplateRanges, TopicRoute, Transport};
@@ -14,6 +15,15 @@ pub(super) struct Socket {
     pub(super) template: String,
     pub(super) address: Option<String>,
     pub(super) port: u16,
+}
+
+impl Socket {
+    /// Whether what is sent to the one arrives at the other, too: templates may have multicast groups
+    /// and ports in common, while a unicast port belongs to one socket.
+    fn hears(&self, other: &Self) -> bool {
+        let is_same = self.address == other.address && self.port == other.port;
+        self == other || (is_same && self.address.is_some())
+    }
 }
 
 /// How all topics fall.
@@ -113,6 +123,30 @@ impl<'a> Spread<'a> {
         all
     }
 
+    /// Templates with topics that have multicast groups and ports in common, or unicast ports.
+    pub(super) fn overlaps(
+        &self,
+    ) -> impl Iterator<Item = (&TemplateRanges<'a>, &TemplateRanges<'a>)> {
+        fn meet<T: PartialOrd>(one: &RangeInclusive<T>, other: &RangeInclusive<T>) -> bool {
+            one.start() <= other.end() && other.start() <= one.end()
+        }
+        let meet_on_both = |one: &TemplateRanges<'_>, other: &TemplateRanges<'_>| {
+            let ports =
+                one.ports().zip(other.ports()).is_some_and(|(one, other)| meet(&one, &other));
+            let groups = match (one.addresses(), other.addresses()) {
+                (Some(one), Some(other)) => meet(&one, &other),
+                (None, None) => true,
+                _ => false,
+            };
+            ports && groups
+        };
+        let all = self.templates.iter().map(|template| &template.ranges);
+        let pairs = all.enumerate().flat_map(move |(index, one)| {
+            self.templates[index + 1..].iter().map(move |other| (one, &other.ranges))
+        });
+        pairs.filter(move |(one, other)| meet_on_both(one, other))
+    }
+
     /// Sockets of a template, and how many topics each has.
     pub(super) fn sockets_of(&self, template: &str) -> Vec<(&Socket, usize)> {
         let mine = self.sockets.iter().filter(|(socket, _)| socket.template == template);
@@ -137,13 +171,16 @@ impl<'a> Spread<'a> {
     pub(crate) fn neighbours(&self, topic: usize) -> (Vec<&'a str>, Vec<&'a str>) {
         let Some((socket, stream)) = &self.places[topic] else { return Default::default() };
         let (mut same_place, mut same_socket) = (Vec::new(), Vec::new());
-        for (other_stream, topics) in &self.sockets[socket] {
-            let others = topics.iter().filter(|other| **other != topic);
-            let names = others.map(|other| self.demand.topics[*other].name.as_str());
-            if other_stream == stream {
-                same_place.extend(names);
-            } else {
-                same_socket.extend(names);
+        let of_group = self.sockets.iter().filter(|(other, _)| socket.hears(other));
+        for (other, streams) in of_group {
+            for (other_stream, topics) in streams {
+                let others = topics.iter().filter(|other| **other != topic);
+                let names = others.map(|other| self.demand.topics[*other].name.as_str());
+                if other == socket && other_stream == stream {
+                    same_place.extend(names);
+                } else {
+                    same_socket.extend(names);
+                }
             }
         }
         (same_place, same_socket)
@@ -153,7 +190,7 @@ impl<'a> Spread<'a> {
     pub(crate) fn heard(&self, wanted: &[usize]) -> Heard {
         let mut heard = Heard::default();
         let rate = |topic: &usize| self.demand.topics[*topic].rate;
-        heard.wanted = wanted.iter().map(rate).sum();
+        heard.wanted += wanted.iter().map(rate).sum::<Rate>();
         let own: BTreeSet<usize> = wanted.iter().copied().collect();
         let mut at: BTreeMap<&Socket, BTreeSet<u32>> = BTreeMap::new();
         for (socket, stream) in wanted.iter().filter_map(|topic| self.places[*topic].as_ref()) {
@@ -175,13 +212,19 @@ impl<'a> Spread<'a> {
                 }
             }
         }
-        let groups: BTreeSet<_> = at.keys().filter_map(|socket| socket.address.as_ref()).collect();
-        let beside = self.sockets.iter().filter(|(socket, _)| {
-            socket.address.as_ref().is_some_and(|group| groups.contains(group))
-                && !at.contains_key(socket)
-        });
-        let topics = beside.flat_map(|(_, streams)| streams.values().flatten());
-        heard.same_group = topics.map(rate).sum();
+        for (other, streams) in &self.sockets {
+            let Some(group) = &other.address else { continue };
+            let sent = || streams.values().flatten().map(rate).sum::<Rate>();
+            // Each template has sockets of its own, and all of one group and port get the same.
+            let beside = at.keys().filter(|own| **own != other && own.hears(other)).count();
+            if beside > 0 {
+                heard.same_socket += beside as f64 * sent();
+            } else if !at.contains_key(other)
+                && at.keys().any(|own| own.address.as_ref() == Some(group))
+            {
+                heard.same_group += sent();
+            }
+        }
         heard
     }
 
@@ -302,6 +345,24 @@ mod tests {
         let heard = spread.heard(&[0]);
         assert_eq!(heard.wanted + heard.foreign() + heard.same_group, 50.0);
         assert!(heard.same_group > 0.0 && heard.foreign() > 0.0);
+    }
+
+    #[test]
+    fn templates_that_share_groups_hear_each_other() {
+        let templates =
+            ["s", "t"].map(|name| format!("[[template]]\nname = '{name}'\n{ONE_SOCKET}\n"));
+        let topic = |name| format!("[[topic]]\npattern = '{name}.'\ntemplate = '{name}'\n");
+        let config = Config::parse(&(templates.concat() + &topic("s") + &topic("t"))).unwrap();
+        let demand = demand(&["s1", "t1", "t2"]);
+        let spread = Spread::new(&config, &demand).unwrap();
+        let heard = Heard { wanted: 1.0, same_socket: 2.0, ..Heard::default() };
+        assert_eq!(spread.heard(&[0]), heard);
+        assert_eq!(spread.neighbours(0), (Vec::new(), vec!["t1", "t2"]));
+        // A socket for each template: what both of them get, one of them discards.
+        assert_eq!(spread.heard(&[0, 1, 2]).foreign(), 3.0);
+        let overlaps: Vec<_> =
+            spread.overlaps().map(|(one, two)| [one.name(), two.name()]).collect();
+        assert_eq!(overlaps, [["s", "t"]]);
     }
 
     #[test]
