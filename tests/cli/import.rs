@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use vega::{Config, Transport};
 
-use crate::world::{Finished, World};
+use crate::world::{Finished, PATIENCE_ARGUMENT, World};
 
 const OPEN: &str =
     "<?xml version=\"1.0\"?>\n<vega_config xmlns=\"http://www.bbva.com/vega/config\">\n";
@@ -239,10 +239,15 @@ fn files_that_are_no_vega_configuration_say_so() {
     one_fault("\n<vega_config/>", 2, "no Vega configuration");
     one_fault(b"<a>\n\xff</a>", 2, "not UTF-8");
     let bomb = "<!DOCTYPE a [\n<!ENTITY b \"c\">]>\n<a>&b;</a>";
-    one_fault(bomb, 1, "not well-formed XML");
+    one_fault(bomb, 1, "a document type");
     let missing = import("", &[]);
     assert!(missing.stderr.contains("vega.xml:1: "), "{}", missing.stderr);
     let world = World::new();
+    // What never ends is not read to its end.
+    for command in [&["config", "import", "/dev/zero"][..], &["tune", "--topics", "/dev/zero"]] {
+        let endless = world.start(command).finish().expect_code(2);
+        assert!(endless.stderr.contains("/dev/zero: is larger than"), "{}", endless.stderr);
+    }
     let absent = world.start(&["config", "import", "/nowhere/vega.xml"]).finish().expect_code(2);
     assert!(absent.stderr.contains("/nowhere/vega.xml"), "{}", absent.stderr);
 }
@@ -292,6 +297,20 @@ fn each_fault_has_its_line_and_says_what_is_allowed() {
     );
     one_fault(with("<autodisc_config>", "<autodisc_config>text"), 8, "no text of its own");
 
+    let group = |of: &str, group: &str| {
+        with("</rcv_poller>\n</topic", &format!("</rcv_poller><{of}>{group}</{of}>\n</topic"))
+    };
+    for address in ["10.0.0.1", "group", "ff15::1"] {
+        one_fault(group("multicast_address_low", address), 10, "is no IPv4 multicast address");
+    }
+    let turned = "225.0.0.9</multicast_address_low><multicast_address_high>225.0.0.8\
+                  </multicast_address_high><multicast_address_low>";
+    let found = faults(group("multicast_address_low", turned));
+    assert!(found.iter().any(|(_, what)| what.contains("225.0.0.9 is above")), "{found:?}");
+    let discovery =
+        with("</autodisc_config>", "<multicast_address>x</multicast_address></autodisc_config>");
+    one_fault(discovery, 8, "is no IPv4 multicast address");
+
     let patterns = |patterns: &str| [OPEN, LEAST, patterns, CLOSE].concat();
     one_fault(patterns(""), 2, "needs an element <topic_pattern>");
     one_fault(patterns("<topic_pattern pattern=\"a\" template=\"x\"/>"), 12, "no <topic_template>");
@@ -299,6 +318,9 @@ fn each_fault_has_its_line_and_says_what_is_allowed() {
     let of = |pattern: &str| PATTERN.replace(".*", pattern);
     one_fault(patterns(&of("(?=a)b")), 12, "no counterpart");
     one_fault(patterns(&of("a*+")), 12, "possessive");
+    one_fault(patterns(&of("[+--]")), 12, "a class with \"--\"");
+    let (_, config) = imported(&patterns(&of(r"\p{Alpha}+\.[a-z&amp;&amp;[^x]]{2}")));
+    assert!(config.route("a.bc").is_ok() && config.route("a.xb").is_err());
     let colour = PATTERN.replace("/>", " colour=\"red\"/>");
     one_fault(patterns(&colour), 12, "has no attribute \"colour\"");
     assert_eq!(faults(patterns(&[of("(?=a)"), of("b++")].concat())).len(), 2, "all are told");
@@ -316,4 +338,56 @@ fn values_that_are_not_allowed_here_become_comments() {
     assert!(text.contains("multicast_address 224.0.0.5 (line 8): is not a multicast"), "{toml}");
     assert!(text.contains("refresh_interval 1 ms and timeout 10000 ms"), "{toml}");
     assert!(text.contains("allowed: 10ms to 1m"), "{toml}");
+}
+
+/// Commands that have nothing but an imported file meet on every transport.
+#[test]
+fn what_was_imported_runs() {
+    let world = World::new();
+    let (xml, toml) = (world.config_file().with_extension("xml"), world.config_file());
+    let template = |transport: &str, further: &str| {
+        let name = transport.to_lowercase();
+        format!(
+            "<topic_template name=\"{name}\"><transport_type>{transport}</transport_type>\
+             <rcv_poller>p</rcv_poller>{further}</topic_template>\n"
+        )
+    };
+    let subnet = "<subnet>127.0.0.0/8</subnet>";
+    let ports = format!("<min_port>20000</min_port><max_port>29999</max_port>{subnet}");
+    let text = [
+        OPEN,
+        "<driver_type>EMBEDDED</driver_type>\n<rcv_poller_config name=\"p\">\
+         <idle_strategy_type>BACK_OFF</idle_strategy_type></rcv_poller_config>\n",
+        &format!("<control_rcv_config>{ports}</control_rcv_config>\n"),
+        &format!("<responses_config><rcv_poller>p</rcv_poller>{ports}</responses_config>\n"),
+        &format!(
+            "<autodisc_config><autodisc_type>MULTICAST</autodisc_type>\
+             <multicast_port>{}</multicast_port>{subnet}</autodisc_config>\n",
+            world.discovery_port()
+        ),
+        &[template("MULTICAST", subnet), template("UNICAST", &ports), template("IPC", "")].concat(),
+        r#"<topic_pattern pattern="uni\..*" template="unicast"/>"#,
+        r#"<topic_pattern pattern="\Qipc.\E[a-z]+\.\d*" template="ipc"/>"#,
+        r#"<topic_pattern pattern=".*" template="multicast"/>"#,
+        CLOSE,
+    ];
+    fs::write(&xml, text.concat()).unwrap();
+    let (from, to) = (xml.to_str().unwrap(), toml.to_str().unwrap());
+    world.start(&["config", "import", from, "-o", to]).finish().expect_code(0);
+    for (name, by) in [("uni.a", "unicast"), ("ipc.a", "ipc"), ("prices", "multicast")] {
+        let topic = world.topic(name);
+        let subscriber =
+            world.start(&["sub", &topic, "--count", "1", "--duration", PATIENCE_ARGUMENT]);
+        let publish =
+            ["pub", &topic, "1.0842", "--wait-subscribers", "1", "--wait", PATIENCE_ARGUMENT];
+        let sent = world.start(&publish).finish().expect_code(0);
+        assert!(sent.text().contains(&format!(" by {by} ")), "{}", sent.text());
+        assert!(subscriber.finish().expect_code(0).text().contains("1.0842"));
+    }
+    let topic = world.topic("uni.quotes");
+    let responder = world.start(&["respond", &topic, "--body", "42"]);
+    let ask = ["request", &topic, "?", "--wait-subscribers", "1", "--wait", PATIENCE_ARGUMENT];
+    let answer = world.start(&ask).finish().expect_code(0);
+    assert!(answer.text().contains("42"), "{}", answer.text());
+    drop(responder);
 }

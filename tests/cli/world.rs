@@ -74,7 +74,7 @@ impl World {
         path
     }
 
-    fn discovery_port(&self) -> u16 {
+    pub(crate) fn discovery_port(&self) -> u16 {
         self.port.local_addr().unwrap().port()
     }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod bounded;
 mod clock;
 mod config;
 mod daemon;

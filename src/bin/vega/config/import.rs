@@ -6,7 +6,7 @@ mod translate;
 mod xml;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -18,6 +18,7 @@ use self::schema::Vega;
 use self::translate::{Translation, translate};
 use self::xml::{Element, Faults, Remark};
 use crate::answer;
+use crate::bounded;
 use crate::output::{Output, note};
 
 pub(super) const EXAMPLES: &str = "\
@@ -52,7 +53,7 @@ pub(super) struct Args {
 /// When a file cannot be read or written.
 pub(super) fn run(mut output: Output, args: &Args) -> anyhow::Result<ExitCode> {
     let file = args.file.display().to_string();
-    let bytes = read(&args.file).with_context(|| file.clone())?;
+    let bytes = bounded::read(&args.file, MAX_FILE_BYTES).with_context(|| file.clone())?;
     let (translation, faults) = match import(&bytes) {
         Ok(translation) => (Some(translation), Vec::new()),
         Err(faults) => (None, faults),
@@ -77,15 +78,6 @@ pub(super) fn run(mut output: Output, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(answer(is_good))
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let size = fs::metadata(path)?.len();
-    anyhow::ensure!(
-        size <= MAX_FILE_BYTES,
-        "the file has {size} bytes (allowed: up to {MAX_FILE_BYTES})"
-    );
-    Ok(fs::read(path)?)
-}
-
 /// # Errors
 ///
 /// Everything that is wrong with the file, in the order of its lines.
@@ -97,10 +89,17 @@ fn import(bytes: &[u8]) -> Result<Translation, Vec<Remark>> {
     })?;
     let options = roxmltree::ParsingOptions { nodes_limit: MAX_NODES, ..Default::default() };
     let document = Document::parse_with_options(text, options).map_err(|error| {
+        let line = error.pos().row as usize;
+        if matches!(error, roxmltree::Error::DtdDetected) {
+            return fault(
+                line,
+                "a document type, which Vega's files have not, is not read: take it out",
+            );
+        }
         // The position is told apart.
         let text = error.to_string();
         let text = text.rsplit_once(" at ").map_or(text.as_str(), |(what, _)| what);
-        fault(error.pos().row as usize, &format!("this is not well-formed XML: {text}"))
+        fault(line, &format!("this is not well-formed XML: {text}"))
     })?;
     let faults = Faults::default();
     let vega = Vega::read(Element::root(&document, &faults));

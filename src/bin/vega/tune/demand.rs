@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 use vega::{Config, MAX_TOPIC_BYTES, RouteError};
+
+use crate::bounded;
 
 /// The largest file that is read, in bytes: a hundred thousand topics and more.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -82,12 +83,12 @@ impl Demand {
     /// What cannot be read, with the line.
     pub(crate) fn from_file(path: &Path, default_rate: Option<Rate>) -> anyhow::Result<Self> {
         let name = path.display();
-        let size = fs::metadata(path).with_context(|| name.to_string())?.len();
-        anyhow::ensure!(
-            size <= MAX_FILE_BYTES,
-            "{name} has {size} bytes (allowed: up to {MAX_FILE_BYTES})"
-        );
-        let text = fs::read_to_string(path).with_context(|| name.to_string())?;
+        let bytes = bounded::read(path, MAX_FILE_BYTES).with_context(|| name.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            anyhow::anyhow!("{name}:{line}: this is not UTF-8")
+        })?;
         // Some editors begin files with a mark of the byte order.
         let demand = Self::parse(text.trim_start_matches('\u{feff}'), default_rate)
             .map_err(|(line, what)| anyhow::anyhow!("{name}:{line}: {what}"))?;

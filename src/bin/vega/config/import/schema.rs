@@ -2,6 +2,7 @@
 //! how it is read. The order of elements, on which that schema insists, does not matter here.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use super::xml::{Element, Located};
 
@@ -292,8 +293,24 @@ impl Ports {
 
 fn is_subnet(text: &str) -> bool {
     let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
-    address.parse::<std::net::Ipv4Addr>().is_ok()
-        && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32)
+    address.parse::<Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32)
+}
+
+/// The multicast group in the element of this name, if it is there.
+fn group<'a>(element: Element<'a>, name: &str) -> Option<Located<&'a str>> {
+    let found = element.text_of(name)?;
+    if address(Some(found)).is_none_or(|(group, _)| !group.is_multicast()) {
+        let text = found.value;
+        element.fault_at(found.line, format!(
+            "<{name}> is no IPv4 multicast address: {text:?} (allowed: 224.0.0.0 to 239.255.255.255)"
+        ));
+        return None;
+    }
+    Some(found)
+}
+
+fn address(found: Option<Located<&str>>) -> Option<(Ipv4Addr, u32)> {
+    found.and_then(|found| Some((found.value.parse().ok()?, found.line)))
 }
 
 impl<'a> Responses<'a> {
@@ -356,7 +373,7 @@ impl<'a> Discovery<'a> {
                 (35_002, 35_003),
             ),
             daemon_streams: sockets.streams,
-            address: element.text_of("multicast_address"),
+            address: group(element, "multicast_address"),
             port: element.number("multicast_port", &PORTS),
             subnet: sockets.subnet,
         }
@@ -389,14 +406,23 @@ impl<'a> Template<'a> {
             Some(Transport::Multicast) => (35_006, 35_007),
             _ => (35_008, 35_009),
         };
+        let [low, high] = GROUPS.map(|name| group(element, name));
+        if let (Some((low, from)), Some((high, to))) = (address(low), address(high))
+            && low > high
+        {
+            element.fault_at(
+                from,
+                format!("<{}> {low} is above <{}> {high}, line {to}", GROUPS[0], GROUPS[1]),
+            );
+        }
         Some(Self {
             // That it is missing has been noted.
             name: element.attribute_if_any("name")?,
             transport,
             poller: poller(element, pollers),
             sockets: Sockets::read(element, "num_streams_per_port", ports),
-            low: element.text_of(GROUPS[0]),
-            high: element.text_of(GROUPS[1]),
+            low,
+            high,
         })
     }
 }

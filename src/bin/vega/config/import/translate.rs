@@ -397,10 +397,10 @@ fn times(section: &mut Section, found: &Discovery<'_>) {
 fn topic(sheet: &mut Sheet, found: &Pattern<'_>, templates: &Names, faults: &Faults) {
     let pattern = unquoted(found.pattern.value);
     let line = Some(found.pattern.line);
-    if let Some(possessive) = possessive(&pattern) {
+    if let Some((what, found_text)) = other_meaning(&pattern) {
         faults.note(line, format!(
-            "<topic_pattern> {:?}: a possessive {possessive:?} of Java has no counterpart: write it \
-             without the last \"+\" if the pattern matches the same names then",
+            "<topic_pattern> {:?}: {what} {found_text:?} of Java has no counterpart: write a pattern that \
+             matches the same names without it",
             found.pattern.value
         ));
         return;
@@ -439,23 +439,34 @@ fn unquoted(pattern: &str) -> String {
     plain + rest
 }
 
-/// The first possessive repetition, which here would be a repetition of a repetition.
-fn possessive(pattern: &str) -> Option<String> {
-    let (mut escaped, mut in_class, mut before) = (false, 0_u32, None);
+/// The first thing in a pattern that would mean something else here, and what Java calls it: a
+/// possessive repetition would be a repetition of a repetition, and two characters in a class would
+/// subtract.
+fn other_meaning(pattern: &str) -> Option<(&'static str, String)> {
+    let (mut escaped, mut in_class, mut is_name) = (false, 0_u32, false);
+    let mut before = None;
+    let mut last = '\0';
     for c in pattern.chars() {
-        let repeats = !escaped && in_class == 0 && "*+?}".contains(c);
-        if c == '+'
-            && repeats
-            && let Some(before) = before
-        {
-            return Some(format!("{before}+"));
-        }
-        match c {
-            '[' if !escaped => in_class += 1,
-            ']' if !escaped => in_class = in_class.saturating_sub(1),
+        // The braces of `\p{Alpha}` and `\x{41}` repeat nothing.
+        is_name |= c == '{' && before == Some('\\');
+        let repeats = !escaped && in_class == 0 && "*+?}".contains(c) && !is_name;
+        match (before, c) {
+            (Some(before @ ('*' | '+' | '?' | '}')), '+') if repeats => {
+                return Some(("a possessive", format!("{before}+")));
+            }
+            (_, '-' | '~') if in_class > 0 && !escaped && last == c => {
+                return Some(("a class with", format!("{c}{c}")));
+            }
+            (_, '[') if !escaped => in_class += 1,
+            (_, ']') if !escaped => in_class = in_class.saturating_sub(1),
             _ => {}
         }
-        before = repeats.then_some(c);
+        is_name &= c != '}';
+        before = match c {
+            'p' | 'P' | 'x' | 'N' if escaped => Some('\\'),
+            _ => repeats.then_some(c),
+        };
+        last = if escaped { '\0' } else { c };
         escaped = c == '\\' && !escaped;
     }
     None
@@ -489,17 +500,26 @@ mod tests {
     }
 
     #[test]
-    fn possessive_repetitions_are_told_from_others() {
+    fn what_means_something_else_here_is_told_from_what_does_not() {
         for (pattern, found) in [
             (r"a++", Some("++")),
             (r".*+b", Some("*+")),
             (r"a{2}+", Some("}+")),
+            (r"\p{L}++", Some("++")),
+            (r"\p{L}{2}+", Some("}+")),
+            (r"[+--]", Some("--")),
+            (r"[a~~b]", Some("~~")),
             (r"a+", None),
             (r"\++", None),
             (r"[*+]+", None),
             (r"a\\++", Some("++")),
+            (r"\p{Alpha}+", None),
+            (r"\x{41}+", None),
+            (r"a--b~~", None),
+            (r"[\--~]", None),
         ] {
-            assert_eq!(possessive(pattern).as_deref(), found, "{pattern}");
+            let told = other_meaning(pattern).map(|(_, found)| found);
+            assert_eq!(told.as_deref(), found, "{pattern}");
         }
     }
 
