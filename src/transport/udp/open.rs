@@ -24,7 +24,8 @@ const MAX_BUFFER_BYTES: usize = 1 << 30;
 /// Nothing is sent there.
 const ANY_PORT: u16 = 9;
 /// What Linux needs before IPv6 groups can be sent to on the loopback interface.
-const LOOPBACK_ROUTE: &str = " (as root: ip -6 route add local ff00::/8 dev lo table local; or [discovery] kind = \"daemon\")";
+const LOOPBACK_ROUTE: &str = " (as root: ip -6 route add local ff00::/8 dev lo table local; or do without multicast: \
+     [discovery] kind = \"daemon\", topics by unicast or ipc)";
 
 /// What the opener of a socket asks for.
 #[derive(Clone, Debug)]
