@@ -20,7 +20,7 @@ use crate::wire::advert::daemon::{MAX_WHO, Ticket, encode_register, encode_relay
 const MIN_REGISTER_RETRY: Duration = Duration::from_millis(20);
 
 /// A daemon that answers none of so many announcements is gone.
-const LOST_AFTER_INTERVALS: u32 = 5;
+pub(crate) const LOST_AFTER_INTERVALS: u32 = 5;
 
 /// An instance that has a new ticket introduces itself at once, but not more often than this: a
 /// daemon that hands out tickets without end must not make it talk without end.

@@ -58,6 +58,7 @@ pub(crate) use self::advertised::{Advert, AdvertKey, AdvertiseError};
 use self::announce::Announcer;
 pub(crate) use self::counters::DiscoveryCounters;
 use self::daemons::Daemons;
+pub(crate) use self::daemons::LOST_AFTER_INTERVALS;
 use self::event::{Event, EventQueue, PeerInfo};
 use self::feed::Feed;
 use self::jitter::Jitter;

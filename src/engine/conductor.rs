@@ -135,7 +135,7 @@ impl Conductor {
                 self.tending.forget(self.instance);
             }
             self.driver.discovery.handle_timeout(now);
-            self.driver.look_up_daemons(now);
+            self.driver.look_after_daemons(now);
             self.take_events(now);
             self.busy |= self.driver.transmit(now);
             self.matching.service(now);

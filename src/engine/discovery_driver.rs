@@ -12,7 +12,7 @@ use super::reading::read;
 use super::resolver::Resolver;
 use crate::config::DiscoveryConfig;
 use crate::counters::{Counter, Counters};
-use crate::discovery::{Discovery, DiscoveryCounters, Target};
+use crate::discovery::{Discovery, DiscoveryCounters, LOST_AFTER_INTERVALS, Target};
 use crate::time::Timestamp;
 use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
 use crate::wire::WireError;
@@ -82,6 +82,9 @@ pub(crate) struct DiscoveryDriver {
     resolver: Option<Resolver>,
     resolve_pause: Duration,
     resolve_at: Timestamp,
+    /// How long daemons have to answer before people are told that none does, and until when that is.
+    patience: Duration,
+    patient_until: Option<Timestamp>,
     counters: Arc<Counters>,
     /// What of discovery's counters is in them.
     counted: DiscoveryCounters,
@@ -109,6 +112,8 @@ impl DiscoveryDriver {
             resolver: Resolver::start(&config.daemons, family, counted, moved)?,
             resolve_pause: config.resolve,
             resolve_at: Timestamp::default(),
+            patience: config.refresh * LOST_AFTER_INTERVALS,
+            patient_until: None,
             daemons: config.daemons.iter().map(|daemon| daemon.to_string().into()).collect(),
             discovery,
             sockets,
@@ -178,8 +183,21 @@ impl DiscoveryDriver {
         is_busy
     }
 
+    /// Sees to daemons that do not answer: has their names looked up, and says when none ever has.
+    pub(super) fn look_after_daemons(&mut self, now: Timestamp) {
+        self.look_up_daemons(now);
+        if now < *self.patient_until.get_or_insert(now + self.patience) {
+            return;
+        }
+        self.patient_until = Some(Timestamp::NEVER);
+        if !self.daemons.is_empty() && self.discovery.daemons_up().next().is_none() {
+            let daemons = self.daemons.join(", ");
+            tracing::warn!(%daemons, "no discovery daemon answers: nobody is found until one does");
+        }
+    }
+
     /// Has the names of daemons looked up while one of them does not answer.
-    pub(super) fn look_up_daemons(&mut self, now: Timestamp) {
+    fn look_up_daemons(&mut self, now: Timestamp) {
         let Some(resolver) = &self.resolver else { return };
         if self.resolve_at <= now {
             self.resolve_at = now + self.resolve_pause;

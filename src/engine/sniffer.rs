@@ -170,7 +170,7 @@ impl Sniffer {
                 break;
             }
             self.known.driver.lock().discovery.handle_timeout(now);
-            self.known.driver.lock().look_up_daemons(now);
+            self.known.driver.lock().look_after_daemons(now);
             self.report();
             self.busy |= self.known.driver.lock().transmit(now);
             self.report_trouble(now);

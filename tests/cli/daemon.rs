@@ -73,9 +73,44 @@ fn clients_come_and_go_as_text() {
     let daemon = daemon.finish().expect_code(0);
     let lines: Vec<_> = daemon.text().lines().collect();
     assert_eq!(lines.len(), 4, "{lines:#?}");
-    assert!(lines[1].starts_with("+ 127.0.0.1:") && lines[1].contains("bad?name"), "{lines:#?}");
+    assert!(
+        lines[1].starts_with("+ 127.0.0.1:") && lines[1].contains("bad\\u{7}name"),
+        "{lines:#?}"
+    );
     assert!(lines[2].starts_with("- ") && lines[2].ends_with("0 clients        goodbye"));
     assert!(lines[3].starts_with("ended: "), "{lines:#?}");
+}
+
+/// For people: what there was of each kind, and nothing of the kinds that there was nothing of.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a stranger, who knows no `transport`")]
+fn trouble_of_a_daemon_is_said_in_words() {
+    let world = World::new();
+    let daemon = world.start(&["daemon", "--port", "0"]);
+    daemon.until_output("discovery daemon ", || ());
+    let address = daemon.output().split_whitespace().last().unwrap().to_owned();
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(b"no packet", &address).unwrap();
+    daemon.until_output("! ", || ());
+    daemon.signal("INT");
+    let daemon = daemon.finish().expect_code(0);
+    assert_eq!(daemon.text().lines().nth(1), Some("! 1 packet malformed"));
+}
+
+/// Without a daemon everybody is alone, and looks for the reason elsewhere unless it is said.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "reserves a port, answers nothing")]
+fn daemons_that_do_not_answer_are_said_to() {
+    let world = World::new();
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    world.find_each_other_by(&nobody.local_addr().unwrap().to_string());
+    let topic = world.topic("prices");
+    let publish = world.start(&["pub", &topic, "1.0842"]).finish().expect_code(0);
+    assert!(publish.stderr.contains("no discovery daemon of the conf"), "{}", publish.stderr);
+    let subscribe = world.start(&["sub", &topic]);
+    subscribe.until_error("no discovery daemon answers");
+    subscribe.signal("INT");
+    subscribe.finish().expect_code(0);
 }
 
 #[test]

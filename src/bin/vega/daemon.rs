@@ -10,7 +10,7 @@ use vega::{DaemonClient, DaemonCounters, DaemonEvent, DaemonTrouble, DiscoveryDa
 
 use crate::args::Common;
 use crate::inbox::inbox;
-use crate::output::{Output, count, note};
+use crate::output::{Output, count, note, one_line};
 use crate::signals;
 
 const EXAMPLES: &str = "\
@@ -25,7 +25,7 @@ Instances use it when their configuration says so:
   daemons = [\"10.1.0.7\", \"10.1.0.8\"]
 
 What clients do is printed as it happens, with --json as one object per line: daemon_up,
-client_up, client_down, full, daemon_down. Ctrl-C ends it.";
+client_up, client_down, full, trouble, daemon_down. Ctrl-C ends it.";
 
 /// The arguments of `vega daemon`.
 #[derive(Debug, clap::Args)]
@@ -134,15 +134,7 @@ impl Log {
                 self.output.result(&Line::Full { limit: *limit }, text)
             }
             DaemonEvent::Trouble(trouble) => {
-                let text = format!(
-                    "! {} malformed, {} of other versions, {} refused, {} dropped, {} failed",
-                    count(trouble.malformed, "packet"),
-                    trouble.other_versions,
-                    trouble.refused,
-                    trouble.dropped,
-                    trouble.failed,
-                );
-                self.output.result(&Line::trouble(trouble), text)
+                self.output.result(&Line::trouble(trouble), trouble_text(trouble))
             }
             // Later versions may have more to tell.
             _ => Ok(()),
@@ -151,7 +143,7 @@ impl Log {
 
     /// `+ 10.1.0.9:35049      pricer                   3 clients`
     fn line(&self, sign: char, client: &DaemonClient, reason: &str) -> String {
-        let (address, name) = (client.address().to_string(), printable(client.name()));
+        let (address, name) = (client.address().to_string(), one_line(client.name().as_bytes()));
         let clients = count(self.clients as u64, "client");
         let line = format!("{sign} {address:<22} {name:<32} {clients:<16} {reason}");
         line.trim_end().to_owned()
@@ -170,9 +162,18 @@ impl Log {
     }
 }
 
-/// Names come from the network: what could move the cursor is shown as a question mark.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+/// `! 100 packets malformed, 1 refused`: what there was of each kind.
+fn trouble_text(trouble: &DaemonTrouble) -> String {
+    let kinds = [
+        (trouble.malformed, "malformed"),
+        (trouble.other_versions, "of other versions"),
+        (trouble.refused, "refused: no good ticket, as after a restart"),
+        (trouble.dropped, "dropped: more than is passed on"),
+        (trouble.failed, "not sent or received"),
+    ];
+    let said = kinds.into_iter().filter(|(number, _)| *number > 0);
+    let said = said.map(|(number, what)| format!("{} {what}", count(number, "packet")));
+    format!("! {}", said.collect::<Vec<_>>().join("; "))
 }
 
 /// One line of JSON.

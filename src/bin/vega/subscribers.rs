@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vega::{Config, Instance, Publisher};
+use vega::{Instance, Publisher};
 
 use crate::clock;
 use crate::output::note;
@@ -55,7 +55,7 @@ impl WaitArgs {
             }
             if left.is_zero() {
                 if instance.peers().is_empty() {
-                    remark_on_solitude(instance.config());
+                    remark_on_solitude(instance);
                 }
                 return self.complain(publisher, wanted);
             }
@@ -77,8 +77,15 @@ impl WaitArgs {
 }
 
 /// Nobody at all is there: then where this command looks may be why.
-fn remark_on_solitude(config: &Config) {
-    let Some(group) = config.discovery_group() else { return };
+fn remark_on_solitude(instance: &Instance) {
+    let Some(group) = instance.config().discovery_group() else {
+        if instance.daemons_up().is_empty() {
+            note(
+                "no discovery daemon of the configuration answers: nobody is found until one does",
+            );
+        }
+        return;
+    };
     let (own, other) = if group.is_ipv6() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
     note(format_args!(
         "no other instance is at the discovery group {group}, which is of {own}: those whose discovery \
