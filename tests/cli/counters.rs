@@ -228,4 +228,22 @@ fn there_are_as_many_rows_as_configured() {
 fn top_asks_for_a_terminal() {
     let top = World::new().start(&["top"]).finish().expect_code(2);
     assert!(top.stderr.contains("needs a terminal"), "{}", top.stderr);
+    let top = World::new().start(&["top", "--json"]).finish().expect_code(2);
+    assert!(top.stderr.contains("vega stat --json"), "{}", top.stderr);
+}
+
+/// Names are free text: they move no cursor, break no line, and end no label.
+#[test]
+fn names_are_text_and_nothing_else() {
+    let world = World::new();
+    let instance = world.instance().name("a\"b\\c\nd\u{1b}[31m").start().unwrap();
+    for arguments in [&[][..], &[&instance.id().to_string()[..8]]] {
+        let shown = stat(&world, arguments).expect_code(0);
+        assert!(shown.text().contains(r#"a"b\c\nd\u{1b}[31m"#), "{}", shown.text());
+        assert!(!shown.text().contains('\u{1b}'), "{}", shown.text());
+    }
+    let scraped = stat(&world, &["--prometheus"]).expect_code(0);
+    let label = r#"instance_name="a\"b\\c\nd"#;
+    assert!(scraped.text().contains(label), "{}", scraped.text());
+    assert!(scraped.text().lines().all(|line| line.starts_with("vega_") || line.starts_with("# ")));
 }

@@ -19,14 +19,14 @@ impl InstanceListener for Notes {
     }
 
     fn on_pattern_matched(&mut self, pattern: &str, topic: &str) {
-        note(format_args!("{pattern}: listening to {topic}"));
+        note(format_args!("listening to {topic}, which matches {pattern}"));
     }
 
     fn on_pattern_unmatched(&mut self, pattern: &str, topic: &str) {
-        note(format_args!("{pattern}: nobody publishes {topic} any more"));
+        note(format_args!("nobody publishes {topic}, which matches {pattern}, any more"));
     }
 
     fn on_pattern_refused(&mut self, pattern: &str, topic: &str, reason: &str) {
-        note(format_args!("{pattern}: cannot listen to {topic}: {reason}"));
+        note(format_args!("cannot listen to {topic}, which matches {pattern}: {reason}"));
     }
 }

@@ -13,7 +13,7 @@ use vega::{Counter, CounterRow, CounterSnapshot, HostCounters, RowKind};
 
 use crate::answer;
 use crate::args::Common;
-use crate::output::{Output, Table, count, note};
+use crate::output::{Output, Table, count, note, one_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,7 +123,7 @@ fn overview(instances: &[CounterSnapshot]) -> Table {
         ];
         let figures = figures.map(|counter| HumanCount(counters.get(counter)).to_string());
         let who = [
-            counters.name().to_owned(),
+            one_line(counters.name().as_bytes()),
             short_id(counters),
             counters.process().to_string(),
             age(counters),
@@ -135,7 +135,8 @@ fn overview(instances: &[CounterSnapshot]) -> Table {
 
 /// Everything that is not zero.
 fn details(counters: &CounterSnapshot) -> String {
-    let (name, id, process) = (counters.name(), counters.instance(), counters.process());
+    let (name, id, process) =
+        (one_line(counters.name().as_bytes()), counters.instance(), counters.process());
     let mut text = format!("{name} {id}, process {process}, {}\n\n", age(counters));
     let mut table = Table::new(&["counter", "value", ""]).right(&[1]);
     for (counter, value) in counters.iter().filter(|(_, value)| *value > 0) {
@@ -170,7 +171,7 @@ fn rows_table(kind: RowKind, rows: &[&CounterRow]) -> Table {
     let mut table = Table::new(&header).right(&numbers);
     for row in rows {
         let values: Vec<_> = row.iter().map(|(_, value)| value).collect();
-        let mut cells = vec![row.name().to_owned()];
+        let mut cells = vec![one_line(row.name().as_bytes())];
         cells.extend(has_place.then(|| row.place().to_owned()));
         cells.extend(used.iter().map(|at| HumanCount(values[*at]).to_string()));
         table.row(cells);

@@ -1,6 +1,7 @@
 //! What commands print: results on standard output, as JSON for machines or as text for people,
 //! and remarks on standard error. Layer: bin.
 
+mod cut;
 mod figure;
 mod page;
 mod payload;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
+pub(crate) use cut::cut;
 pub(crate) use figure::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, figure, level};
 pub(crate) use page::{Escaped, Page, Rows};
 pub(crate) use payload::{Format, PayloadJson, hex, one_line};

@@ -126,11 +126,10 @@ impl AdvertJson {
     }
 
     /// Where its data arrives, for people.
-    pub(super) fn place(&self) -> String {
+    fn place(&self) -> Option<String> {
         match (&self.address, self.stream, &self.ring) {
-            (Some(address), Some(stream), _) => format!("{address} stream {stream}"),
-            (_, _, Some(ring)) => ring.clone(),
-            _ => "-".to_owned(),
+            (Some(address), Some(stream), _) => Some(format!("{address} stream {stream}")),
+            (_, _, ring) => ring.clone(),
         }
     }
 }
@@ -209,8 +208,9 @@ pub(super) fn text(at: Duration, event: &SnifferEvent, names: &Filter) -> Option
     let advert_text = |sign: char, it: &TopicAdvert| {
         let advert = AdvertJson::new(it, &names.name(it.instance()));
         let (name, topic) = (shown(&advert.name), shown(&advert.topic));
-        let (side, transport, place) = (advert.side, &advert.transport, advert.place());
-        format!("{sign} {name}  {side} of {topic} by {transport}, {place}")
+        let (side, transport) = (advert.side, &advert.transport);
+        let place = advert.place().map(|place| format!(", {place}")).unwrap_or_default();
+        format!("{sign} {name}  {side} of {topic} by {transport}{place}")
     };
     let said = match event {
         SnifferEvent::InstanceUp(peer) => {
@@ -266,7 +266,8 @@ pub(super) fn instance_cells(it: &InstanceJson) -> [String; 6] {
 
 pub(super) fn topic_cells(it: &AdvertJson) -> [String; 5] {
     let who = if it.name.is_empty() { &it.instance } else { &it.name };
-    [shown(&it.topic), it.side.to_owned(), it.transport.clone(), it.place(), shown(who)]
+    let place = it.place().unwrap_or_else(|| "-".to_owned());
+    [shown(&it.topic), it.side.to_owned(), it.transport.clone(), place, shown(who)]
 }
 
 /// A snapshot for people.

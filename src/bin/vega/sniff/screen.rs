@@ -16,11 +16,16 @@ use super::filter::Filter;
 use super::line::{INSTANCE_HEADER, SnapshotJson, TOPIC_HEADER, instance_cells, text, topic_cells};
 use crate::clock;
 use crate::inbox::Outlet;
+use crate::output::cut;
 use crate::signals::StopFlag;
 
 const KEYS: &str = "q quit  Tab instances or topics  ↑↓ scroll";
 /// Between two looks, unless a key is pressed.
 const LOOK: Duration = Duration::from_millis(200);
+/// From this width on ids and times of instances are shown in full.
+const WIDE: u16 = 113;
+/// Characters of an id that tell instances apart, as `vega stat` shows them.
+const SHORT_ID: u16 = 8;
 /// Events that are shown at the bottom.
 const LAST_EVENTS: usize = 8;
 
@@ -150,17 +155,26 @@ impl Screen {
         let line = ["vega sniff".bold(), self.place.clone().into(), summary.into()];
         frame.render_widget(TextLine::from_iter(line), title);
         if self.shows_topics {
-            let cells = self.seen.adverts.iter().map(topic_cells);
             let widths = [Constraint::Fill(2), Constraint::Length(10), Constraint::Length(9)];
             let widths = [&widths[..], &[Constraint::Fill(2), Constraint::Fill(1)]].concat();
-            self.draw_table(frame, table, (&TOPIC_HEADER, &widths), cells);
+            let rows = self.seen.adverts.iter().map(topic_cells);
+            self.draw_table(frame, table, (&TOPIC_HEADER, &widths), rows);
         } else {
-            let cells = self.seen.instances.iter().map(instance_cells);
-            // On a narrow terminal the name is what people need.
-            let widths = [Constraint::Min(16), Constraint::Length(36), Constraint::Length(21)];
-            let times = [Constraint::Length(21), Constraint::Length(7), Constraint::Length(7)];
-            let widths = [&widths[..], &times].concat();
-            self.draw_table(frame, table, (&INSTANCE_HEADER, &widths), cells);
+            // On a narrow terminal names and addresses are what people need.
+            let is_wide = table.width >= WIDE;
+            let id = Constraint::Length(if is_wide { 36 } else { SHORT_ID });
+            let address = Constraint::Length(21);
+            let widths = [Constraint::Min(16), id, address, address].into_iter();
+            let times = if is_wide { &[Constraint::Length(7); 2][..] } else { &[] };
+            let widths: Vec<_> = widths.chain(times.iter().copied()).collect();
+            let rows = self.seen.instances.iter().map(|it| {
+                let mut cells = instance_cells(it);
+                if !is_wide {
+                    cells[1].truncate(SHORT_ID.into());
+                }
+                cells
+            });
+            self.draw_table(frame, table, (&INSTANCE_HEADER, &widths), rows);
         }
         frame.render_widget("what happened last".dim(), heading);
         let lines: Vec<_> = self.events.iter().map(|event| TextLine::raw(event.as_str())).collect();
@@ -173,9 +187,12 @@ impl Screen {
         frame: &mut Frame<'_>,
         area: Rect,
         (header, widths): (&[&'static str; N], &[Constraint]),
-        cells: impl Iterator<Item = [String; N]>,
+        rows: impl Iterator<Item = [String; N]>,
     ) {
-        let rows = cells.skip(self.first).take(area.height.into()).map(Row::new);
+        let columns = Layout::horizontal(widths).spacing(1).split(area);
+        let rows = rows.skip(self.first).take(area.height.into()).map(|cells| {
+            Row::new(cells.into_iter().zip(&*columns).map(|(cell, column)| cut(cell, column.width)))
+        });
         let header = Row::new(header.map(Stylize::bold));
         frame.render_widget(Table::new(rows, widths.iter().copied()).header(header), area);
     }

@@ -10,8 +10,12 @@ use ratatui::widgets::{Paragraph, Row, Table};
 use super::figures::Cell;
 use super::model::Model;
 use super::pages::Page;
+use crate::output::{count, cut};
 
 const KEYS: &str = "q quit  Tab page  ←→ sort by  r turn order  ↑↓ scroll  space stop";
+
+/// Columns that a name has at least, also where others do not fit.
+const LEAST_NAME: u16 = 12;
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let areas = Layout::vertical([
@@ -29,7 +33,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
 
 fn summary_line(model: &Model) -> Line<'static> {
     let (instances, topics) = model.summary();
-    let counts = format!("  {instances} instances, {topics} topics");
+    let counts =
+        format!("  {}, {}", count(instances as u64, "instance"), count(topics as u64, "topic"));
     let state = if model.is_paused() { "  STOPPED" } else { "" };
     Line::from(vec!["vega top".bold(), counts.into(), state.bold()])
 }
@@ -57,12 +62,16 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             _ => text,
         }
     });
-    let rows = lines.iter().skip(first).take(area.height.into()).map(|line| {
-        Row::new(line.iter().enumerate().map(|(at, cell)| aligned(is_text(at), cell.shown())))
-    });
     let widths = columns.iter().map(|(_, width)| match width {
-        0 => Constraint::Fill(1),
+        0 => Constraint::Min(LEAST_NAME),
         width => Constraint::Length(*width),
+    });
+    let places = Layout::horizontal(widths.clone()).spacing(1).split(area);
+    let rows = lines.iter().skip(first).take(area.height.into()).map(|line| {
+        let cells = line.iter().zip(&*places).enumerate();
+        Row::new(
+            cells.map(|(at, (cell, place))| aligned(is_text(at), cut(cell.shown(), place.width))),
+        )
     });
     frame.render_widget(Table::new(rows, widths).header(Row::new(header)), area);
     if lines.is_empty() {

@@ -56,7 +56,11 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// terminal.
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     ensure!(
-        io::stdout().is_terminal() && io::stdin().is_terminal() && !common.json,
+        !common.json,
+        "vega top is a screen, and has no JSON; vega stat --json has the same counters"
+    );
+    ensure!(
+        io::stdout().is_terminal() && io::stdin().is_terminal(),
         "vega top needs a terminal; vega stat prints the same for files and programs"
     );
     let config = common.load()?;

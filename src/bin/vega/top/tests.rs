@@ -47,7 +47,7 @@ fn model() -> Model {
 fn every_page_fits_a_small_terminal() {
     let mut model = model();
     let screen = drawn(&model);
-    assert!(screen[0].starts_with("vega top  1 instances, 2 topics"), "{screen:#?}");
+    assert!(screen[0].starts_with("vega top  1 instance, 2 topics"), "{screen:#?}");
     assert!(screen[23].starts_with("q quit"), "{screen:#?}");
     let line = screen.iter().find(|line| line.starts_with("dealer")).unwrap();
     // Process, time, and three messages sent.
@@ -62,6 +62,18 @@ fn every_page_fits_a_small_terminal() {
             assert!(screen[2].contains(title), "{title}: {screen:#?}");
         }
         assert!(screen[3].contains("dealer"), "{screen:#?}");
+    }
+}
+
+/// Names stay readable where not all columns fit.
+#[test]
+fn names_keep_their_place_on_a_narrow_terminal() {
+    let mut model = model();
+    press(&mut model, KeyCode::Char('2'));
+    let narrow = |width| crate::drawn::drawn((width, 24), |frame| draw::draw(frame, &model));
+    for width in [50, 30] {
+        let screen = narrow(width);
+        assert!(screen.iter().any(|line| line.starts_with("fx.EURUSD")), "{screen:#?}");
     }
 }
 

@@ -93,7 +93,11 @@ fn instances_topics_and_what_happens_are_shown() {
     assert!(screen[3].starts_with("pricer\\u{1b}[31m "), "{screen:#?}");
     let log = &screen[screen.len() - 9..screen.len() - 1];
     assert!(log.iter().any(|line| line.contains("1.500s + dealer  instance ")), "{screen:#?}");
-    assert!(scene.drawn(SMALL)[2].starts_with("dealer"), "{:#?}", scene.drawn(SMALL));
+    let line = &scene.drawn(SMALL)[2];
+    let words: Vec<_> = line.split_whitespace().collect();
+    let (control, responses) =
+        (&scene.screen.seen.instances[0].control, dealer.response_address().to_string());
+    assert_eq!(words, ["dealer", &dealer.id().to_string()[..8], control, &responses], "{line}");
 
     assert!(scene.press(KeyCode::Tab));
     let screen = scene.drawn(WIDE);
