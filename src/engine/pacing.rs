@@ -26,6 +26,15 @@ const DENSE_FRACTION: u64 = 64;
 /// one: some 40 us, in which it about fills a run.
 const DENSE_PATIENCE: u64 = 4;
 
+/// What of all that waits is to be handed to the kernel now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    /// A whole run of packets; the open one waits for the next.
+    ClosedPackets,
+    Everything,
+}
+
 /// Decides between sending now and waiting for more. Times are counter readings of
 /// `transport::cycles`.
 #[derive(Debug, Default)]
@@ -43,9 +52,9 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// A message was appended; `full` packets are waiting. True when everything is to be sent now.
+    /// A message was appended; `full` packets are waiting.
     #[inline]
-    pub(super) fn is_due(&mut self, now: u64, full: u64, batch: u64) -> bool {
+    pub(super) fn due(&mut self, now: u64, full: u64, batch: u64) -> Due {
         let since_message = now.saturating_sub(self.appended);
         self.appended = now;
         self.messages += 1;
@@ -55,20 +64,21 @@ impl Pacing {
         // Who does something else between two messages, waits for an answer say, may not send
         // another one for long; who streams does not.
         if since_message >= self.cost / STREAM_FRACTION {
-            return true;
+            return Due::Everything;
         }
         if full >= batch {
-            return true;
+            return Due::ClosedPackets;
         }
         let elapsed = now.saturating_sub(self.ended);
         if elapsed >= self.cost {
-            return elapsed >= self.cost.saturating_mul(DENSE_PATIENCE) || !self.is_dense(elapsed);
+            let is_late = elapsed >= self.cost.saturating_mul(DENSE_PATIENCE);
+            return if is_late || !self.is_dense(elapsed) { Due::Everything } else { Due::Nothing };
         }
         if self.credit > 0 {
             self.credit -= 1;
-            return true;
+            return Due::Everything;
         }
-        false
+        Due::Nothing
     }
 
     /// Whether the messages of this time filled it.
@@ -108,7 +118,7 @@ mod tests {
         let mut now = COST;
         for _ in 0..1000 {
             now += 2 * COST;
-            assert!(pacing.is_due(now, 0, 40));
+            assert_eq!(pacing.due(now, 0, 40), Due::Everything);
             pacing.transmitted(now, now + COST);
             now += COST;
         }
@@ -120,7 +130,7 @@ mod tests {
         let mut now = COST * 100;
         for _ in 0..1000 {
             now += COST / 3;
-            assert!(pacing.is_due(now, 0, 40));
+            assert_eq!(pacing.due(now, 0, 40), Due::Everything);
             pacing.transmitted(now, now + COST);
             now += COST;
         }
@@ -133,7 +143,7 @@ mod tests {
         let mut direct = 0;
         for _ in 0..1000 {
             now += 50;
-            if pacing.is_due(now, 0, 40) {
+            if pacing.due(now, 0, 40) == Due::Everything {
                 direct += 1;
                 pacing.transmitted(now, now + COST);
                 now += COST;
@@ -148,7 +158,7 @@ mod tests {
         let (mut now, mut transmitting) = (COST, 0);
         for _ in 0..100_000 {
             now += distance;
-            if pacing.is_due(now, 0, 40) {
+            if pacing.due(now, 0, 40) == Due::Everything {
                 pacing.transmitted(now, now + COST);
                 now += COST;
                 transmitting += COST;
@@ -171,7 +181,7 @@ mod tests {
     fn a_full_batch_does_not_wait() {
         let mut pacing = warmed_up();
         pacing.credit = 0;
-        assert!(!pacing.is_due(COST + 1, 39, 40));
-        assert!(pacing.is_due(COST + 2, 40, 40));
+        assert_eq!(pacing.due(COST + 1, 39, 40), Due::Nothing);
+        assert_eq!(pacing.due(COST + 2, 40, 40), Due::ClosedPackets);
     }
 }

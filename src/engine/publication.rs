@@ -16,13 +16,14 @@ use self::outlet::SocketOutlet;
 use self::receivers::Receivers;
 use super::conductor::TICK;
 use super::latch::Latch;
-use super::pacing::Pacing;
+use super::pacing::{Due, Pacing};
 use super::send_socket::{Letters, Mailbox, SendSocket, Way};
 use crate::counters::{Counters, PublicationColumn, Row};
 use crate::id::{InstanceId, ReceiverId, SessionId, TopicHash};
 use crate::listener::SendError;
 use crate::protocol::fan_out::FanOut;
 use crate::protocol::flow_control::FlowSettings;
+use crate::protocol::lane::Progress;
 use crate::protocol::timing::SHORTEST_TAIL;
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Claimed, Entry};
@@ -367,7 +368,7 @@ impl Publication {
                 Err(_) => break,
             }
             if state.ring.open_packet() - state.fan_out.front() >= self.batch {
-                self.transmit(state);
+                self.transmit_closed(state);
             }
         }
         offset
@@ -377,13 +378,21 @@ impl Publication {
     fn after_append(&self, state: &mut State) {
         let full = state.ring.open_packet() - state.fan_out.front();
         let start = cycles();
-        if state.pacing.is_due(start, full, self.batch) {
-            self.transmit(state);
-            state.pacing.transmitted(start, cycles());
-        } else {
-            state.has_deferred = true;
-            self.raise(Urgency::Streaming);
+        match state.pacing.due(start, full, self.batch) {
+            Due::Everything => {
+                self.transmit(state);
+                state.pacing.transmitted(start, cycles());
+                return;
+            }
+            // The open packet goes with the next run: alone it would cost a call of its own.
+            Due::ClosedPackets => {
+                self.transmit_closed(state);
+                state.pacing.transmitted(start, cycles());
+            }
+            Due::Nothing => {}
         }
+        state.has_deferred = true;
+        self.raise(Urgency::Streaming);
     }
 
     /// Wakes the conductor when it does not know yet that it has to look this soon.
@@ -427,6 +436,17 @@ impl Publication {
     fn transmit(&self, state: &mut State) {
         self.answer(state);
         let progress = state.fan_out.transmit(&mut state.ring, &mut self.outlet());
+        self.finish(state, progress);
+    }
+
+    /// Sends closed packets as far as receivers and the socket take them.
+    fn transmit_closed(&self, state: &mut State) {
+        self.answer(state);
+        let progress = state.fan_out.transmit_closed(&mut state.ring, &mut self.outlet());
+        self.finish(state, progress);
+    }
+
+    fn finish(&self, state: &mut State, progress: Progress) {
         if progress.packets > 0 {
             state.row.add(PublicationColumn::Packets, progress.packets);
             state.row.add(PublicationColumn::Bytes, progress.bytes);

@@ -159,6 +159,16 @@ impl<D> FanOut<D> {
         if self.takes_open_packet(ring) {
             ring.close();
         }
+        self.transmit_closed(ring, outlet)
+    }
+
+    /// Sends closed packets as far as receivers and the outlet take them.
+    #[inline]
+    pub(crate) fn transmit_closed(
+        &mut self,
+        ring: &mut Appender,
+        outlet: &mut impl Outlet<D>,
+    ) -> Progress {
         let end = edge(ring);
         let (mut refused, mut progress) = (None, Progress::default());
         for (at, lane) in self.lanes.iter_mut().enumerate() {

@@ -99,15 +99,7 @@ impl Stage {
     fn publish(&mut self, messages: u64) -> u64 {
         let payload = vec![0; LAYOUT.whole_body_bytes()];
         for sent in 0..messages {
-            let entry = Entry {
-                kind: FrameKind::Message,
-                publisher: 0,
-                topic: TopicHash(1),
-                sequence: 1,
-                prefix: &[],
-                payload: &payload,
-            };
-            if self.ring.append(&entry).is_err() {
+            if self.ring.append(&message(&payload)).is_err() {
                 return sent;
             }
             self.transmit();
@@ -140,6 +132,17 @@ impl Stage {
         let is_it =
             |it: &mut (u8, PacketKind, u64)| it.0 == receiver && it.1 == PacketKind::Heartbeat;
         self.outlet.sent.extract_if(.., is_it).count()
+    }
+}
+
+const fn message(payload: &[u8]) -> Entry<'_> {
+    Entry {
+        kind: FrameKind::Message,
+        publisher: 0,
+        topic: TopicHash(1),
+        sequence: 1,
+        prefix: &[],
+        payload,
     }
 }
 
@@ -176,20 +179,29 @@ fn without_receivers_nothing_is_sent_and_nothing_is_kept() {
 #[test]
 fn what_goes_out_on_several_lanes_is_counted_once() {
     let mut stage = Stage::new(SETTINGS, 3);
-    let entry = Entry {
-        kind: FrameKind::Message,
-        publisher: 0,
-        topic: TopicHash(1),
-        sequence: 1,
-        prefix: &[],
-        payload: &[0; 10],
-    };
-    stage.ring.append(&entry).unwrap();
+    stage.ring.append(&message(&[0; 10])).unwrap();
     let once = stage.transmit();
     let bytes = stage.ring.closed_run(0, 1).0.len() as u64;
     assert_eq!(once, Progress { packets: 1, bytes });
     assert_eq!(stage.outlet.sent.len(), 3);
     assert_eq!(stage.transmit(), Progress::default());
+}
+
+/// Alone the open packet would cost a call of its own after each full run.
+#[test]
+fn a_run_of_closed_packets_leaves_the_open_one_to_grow() {
+    let mut stage = Stage::new(SETTINGS, 1);
+    let payload = [0; 10];
+    while stage.ring.open_packet() < 2 {
+        stage.ring.append(&message(&payload)).unwrap();
+    }
+    let closed = stage.fan_out.transmit_closed(&mut stage.ring, &mut stage.outlet);
+    assert_eq!((closed.packets, stage.taken(1)), (2, vec![0, 1]));
+    assert!(stage.fan_out.has_waiting(&stage.ring));
+    stage.ring.append(&message(&payload)).unwrap();
+    assert_eq!(stage.transmit().packets, 1);
+    assert_eq!(stage.taken(1), [2], "both messages in one packet");
+    assert!(!stage.fan_out.has_waiting(&stage.ring));
 }
 
 #[test]
