@@ -224,6 +224,13 @@ fn every_case_of_the_target_table_is_measured_and_judged() {
     let cases = document["cases"].as_array().unwrap();
     assert_eq!((cases.len(), number(&document, "failed")), (17, 0.0), "{document}");
     let mut held = 0.0;
+    let rows = document["rows"].as_array().unwrap();
+    assert_eq!(rows.len() as f64, number(&document, "targets"), "{document}");
+    for row in rows.iter().filter(|row| !row["value"].is_null()) {
+        let met = row["met"] == true;
+        assert_eq!(number(row, "ratio") >= 1.0, met, "{row}");
+        assert!(number(row, "value") > 0.0 && number(row, "target") > 0.0, "{row}");
+    }
     for case in cases {
         let result = &case["result"];
         assert!(case["error"].is_null(), "{case}");

@@ -102,7 +102,19 @@ struct Document<'a> {
     held: usize,
     /// Cases that could not be measured.
     failed: usize,
+    rows: Vec<Row<'a>>,
     cases: Vec<CaseDocument<'a>>,
+}
+
+/// One target. The long form is in `cases`.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    case: String,
+    figure: &'a str,
+    value: Option<f64>,
+    target: f64,
+    ratio: Option<f64>,
+    met: bool,
 }
 
 /// Either `result` or `error` is null.
@@ -133,8 +145,22 @@ impl<'a> Document<'a> {
             targets: verdicts().count(),
             held: verdicts().filter(|verdict| verdict.holds()).count(),
             failed: outcomes.iter().filter(|outcome| outcome.run.is_err()).count(),
+            rows: outcomes.iter().flat_map(Row::of).collect(),
             cases: outcomes.iter().map(CaseDocument::of).collect(),
         }
+    }
+}
+
+impl<'a> Row<'a> {
+    fn of(outcome: &'a Outcome) -> impl Iterator<Item = Self> {
+        outcome.verdicts.iter().map(|verdict| Self {
+            case: outcome.case.to_string(),
+            figure: verdict.figure(),
+            value: verdict.measured(),
+            target: verdict.target(),
+            ratio: verdict.ratio(),
+            met: verdict.holds(),
+        })
     }
 }
 

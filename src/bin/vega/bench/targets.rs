@@ -192,12 +192,15 @@ impl fmt::Display for Target {
     }
 }
 
+const AT_MOST: &str = "at most";
+const AT_LEAST: &str = "at least";
+
 /// A target, and what was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     /// The figure, as it is called in the result.
     figure: &'static str,
-    /// `at most` or `at least`.
+    /// [`AT_MOST`] or [`AT_LEAST`].
     bound: &'static str,
     target: f64,
     measured: Option<f64>,
@@ -209,17 +212,37 @@ pub(crate) struct Verdict {
 impl Verdict {
     fn new(target: Target, measured: Option<f64>) -> Self {
         let (figure, bound, limit) = match target {
-            Target::RatioP50(ratio) => ("ratio_p50", "at most", ratio),
-            Target::P99Ns(ns) => ("p99_ns", "at most", ns as f64),
-            Target::Rate(rate) => ("msgs_per_sec", "at least", rate),
-            Target::RequestNs(ns) => ("request_ns", "at most", ns),
-            Target::LateP99Ns(ns) => ("late_p99_ns", "at most", ns as f64),
+            Target::RatioP50(ratio) => ("ratio_p50", AT_MOST, ratio),
+            Target::P99Ns(ns) => ("p99_ns", AT_MOST, ns as f64),
+            Target::Rate(rate) => ("msgs_per_sec", AT_LEAST, rate),
+            Target::RequestNs(ns) => ("request_ns", AT_MOST, ns),
+            Target::LateP99Ns(ns) => ("late_p99_ns", AT_MOST, ns as f64),
         };
         let holds = measured.is_some_and(|measured| match target {
             Target::Rate(_) => measured >= limit,
             _ => measured <= limit,
         });
         Self { figure, bound, target: limit, measured, holds, text: target.to_string() }
+    }
+
+    pub(super) const fn figure(&self) -> &'static str {
+        self.figure
+    }
+
+    pub(super) const fn measured(&self) -> Option<f64> {
+        self.measured
+    }
+
+    pub(super) const fn target(&self) -> f64 {
+        self.target
+    }
+
+    /// How many times as good as the target it was: 1 and more where that is met.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        self.measured.map(|measured| match self.bound {
+            AT_LEAST => measured / self.target,
+            _ => self.target / measured,
+        })
     }
 
     pub(super) const fn holds(&self) -> bool {
