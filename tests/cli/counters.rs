@@ -50,12 +50,6 @@ fn sent_more(world: &World, name: &str, sent: u64) -> Value {
     })
 }
 
-fn counter_files(world: &World) -> Vec<String> {
-    let entries = fs::read_dir(world.shared_memory()).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".counters")).collect()
-}
-
 #[test]
 fn another_process_is_seen_to_count() {
     let world = World::new();
@@ -83,7 +77,7 @@ fn another_process_is_seen_to_count() {
         }
         process.signal("INT");
         process.finish().expect_code(0);
-        assert_eq!(counter_files(&world), Vec::<String>::new());
+        assert_eq!(world.counter_files(), Vec::<String>::new());
         stat(&world, &[]).expect_code(1);
     }
 }
@@ -103,15 +97,15 @@ fn the_file_of_a_killed_process_is_told_from_others_and_removed() {
         let left = stat(&world, &[&name, "--dead", "--json"]).expect_code(0).json_lines();
         assert_eq!(left[0]["alive"], false);
         assert!(left[0]["counters"]["messages_sent"].as_u64().unwrap() > 0, "what it had counted");
-        assert_eq!(counter_files(&world).len(), 1);
+        assert_eq!(world.counter_files().len(), 1);
         if by_hand {
             let living = world.instance().name("living").start().unwrap();
-            assert_eq!(counter_files(&world).len(), 1, "its own: those of the dead are removed");
+            assert_eq!(world.counter_files().len(), 1, "its own: those of the dead are removed");
             living.close().unwrap();
         } else {
             stat(&world, &["--remove-dead"]).expect_code(0);
         }
-        assert_eq!(counter_files(&world), Vec::<String>::new());
+        assert_eq!(world.counter_files(), Vec::<String>::new());
     }
 }
 
@@ -122,11 +116,11 @@ fn files_of_the_living_are_not_removed() {
     stat(&world, &["--remove-dead"]).expect_code(0);
     let shown = stat(&world, &["living", "--json"]).expect_code(0).json_lines();
     assert_eq!(shown[0]["instance"], instance.id().to_string());
-    let files = counter_files(&world);
+    let files = world.counter_files();
     let mode = fs::metadata(world.shared_memory().join(&files[0])).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     instance.close().unwrap();
-    assert_eq!(counter_files(&world), Vec::<String>::new());
+    assert_eq!(world.counter_files(), Vec::<String>::new());
 }
 
 #[test]
@@ -157,7 +151,7 @@ fn a_scraper_understands_what_is_printed() {
 fn damaged_files_are_named_and_hide_nothing() {
     let world = World::new();
     let instance = world.instance().name("whole").start().unwrap();
-    let own = world.shared_memory().join(&counter_files(&world)[0]);
+    let own = world.shared_memory().join(&world.counter_files()[0]);
     let whole = fs::read(own).unwrap();
     for (name, bytes) in [
         ("cut", &whole[..whole.len() / 2]),
@@ -196,7 +190,7 @@ fn without_a_file_an_instance_counts_for_itself() {
         instance.close().unwrap();
     };
     let instance = world.instance().start().unwrap();
-    assert_eq!(counter_files(&world), Vec::<String>::new());
+    assert_eq!(world.counter_files(), Vec::<String>::new());
     counts(instance);
 
     // Where shared memory cannot be used at all.

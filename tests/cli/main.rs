@@ -15,5 +15,6 @@ mod pubsub;
 mod request;
 mod sim;
 mod sniff;
+mod terminals;
 mod tune;
 mod world;

@@ -136,6 +136,20 @@ impl World {
         self.spawn_with(command, nothing)
     }
 
+    /// On a terminal, or what else the command brings along: nothing is kept of what it says.
+    pub(crate) fn spawn_unheard(&self, mut command: Command) -> Process {
+        let nothing = self.file("nothing");
+        File::create(&nothing).unwrap();
+        Process { child: command.spawn().unwrap(), stdout: nothing.clone(), stderr: nothing }
+    }
+
+    /// The files of counters that are there.
+    pub(crate) fn counter_files(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.shared_memory()) else { return Vec::new() };
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".counters")).collect()
+    }
+
     fn spawn_with(&self, mut command: Command, stdout: PathBuf) -> Process {
         let stderr = self.file("stderr");
         command.stderr(File::create(&stderr).unwrap());
@@ -171,7 +185,13 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.child.id());
+        self.signals(&[name]);
+    }
+
+    /// Sends signals in quick succession.
+    pub(crate) fn signals(&self, names: &[&str]) {
+        let kill = |name: &&str| format!("kill -{name} {}", self.child.id());
+        let command = names.iter().map(kill).collect::<Vec<_>>().join(" && ");
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
     }
 

@@ -18,6 +18,7 @@ mod notes;
 mod output;
 mod pubsub;
 mod request;
+mod screen;
 mod signals;
 mod sim;
 mod sniff;

@@ -2,14 +2,22 @@
 //! raises it; any thread may look.
 
 use std::convert::Infallible;
-use std::process;
+use std::sync::OnceLock;
 use std::time::Duration;
+use std::{process, thread};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-/// What shells report for a process that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+/// What shells report for a process that a signal ended: this, and the number of the signal.
+const ENDED_BY: i32 = 128;
+/// What they report when its terminal is gone.
+pub(crate) const HUNG_UP: u8 = 129;
+
+/// The first signal.
+static FIRST: OnceLock<i32> = OnceLock::new();
 
 /// Raised once the user wants the command to end. Clones are the same flag.
 #[derive(Clone, Debug)]
@@ -18,27 +26,43 @@ pub(crate) struct StopFlag {
     raised: Receiver<Infallible>,
 }
 
-/// Catches the signals that ask a process to end. A second signal ends it at once, in case the
-/// clean end takes too long. To be called once.
+/// Catches the signals that ask a process to end. A second Ctrl-C or SIGTERM ends it at once, in
+/// case the clean end takes too long. SIGHUP is no impatient user: whoever closes a terminal sends
+/// several, and some service managers add one to their SIGTERM. To be called once.
 ///
 /// # Errors
 ///
 /// When the operating system refuses the handler.
 pub(crate) fn stop_flag() -> anyhow::Result<StopFlag> {
+    const REFUSED: &str = "signals cannot be caught";
     let (sender, raised) = crossbeam_channel::bounded(0);
-    let mut sender = Some(sender);
-    ctrlc::set_handler(move || {
-        if sender.take().is_none() {
-            process::exit(INTERRUPTED);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context(REFUSED)?;
+    let watch = move || {
+        let mut sender = Some(sender);
+        let mut is_asked = false;
+        for signal in signals.forever() {
+            FIRST.get_or_init(|| signal);
+            drop(sender.take());
+            if signal != SIGHUP {
+                if is_asked {
+                    process::exit(ENDED_BY + signal);
+                }
+                is_asked = true;
+            }
         }
-    })
-    .context("signals cannot be caught")?;
+    };
+    thread::Builder::new().name("vega-signals".to_owned()).spawn(watch).context(REFUSED)?;
     Ok(StopFlag { raised })
 }
 
 impl StopFlag {
     pub(crate) fn is_raised(&self) -> bool {
         self.raised.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    /// Whether it is the end of the terminal that raised it.
+    pub(crate) fn is_hang_up(&self) -> bool {
+        self.is_raised() && FIRST.get() == Some(&SIGHUP)
     }
 
     /// Waits for at most `timeout`. Returns whether the flag is raised.

@@ -107,11 +107,12 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         return Ok(answer(!is_empty));
     }
     let has_screen = io::stdout().is_terminal() && io::stdin().is_terminal();
-    if has_screen && !args.log && !common.json {
-        screen::show(&sniffer, filter, &outlet, (&stop, duration))?;
+    let code = if has_screen && !args.log && !common.json {
+        screen::show(&sniffer, filter, &outlet, (&stop, duration))?
     } else {
         live::print(&sniffer, filter, Output::new(common), (&outlet, &stop, duration))?;
-    }
+        ExitCode::SUCCESS
+    };
     sniffer.close();
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }

@@ -1,15 +1,15 @@
 //! The table on a terminal: instances, topics, what happened last. Layer: bin.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::Frame;
+use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Stylize;
 use ratatui::text::Line as TextLine;
 use ratatui::widgets::{Paragraph, Row, Table};
-use ratatui::{DefaultTerminal, Frame};
 use vega::{Sniffer, SnifferEvent};
 
 use super::filter::Filter;
@@ -17,11 +17,10 @@ use super::line::{INSTANCE_HEADER, SnapshotJson, TOPIC_HEADER, instance_cells, t
 use crate::clock;
 use crate::inbox::Outlet;
 use crate::output::cut;
+use crate::screen::{self, Show};
 use crate::signals::StopFlag;
 
 const KEYS: &str = "q quit  Tab instances or topics  ↑↓ scroll";
-/// Between two looks, unless a key is pressed.
-const LOOK: Duration = Duration::from_millis(200);
 /// From this width on ids and times of instances are shown in full.
 const WIDE: u16 = 113;
 /// Characters of an id that tell instances apart, as `vega stat` shows them.
@@ -29,7 +28,7 @@ const SHORT_ID: u16 = 8;
 /// Events that are shown at the bottom.
 const LAST_EVENTS: usize = 8;
 
-/// Shows the table until the user has seen enough, or time is up.
+/// Shows the table until the user has seen enough, time is up, or the terminal is gone.
 ///
 /// # Errors
 ///
@@ -39,12 +38,34 @@ pub(super) fn show(
     filter: Filter,
     outlet: &Outlet<(Duration, SnifferEvent)>,
     (stop, duration): (&StopFlag, Option<Duration>),
-) -> anyhow::Result<()> {
-    let mut terminal = ratatui::try_init().context("the terminal cannot be used")?;
-    let mut screen = Screen::new(sniffer, filter);
-    let result = screen.run(&mut terminal, sniffer, outlet, (stop, duration));
-    ratatui::restore();
-    result
+) -> anyhow::Result<ExitCode> {
+    let screen = Screen::new(sniffer, filter);
+    // Without an end where it is too far away for the clock.
+    let end = duration.and_then(|duration| clock::now().checked_add(duration));
+    screen::show(&mut Live { screen, sniffer, outlet, end }, stop)
+}
+
+/// A screen, and what it shows.
+struct Live<'a> {
+    screen: Screen,
+    sniffer: &'a Sniffer,
+    outlet: &'a Outlet<(Duration, SnifferEvent)>,
+    end: Option<Instant>,
+}
+
+impl Show for Live<'_> {
+    fn update(&mut self) -> anyhow::Result<bool> {
+        self.screen.look(self.sniffer, self.outlet);
+        Ok(self.end.is_none_or(|end| clock::now() < end))
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        self.screen.draw(frame);
+    }
+
+    fn handle_key(&mut self, key: KeyCode) {
+        self.screen.handle_key(key);
+    }
 }
 
 struct Screen {
@@ -74,29 +95,6 @@ impl Screen {
         }
     }
 
-    fn run(
-        &mut self,
-        terminal: &mut DefaultTerminal,
-        sniffer: &Sniffer,
-        outlet: &Outlet<(Duration, SnifferEvent)>,
-        (stop, duration): (&StopFlag, Option<Duration>),
-    ) -> anyhow::Result<()> {
-        let start = clock::now();
-        let is_over = || duration.is_some_and(|all| clock::now().duration_since(start) >= all);
-        while !stop.is_raised() && !is_over() {
-            self.look(sniffer, outlet);
-            terminal.draw(|frame| self.draw(frame))?;
-            if event::poll(LOOK)?
-                && let Event::Key(key) = event::read()?
-                && key.kind != KeyEventKind::Release
-                && !self.handle_key(key)
-            {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Takes what has happened, and what there is now.
     fn look(&mut self, sniffer: &Sniffer, outlet: &Outlet<(Duration, SnifferEvent)>) {
         for (at, event) in outlet.receiver.try_iter() {
@@ -116,11 +114,8 @@ impl Screen {
         self.filter.forget(event);
     }
 
-    /// False when the user wants to end.
-    fn handle_key(&mut self, key: KeyEvent) -> bool {
-        match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
-            KeyCode::Char('q') | KeyCode::Esc => return false,
+    fn handle_key(&mut self, key: KeyCode) {
+        match key {
             KeyCode::Tab | KeyCode::BackTab => {
                 self.shows_topics = !self.shows_topics;
                 self.first = 0;
@@ -132,7 +127,6 @@ impl Screen {
             KeyCode::Home => self.first = 0,
             _ => {}
         }
-        true
     }
 
     fn scroll(&mut self, lines: isize) {

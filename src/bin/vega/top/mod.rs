@@ -10,16 +10,16 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use anyhow::ensure;
+use ratatui::Frame;
+use ratatui::crossterm::event::KeyCode;
 use vega::{Config, HostCounters};
 
 use self::model::Model;
 use self::pages::Page;
 use crate::args::Common;
-use crate::clock;
-use crate::signals::{self, StopFlag};
+use crate::screen::{self, LONGEST_WAIT, Show};
+use crate::{clock, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,9 +28,6 @@ Examples:
 
 Keys: q quits; Tab or 1 to 5 turns the page; left and right choose the column to sort by, r turns
 the order; up and down scroll; the space bar stops the time. Shows instances as `vega stat` does.";
-
-/// How soon a signal ends the program, and a terminal that changed its size is drawn again.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// The arguments of `vega top`.
 #[derive(Debug, clap::Args)]
@@ -65,47 +62,43 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     );
     let config = common.load()?;
     let stop = signals::stop_flag()?;
-    let mut model = Model::new(HostCounters::read(&config)?, clock::now());
-    let mut terminal = ratatui::try_init().context("the terminal cannot be used")?;
-    let result = watch(&mut terminal, &mut model, &config, (args.interval, &stop));
-    ratatui::restore();
-    result?;
-    Ok(ExitCode::SUCCESS)
+    let now = clock::now();
+    let model = Model::new(HostCounters::read(&config)?, now);
+    let interval = args.interval;
+    screen::show(&mut Top { model, config, interval, due: now + interval }, &stop)
 }
 
-fn watch(
-    terminal: &mut DefaultTerminal,
-    model: &mut Model,
-    config: &Config,
-    (interval, stop): (Duration, &StopFlag),
-) -> anyhow::Result<()> {
-    let mut due: Instant = clock::now() + interval;
-    while !stop.is_raised() {
-        terminal.draw(|frame| draw::draw(frame, model))?;
-        let left = due.saturating_duration_since(clock::now());
-        if event::poll(left.min(LONGEST_WAIT))?
-            && let Event::Key(key) = event::read()?
-            && key.kind != KeyEventKind::Release
-            && !handle_key(model, key)
-        {
-            return Ok(());
-        }
+struct Top {
+    model: Model,
+    config: Config,
+    interval: Duration,
+    /// The next look at the counters.
+    due: Instant,
+}
+
+impl Show for Top {
+    fn update(&mut self) -> anyhow::Result<bool> {
         let now = clock::now();
-        if due <= now {
-            due = now + interval;
-            if !model.is_paused() {
-                model.update(HostCounters::read(config)?, now);
+        if self.due <= now {
+            self.due = now + self.interval;
+            if !self.model.is_paused() {
+                self.model.update(HostCounters::read(&self.config)?, now);
             }
         }
+        Ok(true)
     }
-    Ok(())
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        draw::draw(frame, &self.model);
+    }
+
+    fn handle_key(&mut self, key: KeyCode) {
+        handle_key(&mut self.model, key);
+    }
 }
 
-/// False when the user wants to end.
-fn handle_key(model: &mut Model, key: KeyEvent) -> bool {
-    match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
-        KeyCode::Char('q') | KeyCode::Esc => return false,
+fn handle_key(model: &mut Model, key: KeyCode) {
+    match key {
         KeyCode::Char(' ') => model.pause(),
         KeyCode::Char('r') => model.turn_order(),
         KeyCode::Char(digit) => {
@@ -126,7 +119,6 @@ fn handle_key(model: &mut Model, key: KeyEvent) -> bool {
         KeyCode::End => model.scroll(isize::MAX),
         _ => {}
     }
-    true
 }
 
 #[cfg(test)]
