@@ -244,6 +244,19 @@ fn what_cannot_be_is_refused() {
     let timeout = HeartbeatParameters { timeout: WAIT, ..QUICK };
     let refused = publisher.activate_heartbeats((), timeout).unwrap_err();
     assert!(matches!(refused, HeartbeatError::Timeout { .. }), "{refused}");
+    let none = Duration::ZERO;
+    for parameters in [
+        HeartbeatParameters { rate: none, timeout: none, ..QUICK },
+        HeartbeatParameters { rate: Duration::MAX, ..QUICK },
+    ] {
+        let refused = publisher.activate_heartbeats((), parameters).unwrap_err();
+        assert!(matches!(refused, HeartbeatError::Rate { .. }), "{refused}");
+    }
+    for max_missed in [0, u32::MAX] {
+        let parameters = HeartbeatParameters { max_missed, ..QUICK };
+        let refused = publisher.activate_heartbeats((), parameters).unwrap_err();
+        assert!(matches!(refused, HeartbeatError::MaxMissed { .. }), "{refused}");
+    }
     assert!(!publisher.has_heartbeats());
     publisher.activate_heartbeats((), QUICK).unwrap();
     assert!(publisher.has_heartbeats());
