@@ -154,7 +154,7 @@ pub(super) enum Fault {
     Reversed,
     #[error("is not a multiple of {0}")]
     NotAMultiple(usize),
-    #[error("is not a {0}")]
+    #[error("is not {} {_0}", article(_0))]
     NotA(&'static str),
     #[error("is not one of the choices")]
     UnknownChoice,
@@ -217,6 +217,11 @@ pub(super) enum Fault {
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |key| format!(", did you mean {key:?}?"))
+}
+
+/// The indefinite article of a noun.
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 #[cfg(test)]

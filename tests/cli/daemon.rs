@@ -117,7 +117,7 @@ fn daemons_that_do_not_answer_are_said_to() {
 fn what_a_daemon_cannot_use_is_refused() {
     let world = World::new();
     for (arguments, said) in [
-        (&["--interface", "10.1.2.300"][..], "is not a interface (allowed: "),
+        (&["--interface", "10.1.2.300"][..], "is not an interface (allowed: "),
         (&["--interface", "0.0.0.0"], "is not an address of one interface"),
         (&["--interface", "no-such-device"], "no local interface"),
         (&["--max-clients", "0"], "daemon.max_clients = 0: is out of range"),
