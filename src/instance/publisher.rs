@@ -90,6 +90,10 @@ impl Publisher {
 
     /// Waits until at least `count` instances are ready to receive what is sent from now on. False
     /// when the time is over first.
+    ///
+    /// An instance counts until its leaving is known here. One that has ended its subscription and
+    /// begins another at once may be taken for ready because it was: what is sent before the new one
+    /// has joined is not for it.
     #[must_use = "false means that they are not there"]
     pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> bool {
         self.published.matches.wait_for(count, timeout)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 use vega::{
     Config, Counter, HeartbeatParameters, Instance, MAX_TOPIC_BYTES, Message, Response, RouteError,
-    SendError, SentRequest, SubscribeError,
+    SendError, SentRequest, SubscribeError, Subscription,
 };
 
 use crate::support::{
@@ -187,24 +187,29 @@ fn topics_of_one_place_are_called_by_the_pollers_of_their_templates() {
         for topic in &topics {
             host.publish(topic);
         }
-        let mut expect = |which: usize| {
+        let expect = |host: &mut Host, which: usize| {
             host.wait_for_subscribers(&topics[which], 1);
             host.send(&topics[which], 1, 20);
             assert_eq!(next(&calls, &topics[which]), threads[which]);
+        };
+        // The publisher has to know of the end: it would take a new subscription for the old one.
+        let end = |host: &mut Host, which: usize, subscription: Subscription| {
+            subscription.unsubscribe();
+            eventually("it is gone", || host.subscribers(&topics[which]) == 0);
         };
         for first in [0, 1] {
             let second = 1 - first;
             let of_first = subscribe(&topics[first]);
             let of_second = subscribe(&topics[second]);
-            expect(first);
-            expect(second);
-            of_first.unsubscribe();
-            expect(second);
+            expect(&mut host, first);
+            expect(&mut host, second);
+            end(&mut host, first, of_first);
+            expect(&mut host, second);
             let again = subscribe(&topics[first]);
-            expect(first);
-            of_second.unsubscribe();
-            expect(first);
-            again.unsubscribe();
+            expect(&mut host, first);
+            end(&mut host, second, of_second);
+            expect(&mut host, first);
+            end(&mut host, first, again);
         }
         for topic in &topics {
             host.unpublish(topic);
