@@ -1,6 +1,7 @@
 //! Point 16: hundreds of topics, ten instances, and what discovery costs once they know each
-//! other; thousands of topics between two. Tests.
+//! other; thousands of topics between two, one by one and by a pattern. Tests.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use vega::Counter;
@@ -111,6 +112,70 @@ fn thousands_of_topics_between_two_processes_are_all_active() {
             assert_eq!(host.counter(Counter::TopicConflicts), 0);
         }
     }
+}
+
+/// One subscription hears what nobody has named to it: a thousand topics of a publisher's process, those
+/// that are born later, and those that end no more, each message once.
+#[test]
+fn one_pattern_hears_a_thousand_topics_of_another_process_as_they_come_and_go() {
+    const TOPICS: usize = 1_000;
+    for transport in TRANSPORTS {
+        let place = Place::with(Settings {
+            window: "64KiB",
+            unicast_ports: "35008-35015",
+            ..Settings::default()
+        });
+        let [mut sender, mut receiver] = ["sender", "receiver"]
+            .map(|name| Host::try_start_by(with_all_files(), name, &place.config_text()).unwrap());
+        if transport == "ipc" {
+            assert!(sender.spare_files() > TOPICS, "each ring takes a descriptor");
+        }
+        let pattern = format!(r"{transport}\.topic-\d+");
+        let topic = |index: usize| format!("{transport}.topic-{index:04}");
+        let mut topics: Vec<_> = (0..TOPICS).map(topic).collect();
+        // The second half finds the pattern there.
+        topics[..TOPICS / 2].iter().for_each(|topic| sender.publish(topic));
+        receiver.subscribe_regex(&pattern);
+        topics[TOPICS / 2..].iter().for_each(|topic| sender.publish(topic));
+        sender.publish(&format!("{transport}.topic-one"));
+        sender.publish(&format!("{transport}.topic-0001.more"));
+        for topic in &topics {
+            sender.wait_for_subscribers(topic, 1);
+            sender.send(topic, 1, 100);
+        }
+        for topic in &topics {
+            assert_eq!(receiver.expect(topic, 1), Report::complete(1), "{topic}");
+        }
+        assert_eq!(receiver.matched(&pattern), topics);
+
+        let (born, withdrawn) = (topic(TOPICS), topics.remove(TOPICS / 3));
+        sender.publish(&born);
+        sender.unpublish(&withdrawn);
+        topics.push(born.clone());
+        eventually("one comes and one goes", || receiver.matched(&pattern) == topics);
+        sender.wait_for_subscribers(&born, 1);
+        topics.iter().for_each(|topic| sender.send(topic, 1, 100));
+        for topic in &topics {
+            let count = if *topic == born { 1 } else { 2 };
+            assert_eq!(receiver.expect(topic, count), Report::complete(count), "{topic}");
+        }
+        assert_eq!(receiver.report(&withdrawn), Report::complete(1), "{withdrawn}");
+        assert_eq!(receiver.counter(Counter::PatternMatches), TOPICS as u64 + 1);
+        assert_eq!(receiver.counter(Counter::PatternRefusals), 0);
+
+        receiver.unsubscribe_regex(&pattern);
+        for topic in &topics {
+            eventually("the pattern has left", || sender.subscribers(topic) == 0);
+        }
+    }
+}
+
+/// This very program, with as many files as the system allows it.
+fn with_all_files() -> Command {
+    let mut command = Command::new("sh");
+    let raise = r#"ulimit -S -n "$(ulimit -H -n)"; exec "$0" "$@""#;
+    command.args(["-c", raise]).arg(std::env::current_exe().unwrap());
+    command
 }
 
 /// Waits until discovery sends one packet per interval and nothing else, and returns the size of

@@ -122,6 +122,23 @@ impl Host {
         self.tell(format_args!("unsubscribe {topic}"));
     }
 
+    /// Writes down what comes on every topic that matches.
+    pub(crate) fn subscribe_regex(&mut self, pattern: &str) {
+        self.tell(format_args!("subscribe-regex {pattern}"));
+    }
+
+    pub(crate) fn unsubscribe_regex(&mut self, pattern: &str) {
+        self.tell(format_args!("unsubscribe-regex {pattern}"));
+    }
+
+    /// The topics that match now, in order.
+    pub(crate) fn matched(&mut self, pattern: &str) -> Vec<String> {
+        let topics: String = self.ask(format_args!("matched {pattern}"));
+        let mut topics: Vec<_> = topics.split_whitespace().map(str::to_owned).collect();
+        topics.sort();
+        topics
+    }
+
     /// Subscribes and unsubscribes, as fast as it goes.
     pub(crate) fn resubscribe(&mut self, topic: &str, rounds: u32) {
         self.tell(format_args!("resubscribe {topic} {rounds}"));

@@ -1,8 +1,11 @@
 //! What a [`Host`](super::Host) does with what arrives: one listener per
 //! [`Behaviour`](super::Behaviour). Tests. Runs on the pollers of a child process.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use vega::{
     Listener, Message, MessageLoss, OwnedRequest, PublisherId, Request, RequestId, RespondError,
 };
@@ -11,6 +14,30 @@ use super::Journal;
 
 /// How long to wait before another attempt to send or to answer.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_micros(50);
+
+/// A journal for each topic, from the first time that somebody asks for it. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Journals(Arc<Mutex<HashMap<String, Journal>>>);
+
+impl Journals {
+    pub(super) fn of(&self, topic: &str) -> Journal {
+        let mut journals = self.0.lock();
+        journals.entry(topic.to_owned()).or_insert_with(|| Journal::new(topic)).clone()
+    }
+}
+
+/// Writes down what comes on any number of topics, each in its own journal.
+pub(super) struct Collector(pub(super) Journals);
+
+impl Listener for Collector {
+    fn on_message(&mut self, message: &Message<'_>) {
+        self.0.of(message.topic()).write(message);
+    }
+
+    fn on_message_lost(&mut self, loss: &MessageLoss<'_>) {
+        self.0.of(loss.topic()).write_loss(loss);
+    }
+}
 
 /// Takes its time.
 pub(super) struct Slow {

@@ -6,11 +6,14 @@ use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use vega::{
-    Config, Counter, Instance, InstanceId, Message, Publisher, Response, SendError, SentRequest,
-    Subscription,
+    Config, Counter, Instance, InstanceId, Message, PatternSubscription, Publisher, Response,
+    SendError, SentRequest, Subscription, TopicPattern,
 };
 
-use super::listeners::{FirstOnly, Prover, RETRY_PAUSE, Responder, Slow, describe};
+use super::listeners::{
+    Collector, FirstOnly, Journals, Prover, RETRY_PAUSE, Responder, Slow, describe,
+};
+
 use super::{Journal, TRANSPORTS, Tally, WAIT, payload};
 
 /// The test that plays the role.
@@ -45,7 +48,8 @@ pub(crate) fn play(name: &str, config: &str) {
         instance,
         publishers: HashMap::new(),
         subscriptions: HashMap::new(),
-        journals: HashMap::new(),
+        patterns: HashMap::new(),
+        journals: Journals::default(),
         crowd: Vec::new(),
         sent: 0,
         cycles: 0,
@@ -78,8 +82,9 @@ struct Role {
     instance: Instance,
     publishers: HashMap<String, Publisher>,
     subscriptions: HashMap<String, Subscription>,
+    patterns: HashMap<String, PatternSubscription>,
     /// Kept when a subscription ends.
-    journals: HashMap<String, Journal>,
+    journals: Journals,
     /// More instances, each with a subscription of its own.
     crowd: Vec<(Subscription, Instance)>,
     /// Number of the last payload.
@@ -98,6 +103,18 @@ impl Role {
                 taken(self.subscriptions.remove(*topic))?.unsubscribe();
                 Ok(String::new())
             }
+            ["subscribe-regex", pattern] => {
+                let listener = Collector(self.journals.clone());
+                let regex = TopicPattern::regex(pattern).map_err(text)?;
+                let subscribed = self.instance.subscribe_pattern(regex, listener).map_err(text)?;
+                self.patterns.insert((*pattern).to_owned(), subscribed);
+                Ok(String::new())
+            }
+            ["unsubscribe-regex", pattern] => {
+                taken(self.patterns.remove(*pattern))?.unsubscribe();
+                Ok(String::new())
+            }
+            ["matched", pattern] => Ok(taken(self.patterns.get(*pattern))?.topics().join(" ")),
             ["resubscribe", topic, rounds] => {
                 for _ in 0..number::<u32>(rounds)? {
                     let subscribed = self.instance.subscribe(topic, Journal::new(topic));
@@ -141,12 +158,12 @@ impl Role {
                 self.send(topic, number(count)?, |_| bytes)
             }
             ["expect", topic, count, millis] => {
-                let journal = taken(self.journals.get(*topic))?;
+                let journal = self.journals.of(topic);
                 let there = journal.wait_for(number(count)?, duration(millis)?);
                 let report = journal.report();
                 there.then(|| report.to_string()).ok_or_else(|| format!("{report:?}"))
             }
-            ["report", topic] => Ok(taken(self.journals.get(*topic))?.report().to_string()),
+            ["report", topic] => Ok(self.journals.of(topic).report().to_string()),
             ["echo", from, to] => self.echo(from, to),
             ["ask-for", topic, answers] => self.ask_for(topic, number(answers)?),
             ["ask-all", topic, requests, answers] => {
@@ -182,8 +199,7 @@ impl Role {
         amount: usize,
         pause: Duration,
     ) -> Result<String, String> {
-        let journal = self.journals.entry(topic.to_owned()).or_insert_with(|| Journal::new(topic));
-        let journal = journal.clone();
+        let journal = self.journals.of(topic);
         let subscribed = match how {
             "collect" => self.instance.subscribe(topic, journal),
             "slow" => self.instance.subscribe(topic, Slow { journal, pause }),
