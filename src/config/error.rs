@@ -201,6 +201,8 @@ pub(super) enum Fault {
     UnknownReference { table: &'static str },
     #[error("the built-in topic patterns name templates that this file replaces: add [[topic]]")]
     TopicsNeeded,
+    #[error("is empty, and no topic has an empty name")]
+    EmptyPattern,
     #[error("is not a regular expression: {0}")]
     Regex(String),
     #[error("does not apply to transport {0}")]

@@ -50,8 +50,12 @@ impl TopicPattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Regex`] when it is none, or would take more than a mebibyte of memory.
+    /// [`PatternError::Empty`] when there is none, which no name could match, [`PatternError::Regex`] when
+    /// it is no regular expression, or would take more than a mebibyte of memory.
     pub fn regex(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
         let regex = |reason| PatternError::Regex { pattern: text.to_owned(), reason };
         let full_match = full_match(text).map_err(regex)?;
         Ok(Self { kind: Kind::Regex, text: text.into(), full_match })
@@ -120,6 +124,9 @@ impl fmt::Debug for TopicPattern {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PatternError {
+    /// It is an empty regular expression, which matches no name.
+    #[error("the pattern is empty, and no name is (all names match '.*')")]
+    Empty,
     /// It is no regular expression, or too large a one.
     #[error("topic pattern {pattern:?} is no regular expression: {reason}")]
     Regex {
@@ -208,6 +215,11 @@ mod tests {
             assert_eq!(error.to_string(), expected);
         }
         assert!(TopicPattern::regex(r"(\w{900}){900}").is_err(), "a gigabyte");
+        let error = TopicPattern::regex("").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the pattern is empty, and no name is (all names match '.*')"
+        );
     }
 
     #[test]

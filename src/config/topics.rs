@@ -29,8 +29,11 @@ pub(crate) struct TopicRule {
 impl TopicRule {
     /// # Errors
     ///
-    /// `Regex` when `pattern` is no regular expression.
+    /// `EmptyPattern` when there is none, `Regex` when it is no regular expression.
     pub(super) fn new(pattern: &str, template: usize) -> Result<Self, Fault> {
+        if pattern.is_empty() {
+            return Err(Fault::EmptyPattern);
+        }
         let full_match = full_match(pattern).map_err(Fault::Regex)?;
         Ok(Self { pattern: pattern.to_owned(), full_match, template })
     }
@@ -295,6 +298,7 @@ mod tests {
 
     #[test]
     fn patterns_are_checked_on_their_own() {
+        assert_eq!(TopicRule::new("", 0), Err(Fault::EmptyPattern));
         assert!(matches!(TopicRule::new("a)(b", 0), Err(Fault::Regex(_))));
         let error = TopicRule::new("(a", 0).unwrap_err();
         assert_eq!(error, Fault::Regex("unclosed group".to_owned()));

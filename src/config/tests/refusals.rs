@@ -157,14 +157,17 @@ fn topics_need_a_pattern_a_template_and_no_double() {
         "[[topic]]\ntemplate = 'ipc'\n\
          [[topic]]\npattern = '('\n\
          [[topic]]\npattern = 'a'\ntemplate = 'ipc'\n\
-         [[topic]]\npattern = 'a'\ntemplate = 'unicast'\n",
+         [[topic]]\npattern = 'a'\ntemplate = 'unicast'\n\
+         [[topic]]\npattern = ''\ntemplate = 'ipc'\n",
     );
     let found: Vec<String> = problems.iter().map(Problem::to_string).collect();
-    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(found.len(), 5, "{found:#?}");
     assert!(found[0].starts_with("1: topic.pattern: is required"));
     assert!(found[1].starts_with("3: topic.template: is required"));
     assert!(found[2].starts_with("4: topic.pattern = '(': is not a regular expression: unclosed"));
     assert!(found[3].starts_with("9: topic.pattern = 'a': is used on line 6 already"));
+    let empty = "12: topic.pattern = '': is empty, and no topic has an empty name";
+    assert!(found[4].starts_with(empty), "{}", found[4]);
 }
 
 #[test]
