@@ -1,10 +1,15 @@
 //! How commands end: signals, and readers that go away. Tests.
 
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::process::Stdio;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use vega::{DownReason, Instance, InstanceListener, Peer};
 
+use crate::counters::wait_for;
 use crate::world::{PATIENCE, Process, World};
 
 /// Tells of instances that come, and how they go.
@@ -68,6 +73,49 @@ fn a_signal_ends_waiting_for_standard_input() {
     // Held open to the end.
     let _input = publish.child.stdin.take();
     interrupt(publish, &watched, "INT", 0);
+}
+
+/// A pipe without room: whoever writes to it waits for ever.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    let error = loop {
+        if let Err(error) = writer.write(&[0; 4_096]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+/// Whether a process catches SIGINT and SIGTERM.
+fn catches_signals(process: u32) -> bool {
+    const INT_AND_TERM: u64 = 1 << 1 | 1 << 14;
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & INT_AND_TERM == INT_AND_TERM
+}
+
+/// A clean end that never comes is not waited for by who asks twice.
+#[test]
+fn a_second_signal_ends_a_command_at_once() {
+    let world = World::new();
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (reader, writer) = full_pipe();
+        // It waits for its reader with its first result.
+        let mut command = world.command(&["sniff", "--once", "--duration", "1ms"]);
+        command.stdout(writer);
+        let mut process = world.spawn_unheard(command);
+        wait_for("handlers", || catches_signals(process.child.id()).then_some(()));
+        process.signal(signal);
+        wait_for("the end by another signal", || {
+            process.signal(signal);
+            process.child.try_wait().unwrap()
+        });
+        process.finish().expect_code(code);
+        drop(reader);
+    }
 }
 
 #[test]

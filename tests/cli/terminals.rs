@@ -57,8 +57,8 @@ impl Terminal {
         world.spawn_unheard(command)
     }
 
-    /// Waits until something is shown.
-    fn until_shown(&mut self, text: &str) {
+    /// Waits until something is shown, and says what has been so far.
+    fn until_shown(&mut self, text: &str) -> String {
         let timeout = PollTimeout::try_from(PATIENCE).unwrap();
         let mut shown = Vec::new();
         let mut buffer = [0; 4_096];
@@ -68,6 +68,7 @@ impl Terminal {
             let size = self.master.read(&mut buffer).unwrap();
             shown.extend_from_slice(&buffer[..size]);
         }
+        String::from_utf8_lossy(&shown).into_owned()
     }
 }
 
@@ -78,7 +79,7 @@ fn a_terminal_that_goes_away_ends_screens() {
         for start in [Terminal::start, Terminal::start_leader] {
             let mut terminal = Terminal::new();
             let process = start(&terminal, &world, &arguments);
-            terminal.until_shown("quit");
+            let _ = terminal.until_shown("quit");
             drop(terminal);
             process.finish().expect_code(HUNG_UP);
         }
@@ -119,9 +120,47 @@ fn a_terminal_that_goes_away_ends_commands_that_leave_nothing() {
     let daemon = ["daemon", "--port", "0"];
     let mut terminal = Terminal::new();
     let process = terminal.start_leader(&world, &daemon);
-    terminal.until_shown("127.0.0.1:");
+    let _ = terminal.until_shown("127.0.0.1:");
     drop(terminal);
     expect_end(process);
+}
+
+/// As `nohup` starts it, so that it outlives the terminal.
+#[test]
+fn a_hang_up_that_is_ignored_from_the_start_stays_so() {
+    let world = World::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_vega"), "-c"]);
+    command.arg(world.config_file()).args(["daemon", "--port", "0", "--json"]);
+    let daemon = world.spawn(command);
+    let address = daemon.line("daemon_up")["address"].as_str().unwrap().to_owned();
+    daemon.signals(&["HUP"; 100]);
+    // It serves, and ends when it is asked to.
+    world.find_each_other_by(&address);
+    let instance = world.instance().start().unwrap();
+    daemon.until_output("\"type\":\"client_up\"", || ());
+    instance.close().unwrap();
+    daemon.signal("TERM");
+    daemon.finish().expect_code(0);
+}
+
+#[test]
+fn tables_have_room_on_a_terminal() {
+    let world = World::new();
+    let topics = ["prices.EURUSD", "unicast.orders", "ipc.books"].map(|topic| world.topic(topic));
+    let long = world.topic(&"x".repeat(200));
+    let [multicast, unicast, ipc] = topics.each_ref().map(String::as_str);
+    let arguments = ["topics", multicast, unicast, ipc, &long];
+    let whole = world.start(&arguments).finish().expect_code(0);
+    assert!(whole.text().contains(&long) && whole.text().contains("family"));
+    let mut terminal = Terminal::new();
+    let process = terminal.start_leader(&world, &arguments);
+    let shown = terminal.until_shown("xxx");
+    process.finish().expect_code(0);
+    for line in shown.lines().filter(|line| line.contains("multicast") || line.contains("──")) {
+        assert!(line.trim_end().chars().count() <= 80, "{shown}");
+    }
+    assert!(shown.contains("foreign") && !shown.contains("family"), "{shown}");
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub(crate) struct StopFlag {
 
 /// Catches the signals that ask a process to end. A second Ctrl-C or SIGTERM ends it at once, in
 /// case the clean end takes too long. SIGHUP is no impatient user: whoever closes a terminal sends
-/// several, and some service managers add one to their SIGTERM. To be called once.
+/// several, and some service managers add one to their SIGTERM. Where it was ignored when the process
+/// began, as `nohup` has it, it stays so. To be called once.
 ///
 /// # Errors
 ///
@@ -36,7 +37,10 @@ pub(crate) struct StopFlag {
 pub(crate) fn stop_flag() -> anyhow::Result<StopFlag> {
     const REFUSED: &str = "signals cannot be caught";
     let (sender, raised) = crossbeam_channel::bounded(0);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context(REFUSED)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context(REFUSED)?;
+    if !ignores_hang_up() {
+        signals.add_signal(SIGHUP).context(REFUSED)?;
+    }
     let watch = move || {
         let mut sender = Some(sender);
         let mut is_asked = false;
@@ -53,6 +57,19 @@ pub(crate) fn stop_flag() -> anyhow::Result<StopFlag> {
     };
     thread::Builder::new().name("vega-signals".to_owned()).spawn(watch).context(REFUSED)?;
     Ok(StopFlag { raised })
+}
+
+/// Whether whoever started this process has it ignore SIGHUP. Only Linux tells without unsafe code;
+/// elsewhere it does not.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored(&status).is_some_and(|signals| signals & (1 << (SIGHUP - 1)) != 0)
+}
+
+/// The signals that a process ignores, a bit each, in what Linux says of it.
+fn ignored(status: &str) -> Option<u64> {
+    let digits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(digits.trim(), 16).ok()
 }
 
 impl StopFlag {
@@ -73,5 +90,17 @@ impl StopFlag {
     /// For `select!`: ready when the flag is raised.
     pub(crate) const fn raised(&self) -> &Receiver<Infallible> {
         &self.raised
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_from_the_status_of_the_process() {
+        let status = "Name:\tvega\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\n";
+        assert_eq!(ignored(status), Some(0x1001));
+        assert_eq!(ignored("Name:\tSigIgn:\n"), None);
     }
 }
