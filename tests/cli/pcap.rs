@@ -290,6 +290,7 @@ fn what_hides_packets_is_said() {
         tcp[9] = 6;
         tcp
     };
+    let unclean = [&*slot, &slot, b"no packet"].concat();
     let frames = [
         Frame::new(AT_NS, over_ipv4(&run)),
         Frame::new(AT_NS, over_ipv4(b"something else")),
@@ -300,12 +301,13 @@ fn what_hides_packets_is_said() {
         Frame { sent_bytes: 260, ..Frame::new(AT_NS, over_ipv4(&message)[..10].to_vec()) },
         Frame::new(AT_NS, tcp),
         Frame::new(AT_NS, vec![0x45; 7]),
+        Frame::new(AT_NS, over_ipv4(&unclean)),
     ];
     let file = LITTLE.pcapng(RAW, &frames);
     let finished = sniff(&world, &file, &["--json"]).expect_code(0);
     let shown = finished.of_type("packet");
     let numbers: Vec<_> = shown.iter().map(|it| it["number"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, [1, 1, 1, 4, 5, 6]);
+    assert_eq!(numbers, [1, 1, 1, 4, 5, 6, 10, 10]);
     assert_eq!(shown[3]["fault"]["reason"], "version 2 is not read");
     assert_eq!(shown[4]["fault"]["is_cut"], true);
     // The frame whose header the capture still has.
@@ -316,10 +318,11 @@ fn what_hides_packets_is_said() {
     assert_eq!((&fragment["number"], &fragment["from"]), (&3.into(), &"10.0.0.1".into()));
     let totals = finished.of_type("totals").remove(0);
     for (name, count) in [
-        ("frames", 9),
-        ("datagrams", 4),
-        ("packets", 6),
+        ("frames", 10),
+        ("datagrams", 5),
+        ("packets", 8),
         ("foreign", 1),
+        ("ignored", 1),
         ("fragments", 1),
         ("other", 1),
         ("cut", 1),
@@ -331,12 +334,13 @@ fn what_hides_packets_is_said() {
     }
     let text = sniff(&world, &file, &["--summary"]).expect_code(0);
     assert!(text.text().contains("\n! 1 UDP datagram of others\n"), "{}", text.text());
+    assert!(text.text().contains("\n! 1 datagram with bytes behind the last packet\n"));
     assert!(text.text().contains("\n! 1 fragment of IP, in which packets may be hidden\n"));
     let other = LITTLE.pcap(false, 7, &frames);
     let text = sniff(&world, &other, &[]).expect_code(1);
     assert_eq!(
         text.text(),
-        "0 packets in 9 frames\n! 9 frames of links that are not read, such as type 7\n"
+        "0 packets in 10 frames\n! 10 frames of links that are not read, such as type 7\n"
     );
 }
 
@@ -468,6 +472,21 @@ fn damage_is_told_with_its_place() {
     assert!(finished.stderr.contains(&place), "{}", finished.stderr);
     let totals: Vec<Value> = finished.of_type("totals");
     assert_eq!(totals[0]["packets"], 1, "of what came before");
+
+    // Whole blocks in which something claims more than there is room for.
+    for order in [LITTLE, BIG] {
+        let whole = order.pcapng(RAW, &frames);
+        let [first, last] = [2, 1].map(|nth| whole.len() - nth * (12 + 20 + 52));
+        for (block, packets) in [(first, 0), (last, 1)] {
+            let mut file = whole.clone();
+            // Captured bytes of the frame.
+            file[block + 20..block + 24].copy_from_slice(&order.u32(53));
+            let finished = sniff(&world, &file, &["--json"]).expect_code(2);
+            assert_eq!(finished.of_type("packet").len(), packets);
+            let said = format!("damaged at byte {block}: lengths that contradict each other");
+            assert!(finished.stderr.contains(&said), "{}", finished.stderr);
+        }
+    }
 }
 
 #[test]

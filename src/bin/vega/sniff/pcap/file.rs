@@ -19,6 +19,12 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const MAX_BLOCK_BYTES: usize = 16 * 1024 * 1024;
 /// Interfaces of one section of a pcapng file.
 const MAX_INTERFACES: usize = 4096;
+/// The type of the block that begins a section, in either order.
+const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// What that block says about the order of its bytes.
+const ORDER: u32 = 0x1a2b_3c4d;
+/// What is wrong with a block that is all there, and in which something claims more than there is room for.
+const CONTRADICTION: &str = "lengths that contradict each other";
 
 /// What was captured at one moment.
 #[derive(Debug)]
@@ -48,8 +54,8 @@ pub(super) trait Sink {
 /// When it is no capture, ends too early, is damaged or cannot be read, or the sink fails. The sink has had
 /// all frames before that.
 pub(super) fn read(input: impl Read + Send, sink: &mut impl Sink) -> anyhow::Result<()> {
-    let mut reader = open(input)?;
-    let mut section = Section::default();
+    let (mut reader, is_ng) = open(input)?;
+    let mut section = Section { is_ng, ..Section::default() };
     let mut capacity = BUFFER_BYTES;
     loop {
         match step(&mut *reader, &mut section, sink)? {
@@ -78,10 +84,10 @@ pub(super) fn read(input: impl Read + Send, sink: &mut impl Sink) -> anyhow::Res
     }
 }
 
-/// Recognizes the format by the first block. That it comes piece by piece from a pipe is as good.
+/// Recognizes the format by the first block, and says whether it is pcapng. That it comes piece by piece from a pipe is as good.
 fn open<'r>(
     mut input: impl Read + Send + 'r,
-) -> anyhow::Result<Box<dyn PcapReaderIterator + Send + 'r>> {
+) -> anyhow::Result<(Box<dyn PcapReaderIterator + Send + 'r>, bool)> {
     let mut head = Vec::new();
     loop {
         let is_ng = match (parse_sectionheaderblock(&head), parse_pcap_header(&head)) {
@@ -91,6 +97,9 @@ fn open<'r>(
             _ => bail!("this is no capture, neither pcap nor pcapng"),
         };
         let Some(is_ng) = is_ng else {
+            if head.starts_with(&SECTION) && has_whole_block(&head, false) {
+                bail!("the capture is damaged at byte 0: {CONTRADICTION}");
+            }
             let mut piece = [0; 4096];
             let length = input.read(&mut piece).context("cannot be read")?;
             if length == 0 {
@@ -103,11 +112,12 @@ fn open<'r>(
             continue;
         };
         let input = Cursor::new(head).chain(input);
-        return if is_ng {
+        let reader = if is_ng {
             boxed(PcapNGReader::new(BUFFER_BYTES, input))
         } else {
             boxed(LegacyPcapReader::new(BUFFER_BYTES, input))
         };
+        return Ok((reader?, is_ng));
     }
 }
 
@@ -143,7 +153,7 @@ fn step(
     section: &mut Section,
     sink: &mut impl Sink,
 ) -> io::Result<Step> {
-    Ok(match reader.next() {
+    let step = match reader.next() {
         Ok((bytes, block)) => match section.frame(&block) {
             Ok(Some(frame)) if !sink.frame(&frame)? => Step::End,
             Ok(_) => Step::Read(bytes),
@@ -154,12 +164,30 @@ fn step(
         Err(PcapError::Incomplete(_)) => Step::More { is_full: false },
         Err(PcapError::BufferTooSmall) => Step::More { is_full: true },
         Err(_) => Step::Damaged("this is no block of a capture"),
-    })
+    };
+    let lacks_something = matches!(step, Step::More { .. } | Step::Short);
+    if lacks_something && section.is_ng && has_whole_block(reader.data(), section.is_big_endian) {
+        return Ok(Step::Damaged(CONTRADICTION));
+    }
+    Ok(step)
+}
+
+/// Whether a block of pcapng begins here and ends before the bytes do, by the length that it gives first.
+fn has_whole_block(bytes: &[u8], is_big_endian: bool) -> bool {
+    let word = |at: usize| bytes.get(at..)?.first_chunk::<4>().copied();
+    let (Some(kind), Some(length)) = (word(0), word(4)) else { return false };
+    let is_big_endian = match (kind == SECTION, word(8)) {
+        (true, Some(order)) => u32::from_be_bytes(order) == ORDER,
+        _ => is_big_endian,
+    };
+    let read = if is_big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+    bytes.len() as u64 >= u64::from(read(length))
 }
 
 /// What the blocks before say about those that follow.
 #[derive(Default)]
 struct Section {
+    is_ng: bool,
     /// Of a pcap file: link and whether times have nanoseconds.
     whole: Option<(u32, bool)>,
     is_big_endian: bool,

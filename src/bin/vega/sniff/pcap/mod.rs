@@ -163,6 +163,7 @@ impl Viewer {
             return Ok(());
         };
         self.totals.datagrams += 1;
+        self.totals.ignored += u64::from(!found.ignored.is_empty());
         for packet in &found.packets {
             self.names.learn(packet);
             if self.wanted.admits(packet, &self.names) {

@@ -23,6 +23,8 @@ pub(super) struct Totals {
     pub(super) datagrams: u64,
     /// UDP datagrams that do not begin like a packet of vega.
     pub(super) foreign: u64,
+    /// Datagrams with bytes behind their last packet that are none.
+    pub(super) ignored: u64,
     /// Parts of UDP datagrams.
     pub(super) fragments: u64,
     /// Frames without UDP.
@@ -56,6 +58,7 @@ pub(super) struct TotalsJson {
     frames: u64,
     datagrams: u64,
     foreign: u64,
+    ignored: u64,
     fragments: u64,
     other: u64,
     cut: u64,
@@ -135,6 +138,7 @@ impl Totals {
             frames: self.frames,
             datagrams: self.datagrams,
             foreign: self.foreign,
+            ignored: self.ignored,
             fragments: self.fragments,
             other: self.other,
             cut: self.cut,
@@ -199,6 +203,9 @@ impl Totals {
                 format!("{} of which the capture has not all bytes", count(it, "packet"))
             }),
             remark(self.foreign, |it| format!("{} of others", count(it, "UDP datagram"))),
+            remark(self.ignored, |it| {
+                format!("{} with bytes behind the last packet", count(it, "datagram"))
+            }),
             remark(self.fragments, |it| {
                 format!("{} of IP, in which packets may be hidden", count(it, "fragment"))
             }),
