@@ -131,6 +131,13 @@ impl Config {
         kind.uses_multicast().then(|| SocketAddr::new(address, port))
     }
 
+    /// The discovery daemons that instances register with, each as `host:port`; none where only multicast
+    /// carries discovery.
+    #[must_use]
+    pub fn discovery_daemons(&self) -> Vec<String> {
+        self.discovery.daemons.iter().map(ToString::to_string).collect()
+    }
+
     /// A file that says what [`Config::default`] is: every key with its unit, default, range and
     /// reason. A starting point for one's own.
     #[must_use]

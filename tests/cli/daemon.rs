@@ -1,5 +1,7 @@
 //! `vega daemon`: clients that come and go, for people and for machines. Tests.
 
+use std::fs;
+
 use crate::world::{PATIENCE, World};
 
 #[test]
@@ -111,6 +113,14 @@ fn daemons_that_do_not_answer_are_said_to() {
     subscribe.until_error("no discovery daemon answers");
     subscribe.signal("INT");
     subscribe.finish().expect_code(0);
+
+    // Those at the group are found, and it is not they that are missing.
+    let both = world.config_text().replace("kind = 'daemon'", "kind = 'both'");
+    fs::write(world.config_file(), both).unwrap();
+    let _peer = world.instance().start().unwrap();
+    let publish = world.start(&["pub", &topic, "1.0842"]).finish().expect_code(0);
+    let said = "until one does, only who is at the discovery group 239.255.0.1:";
+    assert!(publish.stderr.contains(said), "{}", publish.stderr);
 }
 
 #[test]

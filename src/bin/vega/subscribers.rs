@@ -54,6 +54,7 @@ impl WaitArgs {
                 return Waited::Stopped;
             }
             if left.is_zero() {
+                remark_on_daemons(instance);
                 if instance.peers().is_empty() {
                     remark_on_solitude(instance);
                 }
@@ -76,16 +77,24 @@ impl WaitArgs {
     }
 }
 
+/// Whom daemons would have led to is not found without them.
+fn remark_on_daemons(instance: &Instance) {
+    let config = instance.config();
+    if config.discovery_daemons().is_empty() || !instance.daemons_up().is_empty() {
+        return;
+    }
+    let silence = "no discovery daemon of the configuration answers";
+    match config.discovery_group() {
+        None => note(format_args!("{silence}: nobody is found until one does")),
+        Some(group) => note(format_args!(
+            "{silence}: until one does, only who is at the discovery group {group} is found"
+        )),
+    }
+}
+
 /// Nobody at all is there: then where this command looks may be why.
 fn remark_on_solitude(instance: &Instance) {
-    let Some(group) = instance.config().discovery_group() else {
-        if instance.daemons_up().is_empty() {
-            note(
-                "no discovery daemon of the configuration answers: nobody is found until one does",
-            );
-        }
-        return;
-    };
+    let Some(group) = instance.config().discovery_group() else { return };
     let (own, other) = if group.is_ipv6() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
     note(format_args!(
         "no other instance is at the discovery group {group}, which is of {own}: those whose discovery \
