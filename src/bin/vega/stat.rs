@@ -138,7 +138,7 @@ fn details(counters: &CounterSnapshot) -> String {
     let (name, id, process) =
         (one_line(counters.name().as_bytes()), counters.instance(), counters.process());
     let mut text = format!("{name} {id}, process {process}, {}\n\n", age(counters));
-    let mut table = Table::new(&["counter", "value", ""]).right(&[1]);
+    let mut table = Table::new(&["counter", "value", ""]).right(&[1]).prose(2);
     for (counter, value) in counters.iter().filter(|(_, value)| *value > 0) {
         table.row([
             counter.label().to_owned(),

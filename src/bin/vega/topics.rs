@@ -20,7 +20,12 @@ Examples:
 With several topics: \"place\" are those that share group, port and stream with a topic, \"socket\" \
 those that share only group and port, \"foreign\" what somebody who listens to it alone discards of \
 what arrives: by the rates of the file, or each topic counting as one. The port of a unicast topic is \
-the one that a subscriber tries first. Exit code 1: there is no pattern for one of the topics.";
+the one that a subscriber tries first. A narrow terminal does without \"family\" and \"transport\", and names \
+are cut where even that is too much; in a pipe and with --json everything is there. Exit code 1: there is \
+no pattern for one of the topics.";
+
+/// Columns of the table that the template and the address tell, too.
+const SPARE: &[usize] = &[3, 2];
 
 /// The arguments of `vega topics`.
 #[derive(Debug, clap::Args)]
@@ -75,7 +80,7 @@ fn table(config: &Config, demand: &Demand, spread: &Spread<'_>) -> anyhow::Resul
     let is_alone = demand.names().nth(1).is_none();
     let further: &[&str] = if is_alone { &["hash"] } else { &["place", "socket", "foreign"] };
     let right: &[usize] = if is_alone { &[5, 6] } else { &[5, 6, 7, 8, 9] };
-    let mut table = Table::new(&[&header[..], further].concat()).right(right);
+    let mut table = Table::new(&[&header[..], further].concat()).right(right).spare(SPARE);
     for (index, topic) in demand.names().enumerate() {
         let route = config.route(topic)?;
         let mut cells = vec![

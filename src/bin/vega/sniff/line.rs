@@ -278,7 +278,7 @@ pub(super) fn snapshot_text(snapshot: &SnapshotJson) -> String {
         let _ = write!(text, "\n\n{table}");
     };
     if !snapshot.instances.is_empty() {
-        let mut table = Table::new(&INSTANCE_HEADER);
+        let mut table = Table::new(&INSTANCE_HEADER).spare(&[5, 4, 3]);
         snapshot.instances.iter().for_each(|it| table.row(instance_cells(it)));
         add(table);
     }
