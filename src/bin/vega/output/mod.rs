@@ -15,7 +15,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-pub(crate) use cut::cut;
+pub(crate) use cut::{cut, fit};
 pub(crate) use figure::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, figure, level};
 pub(crate) use page::{Escaped, Page, Rows};
 pub(crate) use payload::{Format, PayloadJson, hex, one_line};

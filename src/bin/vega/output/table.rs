@@ -10,7 +10,7 @@ use comfy_table::{
 use ratatui::crossterm::terminal;
 use ratatui::text::Span;
 
-use super::cut;
+use super::{cut, fit};
 
 /// One line below the header: rows of one line each need no more.
 const STYLE: TableStyle =
@@ -28,6 +28,7 @@ pub(crate) struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
     right: Vec<usize>,
+    names: Vec<usize>,
     spare: Vec<usize>,
     prose: Option<usize>,
 }
@@ -36,12 +37,19 @@ impl Table {
     /// The first column has names, which are cut where a terminal has no room.
     pub(crate) fn new(header: &[&str]) -> Self {
         let header = header.iter().map(|title| (*title).to_owned()).collect();
-        Self { header, rows: Vec::new(), right: Vec::new(), spare: Vec::new(), prose: None }
+        let (right, names, spare) = (Vec::new(), vec![0], Vec::new());
+        Self { header, rows: Vec::new(), right, names, spare, prose: None }
     }
 
     /// Aligns columns to the right, as numbers are read.
     pub(crate) fn right(mut self, columns: &[usize]) -> Self {
         self.right.extend_from_slice(columns);
+        self
+    }
+
+    /// More columns of names.
+    pub(crate) fn names(mut self, columns: &[usize]) -> Self {
+        self.names.extend_from_slice(columns);
         self
     }
 
@@ -65,7 +73,7 @@ impl Table {
     }
 
     fn lines(&self, width: Option<usize>) -> Vec<String> {
-        let Layout { columns, gap, name_width, wrapped } = self.layout(width);
+        let Layout { columns, widths, gap, wrapped } = self.layout(width);
         let mut table = comfy_table::Table::new();
         table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
         if let Some(width) = wrapped {
@@ -88,7 +96,7 @@ impl Table {
         for row in &self.rows {
             table.add_row(columns.iter().map(|column| {
                 let cell = row.get(*column).cloned().unwrap_or_default();
-                Cell::new(if *column == 0 { cut(cell, short(name_width)) } else { cell })
+                Cell::new(cut(cell, short(widths[*column])))
             }));
         }
         // Blanks at the end of a line are of no use to anybody.
@@ -97,29 +105,36 @@ impl Table {
 
     /// What has room.
     fn layout(&self, width: Option<usize>) -> Layout {
-        let widths: Vec<_> = (0..self.header.len()).map(|column| self.width(column)).collect();
-        let excess = |columns: &[usize], gap: usize| {
-            let all: usize = columns.iter().map(|column| widths[*column] + gap).sum();
-            all.saturating_sub(gap).saturating_sub(width.unwrap_or(usize::MAX))
-        };
+        let mut widths: Vec<_> = (0..self.header.len()).map(|column| self.width(column)).collect();
         let mut columns: Vec<_> = (0..self.header.len()).collect();
+        let room = width.unwrap_or(usize::MAX);
+        let gaps = |columns: &[usize], gap| columns.len().saturating_sub(1) * gap;
+        let has_room = |columns: &[usize], gap| {
+            columns.iter().map(|column| widths[*column]).sum::<usize>() + gaps(columns, gap) <= room
+        };
         let mut spare = self.spare.iter();
         let mut gap = WIDE;
-        while excess(&columns, gap) > 0 {
+        while !has_room(&columns, gap) {
             if gap == WIDE {
                 gap = NARROW;
             } else if let Some(column) = spare.next() {
                 columns.retain(|it| it != column);
             } else if self.prose.is_some() {
-                return Layout { columns, gap, name_width: usize::MAX, wrapped: width };
+                return Layout { columns, widths, gap, wrapped: width };
             } else if gap == NARROW {
                 gap = NARROWEST;
             } else {
-                let name_width = widths[0].saturating_sub(excess(&columns, gap)).max(MIN_NAME);
-                return Layout { columns, gap, name_width, wrapped: None };
+                // What does not help is not done: then lines are longer than the terminal is wide.
+                for column in self.spare.iter().filter(|column| !columns.contains(column)) {
+                    widths[*column] = 0;
+                }
+                let names: Vec<_> = self.names.iter().map(|column| (*column, MIN_NAME)).collect();
+                let is_enough = fit(&mut widths, &names, room.saturating_sub(gaps(&columns, gap)));
+                let gap = if is_enough { NARROWEST } else { NARROW };
+                return Layout { columns, widths, gap, wrapped: None };
             }
         }
-        Layout { columns, gap, name_width: usize::MAX, wrapped: None }
+        Layout { columns, widths, gap, wrapped: None }
     }
 
     /// What a column takes on a terminal.
@@ -133,9 +148,9 @@ impl Table {
 /// What of a table is shown, and how.
 struct Layout {
     columns: Vec<usize>,
+    /// Of all columns, shown or not. Longer names are cut.
+    widths: Vec<usize>,
     gap: usize,
-    /// Longer names are cut.
-    name_width: usize,
     /// The width of all, where sentences take several lines.
     wrapped: Option<usize>,
 }
@@ -186,7 +201,8 @@ mod tests {
             (37, "prices.EUR.USD.and.more      7", false),
             (29, "prices.EUR.USD.and.more     7", false),
             (28, "prices.EUR.…D.and.more     7", false),
-            (5, "prices….more     7", false),
+            (18, "prices….more     7", false),
+            (17, "prices.EUR.USD.and.more      7", false),
         ] {
             let lines = table().lines(Some(width));
             assert_eq!(lines[2], row, "{width}");

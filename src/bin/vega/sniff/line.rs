@@ -251,6 +251,8 @@ pub(super) fn shown(name: &str) -> String {
 pub(super) const INSTANCE_HEADER: [&str; 6] =
     ["instance", "id", "control", "responses", "refresh", "timeout"];
 pub(super) const TOPIC_HEADER: [&str; 5] = ["topic", "side", "transport", "place", "instance"];
+/// Columns of that which are cut where there is no room.
+pub(super) const TOPIC_NAMES: [usize; 3] = [0, 3, 4];
 
 pub(super) fn instance_cells(it: &InstanceJson) -> [String; 6] {
     let time = |ms: f64| format!("{:?}", Duration::from_secs_f64(ms / 1e3));
@@ -266,7 +268,11 @@ pub(super) fn instance_cells(it: &InstanceJson) -> [String; 6] {
 
 pub(super) fn topic_cells(it: &AdvertJson) -> [String; 5] {
     let who = if it.name.is_empty() { &it.instance } else { &it.name };
-    let place = it.place().unwrap_or_else(|| "-".to_owned());
+    // In short, as `vega stat` and `vega top` have it.
+    let place = match (&it.address, it.stream, &it.ring) {
+        (Some(address), Some(stream), _) => format!("{address}/{stream}"),
+        (_, _, ring) => ring.clone().unwrap_or_else(|| "-".to_owned()),
+    };
     [shown(&it.topic), it.side.to_owned(), it.transport.clone(), place, shown(who)]
 }
 
@@ -283,7 +289,7 @@ pub(super) fn snapshot_text(snapshot: &SnapshotJson) -> String {
         add(table);
     }
     if !snapshot.adverts.is_empty() {
-        let mut table = Table::new(&TOPIC_HEADER);
+        let mut table = Table::new(&TOPIC_HEADER).names(&TOPIC_NAMES);
         snapshot.adverts.iter().for_each(|it| table.row(topic_cells(it)));
         add(table);
     }

@@ -8,15 +8,17 @@ use ratatui::Frame;
 use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Stylize;
-use ratatui::text::Line as TextLine;
+use ratatui::text::{Line as TextLine, Span};
 use ratatui::widgets::{Paragraph, Row, Table};
 use vega::{Sniffer, SnifferEvent};
 
 use super::filter::Filter;
-use super::line::{INSTANCE_HEADER, SnapshotJson, TOPIC_HEADER, instance_cells, text, topic_cells};
+use super::line::{
+    INSTANCE_HEADER, SnapshotJson, TOPIC_HEADER, TOPIC_NAMES, instance_cells, text, topic_cells,
+};
 use crate::clock;
 use crate::inbox::Outlet;
-use crate::output::cut;
+use crate::output::{cut, fit};
 use crate::screen::{self, Show};
 use crate::signals::StopFlag;
 
@@ -25,6 +27,8 @@ const KEYS: &str = "q quit  Tab instances or topics  ↑↓ scroll";
 const WIDE: u16 = 113;
 /// Characters of an id that tell instances apart, as `vega stat` shows them.
 const SHORT_ID: u16 = 8;
+/// Columns that a name has at least, where there is room for that.
+const LEAST_NAME: usize = 12;
 /// Events that are shown at the bottom.
 const LAST_EVENTS: usize = 8;
 
@@ -149,10 +153,9 @@ impl Screen {
         let line = ["vega sniff".bold(), self.place.clone().into(), summary.into()];
         frame.render_widget(TextLine::from_iter(line), title);
         if self.shows_topics {
-            let widths = [Constraint::Fill(2), Constraint::Length(10), Constraint::Length(9)];
-            let widths = [&widths[..], &[Constraint::Fill(2), Constraint::Fill(1)]].concat();
-            let rows = self.seen.adverts.iter().map(topic_cells);
-            self.draw_table(frame, table, (&TOPIC_HEADER, &widths), rows);
+            let rows: Vec<_> = self.seen.adverts.iter().map(topic_cells).collect();
+            let widths = topic_widths(&rows, table.width);
+            self.draw_table(frame, table, (&TOPIC_HEADER, &widths), rows.into_iter());
         } else {
             // On a narrow terminal names and addresses are what people need.
             let is_wide = table.width >= WIDE;
@@ -190,6 +193,23 @@ impl Screen {
         let header = Row::new(header.map(Stylize::bold));
         frame.render_widget(Table::new(rows, widths.iter().copied()).header(header), area);
     }
+}
+
+/// As wide as what is in them, the longest names cut; where that is not enough, names share what there is.
+fn topic_widths(rows: &[[String; 5]], room: u16) -> Vec<Constraint> {
+    let [side, transport] = [10, 9];
+    let mut widths = [0, side, transport, 0, 0];
+    for column in TOPIC_NAMES {
+        let cells = rows.iter().map(|row| row[column].as_str()).chain([TOPIC_HEADER[column]]);
+        widths[column] = cells.map(|cell| Span::raw(cell).width()).max().unwrap_or_default();
+    }
+    let room = usize::from(room).saturating_sub(widths.len() - 1);
+    if fit(&mut widths, &TOPIC_NAMES.map(|column| (column, LEAST_NAME)), room) {
+        let length = |width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX));
+        return widths.map(length).to_vec();
+    }
+    let fixed = [side, transport].map(|width| Constraint::Max(u16::try_from(width).unwrap_or(9)));
+    vec![Constraint::Fill(2), fixed[0], fixed[1], Constraint::Fill(2), Constraint::Fill(1)]
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::figures::Cell;
 use super::model::Model;
-use super::pages::Page;
-use crate::output::{count, cut};
+use super::pages::{Column, Page};
+use crate::output::{count, cut, fit};
 
 const KEYS: &str = "q quit  Tab page  ←→ sort by  r turn order  ↑↓ scroll  space stop";
 
@@ -62,11 +62,8 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             _ => text,
         }
     });
-    let widths = columns.iter().map(|(_, width)| match width {
-        0 => Constraint::Min(LEAST_NAME),
-        width => Constraint::Length(*width),
-    });
-    let places = Layout::horizontal(widths.clone()).spacing(1).split(area);
+    let widths = widths(columns, &lines, area.width);
+    let places = Layout::horizontal(&widths).spacing(1).split(area);
     let rows = lines.iter().skip(first).take(area.height.into()).map(|line| {
         let cells = line.iter().zip(&*places).enumerate();
         Row::new(
@@ -78,6 +75,27 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         let below = Rect { y: area.y + 1, height: area.height.saturating_sub(1).min(1), ..area };
         frame.render_widget(Paragraph::new("nothing here yet").dim(), below);
     }
+}
+
+/// Instances have the room for their names that the names of the first column leave.
+fn widths(columns: &[Column], lines: &[Vec<Cell>], room: u16) -> Vec<Constraint> {
+    let is_name = |title: &str, least: u16| least == 0 || title == "instance";
+    let mut names = Vec::new();
+    let mut widths: Vec<_> = columns.iter().map(|(_, width)| usize::from(*width)).collect();
+    for (at, (title, least)) in columns.iter().enumerate().filter(|(_, (it, of))| is_name(it, *of))
+    {
+        let least = if *least == 0 { LEAST_NAME } else { *least };
+        let shown = lines.iter().map(|line| Span::raw(line[at].shown()).width());
+        widths[at] = shown.chain([title.len(), least.into()]).max().unwrap_or_default();
+        names.push((at, usize::from(least)));
+    }
+    let is_enough = fit(&mut widths, &names, usize::from(room).saturating_sub(columns.len() - 1));
+    let wanted = columns.iter().zip(widths).map(|((_, width), wanted)| match width {
+        0 => Constraint::Min(LEAST_NAME),
+        _ if is_enough => Constraint::Length(u16::try_from(wanted).unwrap_or(*width)),
+        width => Constraint::Length(*width),
+    });
+    wanted.collect()
 }
 
 /// Numbers to the right, names to the left.

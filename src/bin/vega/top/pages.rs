@@ -16,7 +16,7 @@ pub(super) enum Page {
     Pollers,
 }
 
-/// A column: its title, and its width; 0 takes what the others leave.
+/// A column: its title, and its width, which for instances is the least; 0 takes what the others leave.
 pub(super) type Column = (&'static str, u16);
 
 const INSTANCES: &[Column] = &[

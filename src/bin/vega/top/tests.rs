@@ -6,6 +6,8 @@ use super::*;
 use crate::drawn::Place;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Too long for the column of instances on a small terminal.
+const NAME: &str = "dealer-of-the-southern-desk";
 
 fn drawn(model: &Model) -> Vec<String> {
     crate::drawn::drawn((80, 24), |frame| draw::draw(frame, model))
@@ -19,7 +21,7 @@ fn press(model: &mut Model, code: KeyCode) {
 fn model() -> Model {
     let place = Place::new();
     let config = &place.config;
-    let instance = Instance::builder().name("dealer").config(config.clone()).start().unwrap();
+    let instance = Instance::builder().name(NAME).config(config.clone()).start().unwrap();
     let (arrived, arrivals) = std::sync::mpsc::channel();
     let mut publishers = ["ipc.book", "fx.EURUSD"].map(|topic| {
         let arrived = arrived.clone();
@@ -61,7 +63,18 @@ fn every_page_fits_a_small_terminal() {
         for (title, _) in page.columns() {
             assert!(screen[2].contains(title), "{title}: {screen:#?}");
         }
-        assert!(screen[3].contains("dealer"), "{screen:#?}");
+        assert!(screen[3].contains("deal"), "{screen:#?}");
+    }
+}
+
+/// What the first column has no use for.
+#[test]
+fn instances_have_their_names_on_a_wide_terminal() {
+    let mut model = model();
+    for digit in ['2', '3', '4', '5'] {
+        press(&mut model, KeyCode::Char(digit));
+        let screen = crate::drawn::drawn((110, 24), |frame| draw::draw(frame, &model));
+        assert!(screen[3].contains(NAME), "{screen:#?}");
     }
 }
 

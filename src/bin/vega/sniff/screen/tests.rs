@@ -100,6 +100,11 @@ fn instances_topics_and_what_happens_are_shown() {
     assert_eq!(words, ["dealer", &dealer.id().to_string()[..8], control, &responses], "{line}");
 
     scene.press(KeyCode::Tab);
+    let screen = scene.drawn(SMALL);
+    // The names of files of rings give way to what there is more to learn from.
+    let address = scene.screen.seen.adverts[0].address.clone().unwrap();
+    assert!(screen[2].starts_with("fx.EURUSD ") && screen[2].ends_with(" dealer"), "{screen:#?}");
+    assert!(screen[2].contains(&format!(" {address}/")), "{screen:#?}");
     let screen = scene.drawn(WIDE);
     let cells: Vec<_> = screen[1].split_whitespace().collect();
     assert_eq!(cells, ["topic", "side", "transport", "place", "instance"]);
