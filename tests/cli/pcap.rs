@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use vega::inspect::TopicHash;
 
 use crate::world::{Finished, World};
 
@@ -409,6 +410,18 @@ fn only_what_is_wanted_is_shown() {
     // The name that no advert tells; then feedback about its session is wanted, too.
     assert_eq!(numbers(&["--topic", "seeds"]), [2, 6]);
     assert_eq!(numbers(&["--topic", "prices\\..*"]), [5]);
+    let mut dotted = seed("data-messages");
+    let (name, hash) = ("fx.EUR", TopicHash::of("fx.EUR").as_u64().to_le_bytes());
+    let known = TopicHash::of("seeds").as_u64().to_le_bytes();
+    for at in 0..dotted.len() - 8 {
+        if dotted[at..at + 8] == known {
+            dotted[at..at + 8].copy_from_slice(&hash);
+        }
+    }
+    for topic in [name, "fx\\.EUR"] {
+        let finished = sniff(&world, &capture(&[&dotted]), &["--json", "--topic", topic]);
+        assert_eq!(finished.expect_code(0).of_type("packet").len(), 1, "{topic}");
+    }
     assert_eq!(numbers(&["--topic", "seeds", "--kind", "nak"]), [6]);
     assert_eq!(numbers(&["--instance", "pri.*"]), [4, 5, 6], "once its name is known");
     assert_eq!(numbers(&["--instance", "30313233-.*"]), [1, 2, 3, 4, 5, 6]);

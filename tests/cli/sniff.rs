@@ -146,6 +146,25 @@ fn a_snapshot_of_nobody_is_a_no() {
     assert!(seen.text().contains(&someone.id().to_string()));
 }
 
+/// Whoever is on the network chooses names.
+#[test]
+fn names_of_strangers_do_nothing_to_a_terminal() {
+    let world = World::new();
+    let stranger = world.instance().name("a\u{1b}[2J\nb\u{9b}31m").start().unwrap();
+    let topic = world.topic("t\u{7}\u{85}\u{7f}x");
+    let _publisher = stranger.publisher(&topic).unwrap();
+    let log = world.start(&["sniff", "--log"]);
+    log.until_output("publisher of t", || ());
+    stranger.close().unwrap();
+    log.until_output(", goodbye", || ());
+    log.signal("INT");
+    let _other = world.instance().name("\u{1b}]0;x\u{7}").start().unwrap().publisher(&topic);
+    for shown in [log, world.start(&["sniff", "--once"])].map(Process::finish) {
+        let has_control = shown.text().chars().any(|it| it.is_control() && it != '\n');
+        assert!(!has_control, "{:?}", shown.text());
+    }
+}
+
 #[test]
 fn behind_daemons_it_is_a_client() {
     let world = World::with("[[topic]]\npattern = '.*'\ntemplate = 'unicast'\n");

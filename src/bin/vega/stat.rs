@@ -112,7 +112,7 @@ fn overview(instances: &[CounterSnapshot]) -> Table {
         "back pressured",
         "peers",
     ];
-    let mut table = Table::new(&header).right(&[2, 3, 4, 5, 6, 7, 8]);
+    let mut table = Table::new(&header).right(&[2, 3, 4, 5, 6, 7, 8]).spare(&[1]);
     for counters in instances {
         let figures = [
             Counter::MessagesSent,

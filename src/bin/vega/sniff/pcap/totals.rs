@@ -188,7 +188,7 @@ impl Totals {
                 "asked",
             ]);
             sessions.iter().for_each(|row| table.row(row.cells()));
-            add(table.right(&[2, 3, 4, 5, 6, 7, 8, 9]));
+            add(table.right(&[2, 3, 4, 5, 6, 7, 8, 9]).spare(&[3, 4]));
         }
         text
     }

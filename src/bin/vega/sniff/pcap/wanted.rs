@@ -12,6 +12,8 @@ const MAX_REMEMBERED: usize = 65_536;
 pub(super) struct Wanted {
     pub(super) kinds: Vec<PacketKind>,
     pub(super) topic: Option<TopicPattern>,
+    /// What that says letter by letter: the name of a topic that no advert has told yet, perhaps.
+    literal: Option<TopicHash>,
     pub(super) instance: Option<TopicPattern>,
     /// Sessions that have carried a topic that is wanted: their feedback is, too.
     sessions: HashSet<SessionId>,
@@ -24,7 +26,10 @@ impl Wanted {
         topic: Option<TopicPattern>,
         instance: Option<TopicPattern>,
     ) -> Self {
-        Self { kinds, topic, instance, sessions: HashSet::new(), instances: HashMap::new() }
+        // Whoever knows regular expressions writes the dots of a name with a backslash.
+        let literal = topic.as_ref().map(|it| TopicHash::of(&it.as_str().replace("\\.", ".")));
+        let (sessions, instances) = (HashSet::new(), HashMap::new());
+        Self { kinds, topic, literal, instance, sessions, instances }
     }
 
     pub(super) const fn is_everything(&self) -> bool {
@@ -60,10 +65,9 @@ impl Wanted {
 
     fn is_of_topic(&mut self, packet: &Packet<'_>, names: &TopicNames) -> bool {
         let Some(pattern) = &self.topic else { return true };
-        // A name that no advert has told yet may be what the pattern says letter by letter.
-        let literal = TopicHash::of(pattern.as_str());
         let has = |topic: TopicHash| {
-            topic == literal || names.name(topic).is_some_and(|name| pattern.matches(name))
+            Some(topic) == self.literal
+                || names.name(topic).is_some_and(|name| pattern.matches(name))
         };
         match &packet.body {
             Some(Body::Data { sender, frames, .. }) => {
