@@ -15,10 +15,11 @@ fn instances_that_come_and_go_leave_nothing_behind() {
     let mut host = Host::start(&place, "host");
     // The first ones load what a process loads once.
     host.cycle(2);
-    let before = resources_of(host.process());
+    let (before, files) = (resources_of(host.process()), place.shared_files());
     host.cycle(20);
     eventually("threads and descriptors are back", || resources_of(host.process()) == before);
-    assert_eq!(place.rings().len(), 0);
+    // The counters of the host's own instance.
+    assert_eq!((place.shared_files(), files.len()), (files, 1));
 }
 
 /// Threads and file descriptors.
@@ -35,6 +36,13 @@ fn port_is_free(instance_at: std::net::SocketAddr) -> bool {
     !table.contains(&entry)
 }
 
+/// Where it listens, which shows as long as it does.
+fn address_of(instance: &Instance) -> std::net::SocketAddr {
+    let address = instance.response_address();
+    assert!(!port_is_free(address), "{address}");
+    address
+}
+
 #[test]
 fn an_instance_dropped_in_its_own_callback_ends() {
     let place = Place::new();
@@ -42,7 +50,7 @@ fn an_instance_dropped_in_its_own_callback_ends() {
         let topic = format!("{transport}.last");
         let own: Arc<Mutex<Option<Instance>>> = Arc::default();
         let instance = place.start("short-lived");
-        let address = instance.response_address();
+        let address = address_of(&instance);
         let (dropped, told) = unbounded();
         let last = Arc::clone(&own);
         let subscription = instance
@@ -66,7 +74,7 @@ fn an_instance_can_be_closed_from_several_threads() {
     let place = Place::new();
     for _ in 0..50 {
         let instance = place.start("one");
-        let address = instance.response_address();
+        let address = address_of(&instance);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -145,7 +153,7 @@ fn handles_may_outlive_their_instance() {
         let subscription = instance.subscribe(&topic, Journal::new(&topic)).unwrap();
         assert!(publisher.wait_for_subscribers(1, WAIT));
         let request = publisher.request(b"?", WAIT, ()).unwrap();
-        let address = instance.response_address();
+        let address = address_of(&instance);
         drop(instance);
         assert!(publisher.send(&payload::numbered(1, 10)).is_err());
         assert!(request.is_closed());
@@ -153,5 +161,5 @@ fn handles_may_outlive_their_instance() {
         subscription.unsubscribe();
         eventually("the sockets are closed", || port_is_free(address));
     }
-    assert_eq!(place.rings().len(), 0);
+    assert_eq!(place.shared_files().len(), 0);
 }

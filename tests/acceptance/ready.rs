@@ -11,7 +11,7 @@ use crate::support::{Behaviour, Host, Journal, Place, Report, TRANSPORTS, WAIT, 
 const ROUNDS: u32 = 10;
 
 /// Nothing has to be waited for between `start` and the first use: others find the instance as it
-/// was when `start` returned, and it answers who knows nothing but its address.
+/// was when `start` returned.
 #[test]
 fn a_started_instance_can_be_used_at_once() {
     let place = Place::new();

@@ -11,13 +11,13 @@ const DAEMONS: [(usize, &str); 2] = [(2, "10.77.0.2:40300"), (3, "10.77.0.3:4030
 const MESSAGES: u64 = 5_000;
 const REQUESTS: u64 = 1_000;
 
-/// An instance that has unicast and daemons only. `told` are further lines for each table of sockets.
+/// An instance that has unicast and daemons only, and takes nobody for gone who has not said so. `told` are further lines for each table of sockets.
 fn config(lab: &Lab, interface: &str, top: &str, told: [&str; 3]) -> String {
     let daemons = DAEMONS.map(|(_, address)| format!("'{address}'")).join(", ");
     let [responses, control, unicast] = told;
     format!(
         "interface = '{interface}'\n{top}\n\
-         [discovery]\nkind = 'daemon'\ndaemons = [{daemons}]\nrefresh = '100ms'\n\
+         [discovery]\nkind = 'daemon'\ndaemons = [{daemons}]\nrefresh = '100ms'\ntimeout = '1h'\n\
          [responses]\nports = '35004-35009'\n{responses}\n\
          [control]\nports = '35010-35019'\n{control}\n\
          [ipc]\ndirectory = '{}'\n\

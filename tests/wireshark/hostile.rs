@@ -172,6 +172,7 @@ fn cut_seeds_are_called_truncated_or_malformed() {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.to_str().unwrap().ends_with("-cut"));
     paths.sort();
+    assert!(!paths.is_empty());
     let cut: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     let capture = tshark.capture(cut.iter().map(Vec::as_slice));
     let refused = tshark.matching(&capture, "vega.malformed");

@@ -190,6 +190,7 @@ fn both_take_runs_apart_in_the_same_places() {
     ];
     let capture = tshark.capture(runs.iter().map(Vec::as_slice));
     let (ours, theirs) = (ours(&capture), theirs(&tshark, &capture));
+    assert_eq!((ours.len(), theirs.len()), (runs.len(), runs.len()));
     for (number, (fields, is_refused)) in &ours {
         for name in ["vega.kind", "vega.length"] {
             assert_eq!(fields.get(name), theirs[number].0.get(name), "{name} of frame {number}");
