@@ -79,21 +79,27 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 
 /// Instances have the room for their names that the names of the first column leave.
 fn widths(columns: &[Column], lines: &[Vec<Cell>], room: u16) -> Vec<Constraint> {
-    let is_name = |title: &str, least: u16| least == 0 || title == "instance";
-    let mut names = Vec::new();
     let mut widths: Vec<_> = columns.iter().map(|(_, width)| usize::from(*width)).collect();
-    for (at, (title, least)) in columns.iter().enumerate().filter(|(_, (it, of))| is_name(it, *of))
-    {
-        let least = if *least == 0 { LEAST_NAME } else { *least };
+    let (mut firsts, mut instances) = (Vec::new(), Vec::new());
+    for (at, (title, width)) in columns.iter().enumerate() {
+        let (names, least) = match (width, *title) {
+            (0, _) => (&mut firsts, usize::from(LEAST_NAME)),
+            (width, "instance") => (&mut instances, usize::from(*width)),
+            _ => continue,
+        };
+        names.push((at, least));
         let shown = lines.iter().map(|line| Span::raw(line[at].shown()).width());
-        widths[at] = shown.chain([title.len(), least.into()]).max().unwrap_or_default();
-        names.push((at, usize::from(least)));
+        widths[at] = shown.chain([least]).max().unwrap_or_default();
     }
-    let is_enough = fit(&mut widths, &names, usize::from(room).saturating_sub(columns.len() - 1));
+    let room = usize::from(room).saturating_sub(columns.len() - 1);
+    if !fit(&mut widths, &instances, room) {
+        instances.iter().for_each(|(at, least)| widths[*at] = *least);
+        // Where even that is not enough, all columns give way.
+        let _ = fit(&mut widths, &firsts, room);
+    }
     let wanted = columns.iter().zip(widths).map(|((_, width), wanted)| match width {
         0 => Constraint::Min(LEAST_NAME),
-        _ if is_enough => Constraint::Length(u16::try_from(wanted).unwrap_or(*width)),
-        width => Constraint::Length(*width),
+        _ => Constraint::Length(u16::try_from(wanted).unwrap_or(*width)),
     });
     wanted.collect()
 }

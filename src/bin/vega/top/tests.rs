@@ -64,6 +64,10 @@ fn every_page_fits_a_small_terminal() {
             assert!(screen[2].contains(title), "{title}: {screen:#?}");
         }
         assert!(screen[3].contains("deal"), "{screen:#?}");
+        // Topics and addresses come before names of instances.
+        let is_cut =
+            |line: &String| line.split_whitespace().next().is_some_and(|it| it.contains('…'));
+        assert!(page == Page::Instances || !screen[3..23].iter().any(is_cut), "{screen:#?}");
     }
 }
 
