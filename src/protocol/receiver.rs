@@ -5,14 +5,14 @@
 //! configured time is over; then it is lost, and what follows is delivered.
 //!
 //! A session begins for a receiver where its sender says. Who hears packet 0 first knows that; who
-//! hears a later one holds it back and asks. A sender that does not answer does not know us, and
-//! owes us nothing: we are a guest, who takes what comes and asks for nothing.
+//! hears a later one holds it back and asks. A sender that does not answer for long does not know us,
+//! and owes us nothing: we are a guest, who takes what comes and asks for nothing.
 
 use std::time::Duration;
 
 use super::delivery::{Delivery, Sink};
 use super::loss::Gaps;
-use super::timing::{JOIN_TIMEOUT, REORDER_HOLD, longest_backoff, retry_delay};
+use super::timing::{JOIN_TIMEOUT, LONGEST_PAUSE, REORDER_HOLD, longest_backoff, retry_delay};
 use super::window::Window;
 use crate::id::{ReceiverId, SessionId};
 use crate::random::SplitMix64;
@@ -50,6 +50,14 @@ pub(crate) struct ReceiveSettings {
     pub(crate) is_group: bool,
     /// The set of receivers that this one belongs to; zero is none.
     pub(crate) tag: u32,
+}
+
+impl ReceiveSettings {
+    /// How long to wait for the word of a sender about where its session begins. Who gets data by
+    /// unicast is known to its sender, and waits for that word as for a packet.
+    pub(crate) fn join_timeout(&self) -> Duration {
+        if self.is_group { JOIN_TIMEOUT } else { self.repair_timeout }
+    }
 }
 
 /// What a receiver is to the sender.
@@ -213,7 +221,7 @@ impl ReceiveSession {
                 self.delivery.expect_all();
             } else {
                 let pause = retry_delay(Duration::ZERO);
-                let until = now + JOIN_TIMEOUT;
+                let until = now + self.settings.join_timeout();
                 self.membership = Membership::Joining { until, ask_at: now + pause, pause };
             }
             sequence
@@ -288,7 +296,8 @@ impl ReceiveSession {
                 self.membership = Membership::Guest;
                 self.begin_at(expected, sink);
             } else if ask_at <= now {
-                let (ask_at, pause) = (now + pause * 2, pause * 2);
+                let pause = (pause * 2).min(LONGEST_PAUSE);
+                let ask_at = now + pause;
                 self.membership = Membership::Joining { until, ask_at, pause };
                 self.status_due = true;
             } else {

@@ -11,13 +11,15 @@ pub(crate) const UNKNOWN_RTT: Duration = Duration::from_micros(500);
 pub(crate) const SHORTEST_TAIL: Duration = Duration::from_micros(50);
 /// Shortest pause between two requests for the same packet.
 pub(crate) const SHORTEST_RETRY: Duration = Duration::from_micros(100);
-/// Longest pause between two requests for the same packet, and between two heartbeats.
+/// Longest pause between two requests for the same packet, two heartbeats, or two questions of a new
+/// receiver.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How often the round trip is measured while data flows without a pause.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a new receiver holds what arrives back while it asks where the session begins for it.
-/// Its sender answers within a round trip, unless it does not know the receiver.
-pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a new receiver of a group holds what arrives back while it asks where the session begins
+/// for it. Its sender answers within a round trip, unless it does not know the receiver, or has to wait
+/// for its turn on a busy machine: then who gives up too early loses what it is owed.
+pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a receiver that the sender does not know keeps a gap open: longer than any reordering
 /// on a local network.
 pub(crate) const REORDER_HOLD: Duration = Duration::from_millis(1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::station::{Sent, digest};
 use crate::protocol::delivery::{Arrival, Loss};
 use crate::protocol::receiver::{ReceiveSession, ReceiveSettings};
-use crate::protocol::timing::{JOIN_TIMEOUT, retry_delay};
+use crate::protocol::timing::retry_delay;
 use crate::time::Timestamp;
 
 /// What a publisher's messages have come to.
@@ -167,7 +167,7 @@ impl Account {
                 counters.packets, counters.packets_lost, state.expected
             ));
         }
-        if self.was_guest && now.since(self.opened_at) < JOIN_TIMEOUT {
+        if self.was_guest && now.since(self.opened_at) < settings.join_timeout() {
             return Err("did not wait to be told where the session begins".to_owned());
         }
         if counters.packets_lost > self.lost {
