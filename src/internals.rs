@@ -77,8 +77,8 @@ impl RingProbe {
         let first = open + 1 - self.slots.layout().slots as u64;
         let mut reader = Reader::new(self.slots.clone(), first);
         let mut bytes = 0;
-        let frames = reader.poll(usize::MAX, |frame| {
-            bytes += frame.len();
+        let frames = reader.poll(usize::MAX, |header, rest| {
+            bytes += header.len() + rest.len();
             true
         });
         // Only a writer that breaks the rules corrupts a ring, and this one does not.

@@ -1,17 +1,17 @@
 //! Where shared-memory data arrives: a ring that another process, or this one, writes. Layer: engine.
 //! Owned by one poller.
 
-use super::dispatch::{Dispatch, Origin};
+use super::dispatch::{Dispatch, DispatchSink, Origin};
 use super::endpoint::EndpointId;
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
-use crate::protocol::delivery::Delivery;
+use crate::protocol::delivery::{Arrival, Delivery, Loss, Refusal, Sink};
 use crate::ring::demotion::Demotion;
 use crate::ring::read::Reader;
 use crate::ring::shared::ReaderEntry;
 use crate::time::Clock;
 use crate::transport::can_demote;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, FrameHeader, FrameKind};
 
 /// Frames read from one ring before others get their turn.
 const RING_BURST: usize = 256;
@@ -21,6 +21,8 @@ pub(crate) struct RingEndpoint {
     entry: ReaderEntry,
     reader: Reader,
     delivery: Delivery,
+    /// The body of the last request.
+    request: Vec<u8>,
     origin: Origin,
     /// Packet up to which the writer knows that we have read.
     published: u64,
@@ -56,6 +58,7 @@ impl RingEndpoint {
             entry,
             reader,
             delivery,
+            request: Vec::new(),
             origin: Origin {
                 endpoint: EndpointId::SHARED_MEMORY,
                 stream: description.stream,
@@ -77,8 +80,10 @@ impl RingEndpoint {
         self.origin.session
     }
 
-    /// Detaches, and keeps what is known of the session.
-    pub(super) fn into_delivery(self) -> Delivery {
+    /// Detaches, and keeps what is known of the session. Of messages that came in part the rest is
+    /// lost, and what has come may have been overwritten before it was copied.
+    pub(super) fn into_delivery(mut self) -> Delivery {
+        self.delivery.drop_parts();
         self.delivery
     }
 
@@ -110,24 +115,34 @@ impl RingEndpoint {
         if self.entry.is_evicted() {
             return RingState::Lost;
         }
-        let mut sink = dispatch.sink(self.origin);
-        let delivery = &mut self.delivery;
+        let (delivery, request, entry) = (&mut self.delivery, &mut self.request, &self.entry);
+        let mut sink = RingSink { dispatch: dispatch.sink(self.origin), entry };
         let (mut refused, mut malformed) = (0, 0);
-        let entry = &self.entry;
-        let read = self.reader.poll(RING_BURST, |bytes| {
-            match Frame::decode(bytes) {
-                Ok(frame) => {
-                    refused += u64::from(delivery.handle_frame(&frame, &mut sink).is_err());
-                }
-                Err(_) => malformed += 1,
+        let read = self.reader.poll(RING_BURST, |header, rest| {
+            // The writer waits neither for callbacks nor for processes that stand still for ever, and
+            // then this header may be another one's, or none.
+            if entry.is_evicted() {
+                return false;
             }
-            // The writer does not wait for ever for a callback, and overwrites what comes next.
-            !entry.is_evicted()
+            let header = FrameHeader::decode(header);
+            let taken = match header.and_then(|header| Frame::behind(header, rest)) {
+                Ok(frame) if frame.header.kind == FrameKind::Request => {
+                    take_request(frame, request, delivery, &mut sink)
+                }
+                Ok(frame) => delivery.handle_frame(&frame, &mut sink),
+                Err(_) => {
+                    malformed += u64::from(entry.is_intact());
+                    return true;
+                }
+            };
+            // What is refused because it was overwritten is lost, and will be told as such.
+            refused += u64::from(taken.is_err() && entry.is_intact());
+            true
         });
         counters.add(Counter::FramesRefused, refused);
         counters.add(Counter::Malformed, malformed);
         let Ok(frames) = read else {
-            counters.add(Counter::Malformed, 1);
+            counters.add(Counter::Malformed, u64::from(self.entry.is_intact()));
             return RingState::Lost;
         };
         let packet = self.reader.packet();
@@ -155,4 +170,42 @@ impl RingEndpoint {
             self.reader.set_demoting(demotion.handle_lap(clock.now()));
         }
     }
+}
+
+/// Delivers what is in a ring as long as it is in there.
+struct RingSink<'a> {
+    dispatch: DispatchSink<'a>,
+    entry: &'a ReaderEntry,
+}
+
+impl Sink for RingSink<'_> {
+    #[inline]
+    fn deliver(&mut self, arrival: Arrival<'_>) {
+        self.dispatch.deliver(arrival);
+    }
+
+    fn lost(&mut self, loss: Loss) {
+        self.dispatch.lost(loss);
+    }
+
+    #[inline]
+    fn is_intact(&self) -> bool {
+        self.entry.is_intact()
+    }
+}
+
+/// A request says where its answer goes: it is copied, so that nobody answers what was overwritten.
+#[inline(never)]
+fn take_request(
+    frame: Frame<'_>,
+    copy: &mut Vec<u8>,
+    delivery: &mut Delivery,
+    sink: &mut RingSink<'_>,
+) -> Result<(), Refusal> {
+    copy.clear();
+    copy.extend_from_slice(frame.body);
+    if !sink.is_intact() {
+        return Err(Refusal::Overwritten);
+    }
+    delivery.handle_frame(&Frame { body: copy, ..frame }, sink)
 }

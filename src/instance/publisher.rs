@@ -154,7 +154,9 @@ impl Publisher {
             flags: FLAG_WHOLE,
             publisher: self.published.index,
             topic: self.published.hash,
-            sequence: 0,
+            // Of the message before, until it is committed: who joins a ring learns from a claim
+            // that was given up what has been sent.
+            sequence: self.sequence,
         };
         let claimed = match &mut self.published.link {
             PublisherLink::Udp(publication) => publication.claim(&header, bytes),

@@ -26,6 +26,10 @@ impl<'a> Message<'a> {
     }
 
     /// What the publisher sent.
+    ///
+    /// By shared memory, a message that fits into one packet is read where the publisher wrote it,
+    /// which waits for the callback for `reader_timeout`, or for 100 ms with `slow_consumer = "drop"`,
+    /// and then may write something else there. A callback that takes longer copies first.
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {
         self.payload

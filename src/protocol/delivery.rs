@@ -21,6 +21,12 @@ pub(crate) trait Sink {
     fn deliver(&mut self, arrival: Arrival<'_>);
     /// Messages that will never come.
     fn lost(&mut self, loss: Loss);
+    /// Whether frames still are what they were when they were read. Memory that others write may have
+    /// been used again meanwhile.
+    #[inline]
+    fn is_intact(&self) -> bool {
+        true
+    }
 }
 
 /// Something that a publisher sent.
@@ -51,6 +57,8 @@ pub(crate) enum Refusal {
     Orphan,
     /// Larger than this receiver accepts.
     TooLarge,
+    /// Not what was sent any more: [`Sink::is_intact`] says so. Nothing that follows is.
+    Overwritten,
 }
 
 /// Follows the publishers of one session.
@@ -71,6 +79,8 @@ struct Publisher {
     index: u32,
     /// Number of the next message; zero when any may come.
     expected: u64,
+    /// What that was when nothing had been heard.
+    joined: u64,
     assembler: Assembler,
 }
 
@@ -89,10 +99,17 @@ impl Delivery {
     /// Everything from the session's first packet on is meant for this receiver: publishers that it
     /// has not heard yet begin with their message 1, and what is missing before is lost.
     pub(crate) fn expect_all(&mut self) {
-        self.first = 1;
+        self.expect_from(1);
+    }
+
+    /// The same from another message on, in a session that has one publisher. Zero when it is not known
+    /// which.
+    pub(crate) fn expect_from(&mut self, first: u64) {
+        self.first = first;
         // Only parts of messages have come from those.
         for publisher in self.publishers.iter_mut().filter(|publisher| publisher.expected == 0) {
-            publisher.expected = 1;
+            publisher.expected = first;
+            publisher.joined = first;
         }
     }
 
@@ -122,11 +139,11 @@ impl Delivery {
         let publisher = self.publisher(frame.header.publisher);
         let sequence = frame.header.sequence;
         if sequence < publisher.expected {
-            return Err(Refusal::Duplicate);
+            publisher.step_back(frame)?;
         }
         let Some(fragment) = frame.fragment else {
             debug_assert_eq!(frame.header.flags & FLAG_WHOLE, FLAG_WHOLE);
-            publisher.advance(frame, sink);
+            publisher.advance(frame, sink)?;
             sink.deliver(arrival(frame, frame.body));
             return Ok(());
         };
@@ -134,8 +151,10 @@ impl Delivery {
             Progress::Partial => Ok(()),
             Progress::OutOfPlace => Err(Refusal::Orphan),
             Progress::TooLarge => Err(Refusal::TooLarge),
+            // Of what was copied since it was looked at last.
+            Progress::Complete if !sink.is_intact() => Err(Refusal::Overwritten),
             Progress::Complete => {
-                publisher.advance(frame, sink);
+                publisher.advance(frame, sink)?;
                 sink.deliver(arrival(frame, publisher.assembler.message()));
                 publisher.assembler.recycle();
                 Ok(())
@@ -166,17 +185,35 @@ impl Delivery {
         let at = self.publishers.len();
         #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PUBLISHERS")]
         self.by_index.insert(index, at as u32);
-        let expected = self.first;
-        self.publishers.push(Publisher { index, expected, assembler: Assembler::default() });
+        let (expected, joined) = (self.first, self.first);
+        self.publishers.push(Publisher {
+            index,
+            expected,
+            joined,
+            assembler: Assembler::default(),
+        });
         at
     }
 }
 
 impl Publisher {
+    /// Who joins in the middle of a message does without it, unless its sender gives up in the middle
+    /// and sends it again under the same number.
+    #[cold]
+    fn step_back(&mut self, frame: &Frame<'_>) -> Result<(), Refusal> {
+        let sequence = frame.header.sequence;
+        let begins = frame.fragment.is_none_or(|fragment| fragment.offset == 0);
+        if !begins || self.expected != self.joined || sequence + 1 != self.joined {
+            return Err(Refusal::Duplicate);
+        }
+        self.expected = sequence;
+        Ok(())
+    }
+
     /// Reports what lies between the last message and this one. To a late joiner the first message
     /// of a publisher only sets the count: nobody knows what came before the start.
     #[inline]
-    fn advance(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
+    fn advance(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) -> Result<(), Refusal> {
         let sequence = frame.header.sequence;
         if self.expected != 0 && sequence > self.expected {
             sink.lost(Loss {
@@ -184,8 +221,14 @@ impl Publisher {
                 topic: frame.header.topic,
                 messages: sequence - self.expected,
             });
+            self.expected = sequence;
+            // Who was told may have taken longer than the memory waits.
+            if !sink.is_intact() {
+                return Err(Refusal::Overwritten);
+            }
         }
         self.expected = sequence.saturating_add(1);
+        Ok(())
     }
 }
 
@@ -327,6 +370,73 @@ mod tests {
         }
         let expected = ["0.3:c", "0.4:m", "1.1:m", "2 lost 3", "2.4:m", "3 lost 1", "3.2:m"];
         assert_eq!(log.0, expected);
+    }
+
+    #[test]
+    fn who_joined_in_the_middle_is_owed_what_follows_and_what_is_begun_again() {
+        for is_begun_again in [false, true] {
+            let (mut delivery, mut log) = (Delivery::new(100), Log::default());
+            delivery.expect_from(8);
+            let tail = frame(0, 7, part(4, 2), b"cd");
+            assert_eq!(delivery.handle_frame(&tail, &mut log), Err(Refusal::Duplicate));
+            if is_begun_again {
+                delivery.handle_frame(&frame(0, 7, part(4, 0), b"ab"), &mut log).unwrap();
+                delivery.handle_frame(&tail, &mut log).unwrap();
+                assert_eq!(log.0, ["0.7:abcd"]);
+                log.0.clear();
+            }
+            delivery.handle_frame(&frame(0, 9, None, b"x"), &mut log).unwrap();
+            let again = delivery.handle_frame(&frame(0, 7, None, b"abcd"), &mut log);
+            assert_eq!(again, Err(Refusal::Duplicate));
+            assert_eq!(log.0, ["0 lost 1", "0.9:x"]);
+        }
+    }
+
+    /// What it is read from lasts until so many losses have been told; then it is overwritten.
+    struct Overwritten {
+        log: Log,
+        after_losses: usize,
+    }
+
+    impl Sink for Overwritten {
+        fn deliver(&mut self, arrival: Arrival<'_>) {
+            self.log.deliver(arrival);
+        }
+
+        fn lost(&mut self, loss: Loss) {
+            self.log.lost(loss);
+        }
+
+        fn is_intact(&self) -> bool {
+            self.log.0.iter().filter(|entry| entry.contains("lost")).count() < self.after_losses
+        }
+    }
+
+    #[test]
+    fn what_is_overwritten_while_a_loss_is_told_is_lost_too() {
+        let mut delivery = Delivery::new(100);
+        let mut sink = Overwritten { log: Log::default(), after_losses: 1 };
+        delivery.handle_frame(&frame(0, 1, None, b"a"), &mut sink).unwrap();
+        let next = delivery.handle_frame(&frame(0, 4, None, b"?"), &mut sink);
+        assert_eq!(next, Err(Refusal::Overwritten));
+        sink.after_losses = usize::MAX;
+        delivery.handle_frame(&frame(0, 6, None, b"f"), &mut sink).unwrap();
+        assert_eq!(sink.log.0, ["0.1:a", "0 lost 2", "0 lost 2", "0.6:f"]);
+    }
+
+    #[test]
+    fn a_message_that_was_overwritten_before_its_last_part_is_lost() {
+        let mut delivery = Delivery::new(100);
+        let mut sink = Overwritten { log: Log::default(), after_losses: usize::MAX };
+        delivery.handle_frame(&frame(0, 1, None, b"a"), &mut sink).unwrap();
+        delivery.handle_frame(&frame(0, 2, part(4, 0), b"ab"), &mut sink).unwrap();
+        sink.after_losses = 0;
+        let last = delivery.handle_frame(&frame(0, 2, part(4, 2), b"??"), &mut sink);
+        assert_eq!(last, Err(Refusal::Overwritten));
+        sink.after_losses = usize::MAX;
+        delivery.drop_parts();
+        delivery.handle_frame(&frame(0, 3, None, b"c"), &mut sink).unwrap();
+        assert_eq!(sink.log.0, ["0.1:a", "0 lost 1", "0.3:c"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::storage::Slots;
 use crate::id::TopicHash;
 use crate::wire::frame::{
     FLAG_BEGIN, FLAG_END, FLAG_WHOLE, FRAGMENT_LENGTH, FRAME_HEADER_LENGTH, Fragment, FrameHeader,
-    FrameKind, align, commit_word,
+    FrameKind, SEQUENCE_AT, TOPIC_AT, align, commit_word,
 };
 use crate::wire::packet::{LENGTH_AT, PACKET_HEADER_LENGTH, PacketHeader, PacketKind};
 
@@ -171,9 +171,9 @@ impl Appender {
         let body = entry.body_bytes();
         debug_assert!(body <= self.layout().whole_body_bytes());
         let frame = self.reserve(FRAME_HEADER_LENGTH + body)?;
+        self.write_header(&entry.header(FLAG_WHOLE));
         // SAFETY: `reserve` made room for header and body.
         unsafe {
-            write_header(frame, &entry.header(FLAG_WHOLE));
             let mut target = frame.add(FRAME_HEADER_LENGTH);
             if !entry.prefix.is_empty() {
                 copy(entry.prefix, target);
@@ -210,9 +210,9 @@ impl Appender {
         let frame = self.reserve(length)?;
         #[expect(clippy::cast_possible_truncation, reason = "messages are limited to 1 GiB")]
         let position = Fragment { total: total as u32, offset: offset as u32 };
+        self.write_header(&entry.header(flags));
         // SAFETY: `reserve` made room for header, extension and part.
         unsafe {
-            write_header(frame, &entry.header(flags));
             let extension = frame.add(FRAME_HEADER_LENGTH);
             copy(&position.total.to_le_bytes(), extension);
             copy(&position.offset.to_le_bytes(), extension.add(4));
@@ -235,8 +235,7 @@ impl Appender {
     ) -> Result<Claimed, Full> {
         debug_assert!(body_bytes <= self.layout().whole_body_bytes());
         let frame = self.reserve(FRAME_HEADER_LENGTH + body_bytes)?;
-        // SAFETY: `reserve` made room.
-        unsafe { write_header(frame, header) };
+        self.write_header(header);
         self.step_over(FRAME_HEADER_LENGTH + body_bytes);
         self.claimed.push(self.open);
         Ok(Claimed {
@@ -250,10 +249,8 @@ impl Appender {
 
     /// Makes a claimed message visible, with the sequence it gets now.
     pub(crate) fn commit_claim(&mut self, claim: Claimed, sequence: u64) {
-        // SAFETY: the frame header is inside the claim; see `Claimed::body`.
-        unsafe {
-            copy(&sequence.to_le_bytes(), claim.frame.add(16));
-        }
+        let at = self.offset_of(&claim) + SEQUENCE_AT;
+        self.slots.word(claim.packet, at).store(sequence.to_le(), Ordering::Relaxed);
         self.resolve_claim(claim, None);
     }
 
@@ -266,15 +263,23 @@ impl Appender {
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
         let length = (FRAME_HEADER_LENGTH + claim.body_bytes) as u16;
         let word = commit_word(length, kind.unwrap_or(claim.kind), FLAG_WHOLE, claim.publisher);
-        let base = self.slots.slot(claim.packet);
-        // SAFETY: both pointers are inside the same slot.
-        let offset = unsafe { claim.frame.offset_from_unsigned(base) };
-        self.slots.note_write(claim.packet, offset + 8, usize::from(length) - 8);
+        let offset = self.offset_of(&claim);
+        self.slots.note_write(
+            claim.packet,
+            offset + FRAME_HEADER_LENGTH,
+            usize::from(length) - FRAME_HEADER_LENGTH,
+        );
         // Release: pairs with the Acquire in `Reader::poll`.
         self.slots.word(claim.packet, offset).store(word.to_le(), Ordering::Release);
         if let Some(at) = self.claimed.iter().position(|packet| *packet == claim.packet) {
             self.claimed.swap_remove(at);
         }
+    }
+
+    fn offset_of(&self, claim: &Claimed) -> usize {
+        let base = self.slots.slot(claim.packet);
+        // SAFETY: both pointers are inside the same slot.
+        unsafe { claim.frame.offset_from_unsigned(base) }
     }
 
     /// Closes the open slot, if it has frames: its packet can be sent, the next frame goes to the
@@ -334,7 +339,8 @@ impl Appender {
         if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
             self.open_slot()?;
         }
-        self.slots.note_write(self.open, self.offset + 8, length - 8);
+        let body = self.offset + FRAME_HEADER_LENGTH;
+        self.slots.note_write(self.open, body, length - FRAME_HEADER_LENGTH);
         // SAFETY: offset + length <= packet_bytes.
         Ok(unsafe { self.slots.slot(self.open).add(self.offset) })
     }
@@ -364,6 +370,15 @@ impl Appender {
         self.slots.sequence_field(next).store(next.to_le(), Ordering::Release);
         self.offset = PACKET_HEADER_LENGTH;
         Ok(())
+    }
+
+    /// Writes what follows the commit word in the header of the frame at `offset`: words, because a
+    /// reader that was cut off may look at them meanwhile.
+    #[inline]
+    fn write_header(&self, header: &FrameHeader) {
+        let (topic, sequence) = (self.offset + TOPIC_AT, self.offset + SEQUENCE_AT);
+        self.slots.word(self.open, topic).store(header.topic.0.to_le(), Ordering::Relaxed);
+        self.slots.word(self.open, sequence).store(header.sequence.to_le(), Ordering::Relaxed);
     }
 
     /// Moves past a frame and zeroes the commit word that follows it.
@@ -400,18 +415,6 @@ impl Appender {
         let word = commit_word(length as u16, kind, flags, publisher);
         // Release: pairs with the Acquire in `Reader::poll`.
         self.slots.word(self.open, at).store(word.to_le(), Ordering::Release);
-    }
-}
-
-/// # Safety
-///
-/// `frame` is valid for writes of a frame header.
-#[inline]
-unsafe fn write_header(frame: NonNull<u8>, header: &FrameHeader) {
-    // SAFETY: by contract; the commit word in the first eight bytes is stored separately.
-    unsafe {
-        frame.add(8).cast::<[u8; 8]>().write(header.topic.0.to_le_bytes());
-        frame.add(16).cast::<[u8; 8]>().write(header.sequence.to_le_bytes());
     }
 }
 

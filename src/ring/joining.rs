@@ -11,14 +11,16 @@ use super::fence;
 pub(super) const FREE: u64 = 0;
 /// The reader's start is not settled yet; its position holds the writer back already.
 pub(super) const JOINING: u64 = 1;
-pub(super) const ACTIVE: u64 = 2;
+const ACTIVE: u64 = 2;
 /// Cut off by the writer: the reader has to attach again.
-pub(super) const EVICTED: u64 = 3;
+const EVICTED: u64 = 3;
 
 /// A word that processes share.
 pub(super) trait Word {
     fn load(&self, ordering: Ordering) -> u64;
     fn store(&self, value: u64, ordering: Ordering);
+    /// Whether it was `current` and is `new` now.
+    fn exchange(&self, current: u64, new: u64) -> bool;
 }
 
 impl Word for std::sync::atomic::AtomicU64 {
@@ -31,19 +33,39 @@ impl Word for std::sync::atomic::AtomicU64 {
     fn store(&self, value: u64, ordering: Ordering) {
         self.store(value, ordering);
     }
+
+    #[inline]
+    fn exchange(&self, current: u64, new: u64) -> bool {
+        self.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// Reader, with an entry that is its own: registers, and returns the packet to start with. It is
-/// safe until the writer looks again, and then the writer sees the entry.
-pub(super) fn join(edge: &impl Word, state: &impl Word, position: &impl Word) -> u64 {
+/// safe until the writer looks again, and then the writer sees the entry. `None` when the writer had
+/// no more patience meanwhile: a process may be stopped here, too.
+pub(super) fn join(edge: &impl Word, state: &impl Word, position: &impl Word) -> Option<u64> {
     position.store(edge.load(Ordering::Acquire), Ordering::Release);
     state.store(JOINING, Ordering::Release);
     // SeqCst fence: pairs with the one in `look`.
     fence(Ordering::SeqCst);
     let start = edge.load(Ordering::Acquire);
     position.store(start, Ordering::Release);
-    state.store(ACTIVE, Ordering::Release);
-    u64::from_le(start)
+    state.exchange(JOINING, ACTIVE).then(|| u64::from_le(start))
+}
+
+/// Writer: cuts off the reader of an entry, if it is one that holds the writer back. What the reader
+/// was about to read may be overwritten after the next [`look`].
+pub(super) fn evict(state: &impl Word) -> bool {
+    // The fence in `look` orders this before what is written then.
+    state.exchange(ACTIVE, EVICTED) || state.exchange(JOINING, EVICTED)
+}
+
+/// Reader: whether it has its place still. Then everything that was loaded from the slots before, with
+/// Acquire, is what the writer has written for it.
+#[inline]
+pub(super) fn is_in_place(state: &impl Word) -> bool {
+    // Acquire: the loads before it are not moved behind it because they are Acquire themselves.
+    state.load(Ordering::Acquire) == ACTIVE
 }
 
 /// Writer: says that `packet` is open, then reads the position of the slowest reader, if any.

@@ -13,7 +13,7 @@ use loom::thread;
 use super::Layout;
 use super::append::{Appender, Entry};
 use super::fixture::empty_ring;
-use super::joining::{Word, join, look, position_of};
+use super::joining::{Word, evict, is_in_place, join, look, position_of};
 use super::read::Reader;
 use super::storage::Slots;
 use crate::id::TopicHash;
@@ -32,6 +32,10 @@ impl Word for AtomicU64 {
 
     fn store(&self, value: u64, ordering: Ordering) {
         self.store(value, ordering);
+    }
+
+    fn exchange(&self, current: u64, new: u64) -> bool {
+        self.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -58,22 +62,25 @@ fn header(sequence: u64) -> FrameHeader {
 }
 
 fn append(appender: &mut Appender, sequence: u64) -> bool {
+    append_body(appender, sequence, &[sequence.to_le_bytes()[0]; BODY])
+}
+
+fn append_body(appender: &mut Appender, sequence: u64, payload: &[u8]) -> bool {
     let FrameHeader { kind, publisher, topic, .. } = header(sequence);
-    let payload = [sequence.to_le_bytes()[0]; BODY];
-    let entry = Entry { kind, publisher, topic, sequence, prefix: b"", payload: &payload };
+    let entry = Entry { kind, publisher, topic, sequence, prefix: b"", payload };
     let appended = appender.append(&entry).is_ok();
     appender.prepare_next();
     appended
 }
 
-/// What there is to read; the commit word is not among the bytes that loom knows.
+/// What there is to read.
 fn read(reader: &mut Reader) -> Vec<u64> {
     let mut sequences = Vec::new();
     for _ in 0..POLLS {
-        let polled = reader.poll(8, |frame| {
-            let (sequence, body) = (&frame[16..24], &frame[24..]);
-            assert_eq!(body, [sequence[0]; BODY]);
-            sequences.push(u64::from(sequence[0]));
+        let polled = reader.poll(8, |header, body| {
+            let sequence = FrameHeader::decode(header).unwrap().sequence;
+            assert_eq!(body, [sequence.to_le_bytes()[0]; BODY]);
+            sequences.push(sequence);
             true
         });
         assert!(polled.is_ok());
@@ -156,10 +163,79 @@ fn who_joins_is_seen_or_safe() {
         for _ in 0..3 {
             // The writer has filled the ring up to its limit: as in `SharedRing::limit`.
             let open = limit - 1;
-            let slowest = look(edge, open, || position_of(state, position));
-            limit = slowest.map_or(open, |slowest| slowest.min(open)) + slots;
+            limit = limit_of(edge, open, state, position);
         }
-        let start = joining.join().unwrap();
+        let start = joining.join().unwrap().expect("nobody is cut off");
         assert!(limit <= start + slots, "packet {start} is overwritten below {limit}");
+    });
+}
+
+/// As `SharedRing::limit` does, with one reader.
+fn limit_of(edge: &AtomicU64, open: u64, state: &AtomicU64, position: &AtomicU64) -> u64 {
+    let slowest = look(edge, open, || position_of(state, position));
+    slowest.map_or(open, |slowest| slowest.min(open)) + LAYOUT.slots as u64
+}
+
+/// A writer that has no more patience goes on whatever the reader is doing, joining included; a reader
+/// that is not told that it has its place is not told where that is.
+#[test]
+fn who_is_cut_off_while_joining_does_not_join() {
+    model(|| {
+        let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let shared = Arc::clone(&words);
+        let joining = thread::spawn(move || {
+            let [edge, state, position] = &*shared;
+            join(edge, state, position)
+        });
+        let [edge, state, position] = &*words;
+        let slots = LAYOUT.slots as u64;
+        let mut limit = limit_of(edge, slots - 1, state, position);
+        let is_cut_off = position_of(state, position).is_some() && evict(state);
+        if is_cut_off {
+            limit = limit_of(edge, limit - 1, state, position);
+            assert!(limit > slots, "nobody holds back the writer");
+        }
+        match joining.join().unwrap() {
+            Some(start) => assert!(is_cut_off || limit <= start + slots),
+            None => assert!(is_cut_off),
+        }
+    });
+}
+
+/// The writer gives up a reader and goes once around the ring while the reader reads. What the reader
+/// takes is what was written for it, in order: it knows when it has looked at something else.
+#[test]
+fn who_is_cut_off_takes_nothing_that_was_written_over_it() {
+    model(|| {
+        let (slots, mut appender) = ring();
+        let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let [edge, state, position] = &*words;
+        assert_eq!(join(edge, state, position), Some(0));
+        let mut sequence = 0;
+        while append_body(&mut appender, sequence + 1, b"") {
+            sequence += 1;
+        }
+        let shared = Arc::clone(&words);
+        let reading = thread::spawn(move || {
+            let mut reader = Reader::new(slots, 0);
+            let mut sequences = Vec::new();
+            let polled = reader.poll(8, |header, _| {
+                // As `RingEndpoint::poll` does.
+                if !is_in_place(&shared[1]) {
+                    return false;
+                }
+                sequences.push(FrameHeader::decode(header).unwrap().sequence);
+                true
+            });
+            assert!(polled.is_ok() || !is_in_place(&shared[1]));
+            sequences
+        });
+        assert!(evict(state));
+        appender.set_limit(limit_of(edge, appender.open_packet(), state, position));
+        for _ in 0..3 {
+            sequence += 1;
+            assert!(append_body(&mut appender, sequence, b""), "nobody holds back the writer");
+        }
+        assert!(are_the_first(&reading.join().unwrap()));
     });
 }

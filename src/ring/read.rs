@@ -1,11 +1,22 @@
 //! The reading side of a shared ring: frames are read where they lie. Layer: ring. Owned by the
 //! poller that polls it.
+//!
+//! # What a reader that was cut off can see
+//!
+//! The writer gives up a reader by a word in the table of readers, and only then uses the slots again
+//! that the reader needs. The reader, which may have been stopped at any instruction, copies the
+//! header of a frame word by word, with Acquire, and looks at its word in the table after that: if it
+//! still has its place, what it has copied is the frame's. Otherwise it may be anything, and is
+//! forgotten. The same goes for what is copied of the body. A body that is read where it lies is safe
+//! only as long as the writer waits.
 
 use std::sync::atomic::Ordering;
 
 use super::storage::Slots;
 use crate::transport::demote;
-use crate::wire::frame::{FRAME_HEADER_LENGTH, align, committed_length, is_end};
+use crate::wire::frame::{
+    FRAME_HEADER_LENGTH, FrameHeader, SEQUENCE_AT, TOPIC_AT, align, committed_length, is_end,
+};
 use crate::wire::packet::PACKET_HEADER_LENGTH;
 
 /// As much is moved out of the caches at once: messages that come one by one do not wait for it
@@ -47,15 +58,19 @@ impl Reader {
     }
 
     /// Passes what was committed so far in the current packet: a late joiner starts at the live
-    /// edge. Bounded by one packet.
-    pub(crate) fn skip_committed(&mut self) {
-        while let Ok(Found::Frame(length)) = self.look() {
-            self.offset += align(length);
+    /// edge. Bounded by one packet. Returns the sequence that the last frame carries, if there is one.
+    pub(crate) fn skip_committed(&mut self) -> Option<u64> {
+        let mut last = None;
+        while let Ok(Found::Frame(word)) = self.look() {
+            last = FrameHeader::decode(&self.header(word)).ok().map(|header| header.sequence);
+            self.offset += align(committed_length(word));
         }
+        last
     }
 
     /// Hands out at most `limit` frames, as long as `on_frame` wants another, and returns how many
-    /// there were.
+    /// there were. `on_frame` gets a copy of the header and the rest where it lies; before it makes use
+    /// of either it has to know that this reader still has its place, see above.
     ///
     /// # Errors
     ///
@@ -64,12 +79,12 @@ impl Reader {
     pub(crate) fn poll(
         &mut self,
         limit: usize,
-        mut on_frame: impl FnMut(&[u8]) -> bool,
+        mut on_frame: impl FnMut(&[u8; FRAME_HEADER_LENGTH], &[u8]) -> bool,
     ) -> Result<usize, Corrupt> {
         let mut count = 0;
         while count < limit {
-            let length = match self.look()? {
-                Found::Frame(length) => length,
+            let word = match self.look()? {
+                Found::Frame(word) => word,
                 Found::End => {
                     if self.demotes {
                         self.demote();
@@ -81,19 +96,23 @@ impl Reader {
                 }
                 Found::Nothing => break,
             };
-            self.slots.note_read(self.packet, self.offset + 8, length - 8);
+            let header = self.header(word);
+            let length = committed_length(word);
+            let body = self.offset + FRAME_HEADER_LENGTH;
+            self.slots.note_read(self.packet, body, length - FRAME_HEADER_LENGTH);
             // SAFETY: `look` checked that the frame lies within the slot. The writer stored the
             // commit word after the frame's bytes and leaves them alone until this reader's
-            // position is past the packet.
-            let frame = unsafe {
+            // position is past the packet, or the reader has been cut off: that is for `on_frame` to
+            // find out.
+            let rest = unsafe {
                 std::slice::from_raw_parts(
-                    self.slots.slot(self.packet).add(self.offset).as_ptr(),
-                    length,
+                    self.slots.slot(self.packet).add(body).as_ptr(),
+                    length - FRAME_HEADER_LENGTH,
                 )
             };
             self.offset += align(length);
             count += 1;
-            let goes_on = on_frame(frame);
+            let goes_on = on_frame(&header, rest);
             if self.demotes && self.offset - self.demoted >= DEMOTED_BYTES {
                 self.demote();
             }
@@ -144,7 +163,19 @@ impl Reader {
         if length < FRAME_HEADER_LENGTH || self.offset + length > packet_bytes {
             return Err(Corrupt);
         }
-        Ok(Found::Frame(length))
+        Ok(Found::Frame(word))
+    }
+
+    /// The header of the frame at the current offset, whose commit word this is.
+    #[inline]
+    fn header(&self, word: u64) -> [u8; FRAME_HEADER_LENGTH] {
+        // Acquire: these come before the look at this reader's own word that says whether they count.
+        let at = |field| self.slots.word(self.packet, self.offset + field).load(Ordering::Acquire);
+        let mut header = [0; FRAME_HEADER_LENGTH];
+        header[..TOPIC_AT].copy_from_slice(&word.to_le_bytes());
+        header[TOPIC_AT..SEQUENCE_AT].copy_from_slice(&at(TOPIC_AT).to_ne_bytes());
+        header[SEQUENCE_AT..].copy_from_slice(&at(SEQUENCE_AT).to_ne_bytes());
+        header
     }
 
     #[inline]
@@ -155,10 +186,19 @@ impl Reader {
     }
 }
 
+/// The sequence that the last frame of a closed packet carries, unless the writer has begun to use its
+/// slot again.
+pub(super) fn last_sequence(slots: Slots, packet: u64) -> Option<u64> {
+    let mut reader = Reader::new(slots, packet);
+    let last = reader.skip_committed();
+    // What was read came before, with Acquire; the writer stores the sequence of a slot before frames.
+    reader.opened().then_some(last)?
+}
+
 /// What a reader finds where it stands.
 enum Found {
-    /// A committed frame of this length, header included.
-    Frame(usize),
+    /// A committed frame with this commit word, whose length is plausible.
+    Frame(u64),
     /// The packet is over.
     End,
     /// The writer has not come this far.

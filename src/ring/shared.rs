@@ -33,10 +33,10 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use thiserror::Error;
 
-use super::Layout;
-use super::joining::{self, ACTIVE, EVICTED, FREE, join, look, position_of};
-use super::read::Reader;
+use super::joining::{self, FREE, evict, is_in_place, join, look, position_of};
+use super::read::{self, Reader};
 use super::storage::Slots;
+use super::{Layout, fence};
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::transport::shm::{LockByte, MappedFile};
 
@@ -81,6 +81,26 @@ pub(crate) enum AttachError {
     TooManyReaders,
     #[error("the writer of the ring is gone")]
     WriterGone,
+    #[error("the writer of the ring had no more patience before reading began")]
+    CutOff,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With what is committed from now on.
+    LiveEdge,
+    /// With the packet that is open: one that was cut off has missed what is in there, too.
+    OpenPacket,
+}
+
+/// A reader that has joined.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) entry: ReaderEntry,
+    pub(crate) reader: Reader,
+    /// Number of the first message after a start at the live edge; zero when that is not known.
+    pub(crate) first: u64,
 }
 
 /// A ring in a mapped file, seen from either side.
@@ -214,16 +234,14 @@ impl SharedRing {
 
     /// The instances that read this ring.
     pub(crate) fn reader_instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
-        (0..MAX_READERS)
-            .filter(|index| self.reader(*index).0.load(Ordering::Acquire) == ACTIVE)
-            .map(|index| {
-                let mut id = [0; 16];
-                for (half, bytes) in id.chunks_exact_mut(8).enumerate() {
-                    let word = self.reader_instance(index, half).load(Ordering::Acquire);
-                    bytes.copy_from_slice(&word.to_ne_bytes());
-                }
-                InstanceId::from_bytes(id)
-            })
+        (0..MAX_READERS).filter(|index| is_in_place(self.reader(*index).0)).map(|index| {
+            let mut id = [0; 16];
+            for (half, bytes) in id.chunks_exact_mut(8).enumerate() {
+                let word = self.reader_instance(index, half).load(Ordering::Acquire);
+                bytes.copy_from_slice(&word.to_ne_bytes());
+            }
+            InstanceId::from_bytes(id)
+        })
     }
 
     /// Frees the entries of readers whose process is gone, and says how many there were.
@@ -246,12 +264,7 @@ impl SharedRing {
     pub(crate) fn evict_up_to(&self, packet: u64) -> usize {
         let mut evicted = 0;
         for (index, position) in self.positions() {
-            let (state, _) = self.reader(index);
-            if position <= packet
-                && state
-                    .compare_exchange(ACTIVE, EVICTED, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-            {
+            if position <= packet && evict(self.reader(index).0) {
                 evicted += 1;
             }
         }
@@ -282,15 +295,12 @@ impl SharedRing {
         self.word(DONE_AT).load(Ordering::Acquire) == 0 && !self.is_alive(LockByte::WRITER)
     }
 
-    /// Registers a reader at the live edge.
+    /// Registers a reader.
     ///
     /// # Errors
     ///
-    /// [`AttachError::TooManyReaders`], [`AttachError::WriterGone`].
-    pub(crate) fn attach(
-        &self,
-        instance: InstanceId,
-    ) -> Result<(ReaderEntry, Reader), AttachError> {
+    /// [`AttachError::TooManyReaders`], [`AttachError::WriterGone`], [`AttachError::CutOff`].
+    pub(crate) fn attach(&self, instance: InstanceId, at: Start) -> Result<Joined, AttachError> {
         if self.writer_is_gone() {
             return Err(AttachError::WriterGone);
         }
@@ -303,10 +313,22 @@ impl SharedRing {
             raw.copy_from_slice(bytes);
             self.reader_instance(index, half).store(u64::from_ne_bytes(raw), Ordering::Release);
         }
-        let start = join(self.word(EDGE_AT), state, position);
+        let entry = ReaderEntry { ring: self.clone(), index };
+        let start = join(self.word(EDGE_AT), state, position).ok_or(AttachError::CutOff)?;
         let mut reader = Reader::new(self.slots(), start);
-        reader.skip_committed();
-        Ok((ReaderEntry { ring: self.clone(), index }, reader))
+        let first = match at {
+            // Every frame, padding included, carries the number of the last message up to there.
+            Start::LiveEdge => match reader.skip_committed() {
+                Some(last) => last + 1,
+                None if start == 0 => 1,
+                None => read::last_sequence(self.slots(), start - 1).map_or(0, |last| last + 1),
+            },
+            Start::OpenPacket => 0,
+        };
+        if entry.is_evicted() {
+            return Err(AttachError::CutOff);
+        }
+        Ok(Joined { entry, reader, first })
     }
 
     /// The lock is what makes an entry ours: the kernel frees it when this process dies.
@@ -428,10 +450,19 @@ impl ReaderEntry {
         self.ring.wake_port(self.index).store(0, Ordering::Release);
     }
 
-    /// The writer gave up waiting for this reader and may have overwritten what it reads.
+    /// The writer gave up waiting for this reader and may have overwritten what it reads. Asked after
+    /// the header of a frame was read, it says whether that counts.
     #[inline]
     pub(crate) fn is_evicted(&self) -> bool {
-        self.ring.reader(self.index).0.load(Ordering::Acquire) != ACTIVE
+        !is_in_place(self.ring.reader(self.index).0)
+    }
+
+    /// Whether what was copied from the ring before is what the writer has written for this reader.
+    #[inline]
+    pub(crate) fn is_intact(&self) -> bool {
+        // Acquire fence: copies are plain loads, and come before the look at the entry.
+        fence(Ordering::Acquire);
+        !self.is_evicted()
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::Layout;
 use super::append::{Appender, Entry, Full};
 use super::fixture::empty_ring;
-use super::read::Reader;
+use super::read::{Reader, last_sequence};
 use super::storage::Slots;
 use crate::id::TopicHash;
 use crate::transport::can_demote;
@@ -16,6 +16,13 @@ use crate::wire::frame::{FLAG_WHOLE, Frame, FrameHeader, FrameKind, Frames};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
 
 const LAYOUT: Layout = Layout { packet_bytes: 512, slots: 8 };
+const CLAIM: FrameHeader = FrameHeader {
+    kind: FrameKind::Message,
+    flags: FLAG_WHOLE,
+    publisher: 4,
+    topic: TopicHash(5),
+    sequence: 0,
+};
 
 fn ring() -> (Slots, Appender) {
     empty_ring(LAYOUT)
@@ -54,11 +61,15 @@ fn received(appender: &Appender, first: u64) -> Vec<(u64, Vec<u8>)> {
     messages
 }
 
+fn frame<'a>(header: &[u8], rest: &'a [u8]) -> Frame<'a> {
+    Frame::behind(FrameHeader::decode(header).unwrap(), rest).unwrap()
+}
+
 fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
     let mut messages = Vec::new();
     reader
-        .poll(usize::MAX, |bytes| {
-            let frame = Frame::decode(bytes).unwrap();
+        .poll(usize::MAX, |header, rest| {
+            let frame = frame(header, rest);
             if frame.header.kind == FrameKind::Message {
                 messages.push((frame.header.sequence, frame.body.to_vec()));
             }
@@ -141,15 +152,8 @@ fn nothing_is_prepared_beyond_the_open_slot() {
 fn a_claim_holds_readers_back_until_it_is_resolved() {
     let (slots, mut appender) = ring();
     let mut reader = Reader::new(slots, 0);
-    let header = FrameHeader {
-        kind: FrameKind::Message,
-        flags: FLAG_WHOLE,
-        publisher: 4,
-        topic: TopicHash(5),
-        sequence: 0,
-    };
-    let mut first = appender.claim(&header, 5).unwrap();
-    let second = appender.claim(&header, 3).unwrap();
+    let mut first = appender.claim(&CLAIM, 5).unwrap();
+    let second = appender.claim(&CLAIM, 3).unwrap();
     appender.append(&entry(9, b"after")).unwrap();
     assert_eq!(appender.first_claimed(), Some(0));
     assert!(read_all(&mut reader).is_empty());
@@ -161,6 +165,21 @@ fn a_claim_holds_readers_back_until_it_is_resolved() {
     assert_eq!(appender.first_claimed(), None);
     appender.close();
     assert_eq!(received(&appender, 0), vec![(1, b"claim".to_vec()), (9, b"after".to_vec())]);
+}
+
+#[test]
+fn the_number_of_the_last_message_is_found_while_its_packet_is_in_the_ring() {
+    let (slots, mut appender) = ring();
+    for sequence in 1..=16 {
+        appender.set_limit(sequence);
+        appender.append(&entry(sequence, &[7; 200])).unwrap();
+        appender.append(&entry(100 + sequence, &[7; 200])).unwrap();
+        appender.close();
+        let closed = appender.open_packet() - 1;
+        assert_eq!(last_sequence(slots.clone(), closed), Some(100 + sequence));
+        let overwritten = closed.checked_sub(LAYOUT.slots as u64);
+        assert_eq!(overwritten.and_then(|packet| last_sequence(slots.clone(), packet)), None);
+    }
 }
 
 /// Moving lines out of the caches while another core writes to the ring changes no byte of it.
@@ -201,7 +220,12 @@ fn a_late_joiner_skips_what_was_committed_before() {
     let (slots, mut appender) = ring();
     appender.append(&entry(1, b"before")).unwrap();
     let mut late = Reader::new(slots, appender.open_packet());
-    late.skip_committed();
+    assert_eq!(late.skip_committed(), Some(1));
+    assert_eq!(late.skip_committed(), None);
+    let given_up = FrameHeader { sequence: 1, ..CLAIM };
+    let claim = appender.claim(&given_up, 9).unwrap();
+    appender.abandon_claim(claim);
+    assert_eq!(late.skip_committed(), Some(1));
     appender.append(&entry(2, b"after")).unwrap();
     assert_eq!(read_all(&mut late), vec![(2, b"after".to_vec())]);
 }
@@ -236,8 +260,8 @@ proptest! {
                 appender.close();
             }
             let mut from_ring = Vec::new();
-            reader.poll(usize::MAX, |bytes| {
-                let frame = Frame::decode(bytes).unwrap();
+            reader.poll(usize::MAX, |header, rest| {
+                let frame = frame(header, rest);
                 match frame.fragment {
                     Some(fragment) if fragment.offset > 0 => {
                         let partial: &mut Vec<u8> = from_ring.last_mut().unwrap();

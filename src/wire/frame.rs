@@ -23,10 +23,12 @@ pub(crate) const FLAG_END: u8 = 2;
 /// A frame that carries a whole message.
 pub(crate) const FLAG_WHOLE: u8 = FLAG_BEGIN | FLAG_END;
 
-const TOPIC_AT: usize = 8;
-const SEQUENCE_AT: usize = 16;
-const TOTAL_AT: usize = 24;
-const OFFSET_AT: usize = 28;
+/// In the header.
+pub(crate) const TOPIC_AT: usize = 8;
+pub(crate) const SEQUENCE_AT: usize = 16;
+/// In the fragment extension.
+const TOTAL_AT: usize = 0;
+const OFFSET_AT: usize = 4;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,16 +163,25 @@ impl<'a> Frame<'a> {
     #[inline]
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         let header = FrameHeader::decode(bytes)?;
+        Self::behind(header, &bytes[FRAME_HEADER_LENGTH..])
+    }
+
+    /// The frame whose header has been read, and is followed by `rest`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frame::decode`].
+    #[inline]
+    pub(crate) fn behind(header: FrameHeader, rest: &'a [u8]) -> Result<Self, WireError> {
         let flags = header.flags;
         if flags & FLAG_WHOLE == FLAG_WHOLE {
-            return Ok(Self { header, fragment: None, body: &bytes[FRAME_HEADER_LENGTH..] });
+            return Ok(Self { header, fragment: None, body: rest });
         }
-        if bytes.len() < FRAME_HEADER_LENGTH + FRAGMENT_LENGTH {
+        if rest.len() < FRAGMENT_LENGTH {
             return Err(WireError::Truncated { what: "fragment" });
         }
-        let fragment =
-            Fragment { total: u32_at(bytes, TOTAL_AT), offset: u32_at(bytes, OFFSET_AT) };
-        let body = &bytes[FRAME_HEADER_LENGTH + FRAGMENT_LENGTH..];
+        let fragment = Fragment { total: u32_at(rest, TOTAL_AT), offset: u32_at(rest, OFFSET_AT) };
+        let body = &rest[FRAGMENT_LENGTH..];
         let end = u64::from(fragment.offset) + body.len() as u64;
         if end > u64::from(fragment.total)
             || (flags & FLAG_END != 0) != (end == u64::from(fragment.total))

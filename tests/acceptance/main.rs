@@ -63,6 +63,7 @@
 //! `coalescing` (how long a message waits for those that follow), `offload` (UDP without the help of the
 //! kernel), `daemons` (discovery without multicast), `patterns` (subscriptions to all topics that look alike), `heartbeats` (which subscribers answer),
 //! `ready` (what may be relied on, and from when), `starting` (what is left when it fails: nothing),
+//! `stopped` (readers of shared rings whose process stands still),
 //! `trouble` (what is dropped is counted and told), `predecessor` (defects of BBVA Vega) and `ipv6` (the
 //! other family, and where the two cannot meet).
 
@@ -89,6 +90,7 @@ mod requests;
 mod scale;
 mod sockets;
 mod starting;
+mod stopped;
 mod strategies;
 #[allow(dead_code, unused_imports, reason = "shared with `tests/network`")]
 mod support;

@@ -15,8 +15,7 @@ use crate::engine::poller::Command;
 use crate::engine::ring_endpoint::RingEndpoint;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::protocol::delivery::Delivery;
-use crate::ring::read::Reader;
-use crate::ring::shared::{AttachError, ReaderEntry, SharedRing};
+use crate::ring::shared::{AttachError, Joined, SharedRing, Start};
 use crate::time::Timestamp;
 use crate::transport::shm::{Directory, ShmError};
 
@@ -177,8 +176,12 @@ impl Rings {
             return;
         }
         let directory = self.parts.directory.as_ref();
-        let opened = directory.map(|directory| open(&self.parts, directory, instance, session));
-        let Some(Ok((ring, (entry, reader)))) = opened else {
+        let start = match wanted.delivery {
+            None => Start::LiveEdge,
+            Some(_) => Start::OpenPacket,
+        };
+        let opened = directory.map(|directory| open(&self.parts, directory, &wanted, start));
+        let Some(Ok((ring, joined))) = opened else {
             if let Some(Err(error)) = opened {
                 let topic = &wanted.subscriber.topic;
                 tracing::debug!(%error, %topic, "a ring was not attached");
@@ -191,8 +194,12 @@ impl Rings {
             return self.parts.counters.add(Counter::Foreign, 1);
         }
         let max_message_bytes = self.parts.max_message_bytes;
-        let delivery = delivery.unwrap_or_else(|| Delivery::new(max_message_bytes));
-        let endpoint = RingEndpoint::new(entry, reader, delivery);
+        let delivery = delivery.unwrap_or_else(|| {
+            let mut delivery = Delivery::new(max_message_bytes);
+            delivery.expect_from(joined.first);
+            delivery
+        });
+        let endpoint = RingEndpoint::new(joined.entry, joined.reader, delivery);
         backlog.submit(&subscriber.poller, Command::AttachRing(Box::new(endpoint)));
         subscriber.match_with(instance, &self.parts.requests);
         self.attached.insert(session, Attached { subscriber, ring, instance });
@@ -219,14 +226,14 @@ enum OpenRingError {
 fn open(
     parts: &MatchingParts,
     directory: &Directory,
-    publisher: InstanceId,
-    session: SessionId,
-) -> Result<(SharedRing, (ReaderEntry, Reader)), OpenRingError> {
-    let file = directory.open_file(&ring_name(publisher, session))?;
+    wanted: &Wanted,
+    start: Start,
+) -> Result<(SharedRing, Joined), OpenRingError> {
+    let file = directory.open_file(&ring_name(wanted.instance, wanted.session))?;
     file.bring_in(parts.pages, &parts.counters);
     let ring = SharedRing::open(file)?;
-    let attached = ring.attach(parts.own)?;
-    Ok((ring, attached))
+    let joined = ring.attach(parts.own, start)?;
+    Ok((ring, joined))
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use vega::Counter;
 
-use super::{Place, Report, Tally, WAIT, role};
+use super::{Place, Report, Tally, WAIT, eventually, role};
 
 /// What a host does with what arrives on a topic.
 #[derive(Clone, Copy, Debug)]
@@ -285,9 +285,18 @@ impl Host {
     }
 
     /// Stops the process, as a debugger or an overloaded machine does: it obeys nothing until
-    /// [`Host::go_on`].
+    /// [`Host::go_on`]. Returns when all its threads stand still, where the system tells; on a busy
+    /// machine that takes longer than the signal.
     pub(crate) fn stop(&self) {
         self.signal("STOP");
+        eventually("all threads stand still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.process()));
+            threads.into_iter().flatten().flatten().all(|thread| {
+                let status = std::fs::read_to_string(thread.path().join("stat"));
+                // The state follows the name, which is in parentheses.
+                status.is_ok_and(|status| status.contains(") T "))
+            })
+        });
     }
 
     /// Lets it go on.
