@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::IdleKind;
 use crate::listener::SendError;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// Empty cycles that spin before a backing-off poller yields.
 const SPINS: u32 = 100;
@@ -73,29 +73,25 @@ impl Idle {
     }
 }
 
-/// Tries until `attempt` is no longer back-pressured or the time is over, pausing as a poller of this
-/// kind does. Where that one waits in the kernel, there is nothing to wait for here: a caller sleeps.
+/// Tries once, and again until `attempt` is no longer back-pressured or the time is over, pausing as a
+/// poller of this kind does. Where that one waits in the kernel, there is nothing to wait for here: a
+/// caller sleeps.
 pub(crate) fn until_accepted<T>(
     kind: IdleKind,
     clock: &Clock,
-    timeout: Duration,
+    until: Timestamp,
     mut attempt: impl FnMut() -> Result<T, SendError>,
 ) -> Result<T, SendError> {
-    let first = attempt();
-    if !matches!(first, Err(SendError::BackPressured)) {
-        return first;
-    }
     let mut idle = Idle::new(if kind == IdleKind::Block { IdleKind::Backoff } else { kind });
-    let deadline = clock.now() + timeout;
     loop {
-        if clock.now() >= deadline {
-            return Err(SendError::BackPressured);
-        }
-        idle.idle();
         match attempt() {
             Err(SendError::BackPressured) => {}
             result => return result,
         }
+        if clock.now() >= until {
+            return Err(SendError::BackPressured);
+        }
+        idle.idle();
     }
 }
 
@@ -107,16 +103,17 @@ mod tests {
     fn who_waits_for_room_tries_until_there_is_some_or_the_time_is_over() {
         let clock = Clock::start();
         let mut attempts = 0;
-        let accepted = until_accepted(IdleKind::Block, &clock, Duration::MAX, || {
+        let accepted = until_accepted(IdleKind::Block, &clock, Timestamp::NEVER, || {
             attempts += 1;
             if attempts < 5 { Err(SendError::BackPressured) } else { Ok(attempts) }
         });
         assert_eq!(accepted, Ok(5));
         let never = || Err::<(), _>(SendError::BackPressured);
-        let refused = until_accepted(IdleKind::Yield, &clock, Duration::from_millis(1), never);
+        let until = clock.now() + Duration::from_millis(1);
+        let refused = until_accepted(IdleKind::Yield, &clock, until, never);
         assert_eq!(refused, Err(SendError::BackPressured));
         let closed = || Err::<(), _>(SendError::Closed);
-        let refused = until_accepted(IdleKind::Block, &clock, Duration::MAX, closed);
+        let refused = until_accepted(IdleKind::Block, &clock, Timestamp::NEVER, closed);
         assert_eq!(refused, Err(SendError::Closed));
     }
 

@@ -219,7 +219,7 @@ impl Publication {
     pub(crate) fn send(&self, entry: &Entry<'_>) -> Result<(), SendError> {
         let layout = self.parts.layout;
         if entry.body_bytes() > layout.whole_body_bytes() {
-            return self.send_fragments(entry);
+            return self.send_fragments(entry, Timestamp::NEVER);
         }
         let mut state = self.state.lock();
         if state.ring.append(entry).is_err() {
@@ -328,7 +328,17 @@ impl Publication {
         }
     }
 
-    fn send_fragments(&self, entry: &Entry<'_>) -> Result<(), SendError> {
+    /// As [`Publication::send`], for a message that takes more than one packet. One that is larger
+    /// than the ring waits until then at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Publication::send`].
+    pub(crate) fn send_fragments(
+        &self,
+        entry: &Entry<'_>,
+        until: Timestamp,
+    ) -> Result<(), SendError> {
         let layout = self.parts.layout;
         let packets = layout.packets_for(entry.body_bytes()) as u64;
         let streams = packets > layout.slots as u64;
@@ -349,7 +359,7 @@ impl Publication {
                 (offset, progress) = (next, now);
                 continue;
             }
-            if now.since(progress) > self.parts.flow.timeout {
+            if now >= until || now.since(progress) > self.parts.flow.timeout {
                 return Err(back_pressured(&mut state));
             }
             drop(state);

@@ -99,7 +99,7 @@ impl RingPublication {
     #[inline(never)]
     fn send_slowly(&mut self, entry: Entry<'_>) -> Result<(), SendError> {
         if entry.body_bytes() > self.layout().whole_body_bytes() {
-            return self.send_fragments(&entry);
+            return self.send_fragments(&entry, Timestamp::NEVER);
         }
         self.make_room()?;
         self.appender.append(&entry).map_err(|Full| SendError::BackPressured)?;
@@ -134,7 +134,17 @@ impl RingPublication {
         self.after_append();
     }
 
-    fn send_fragments(&mut self, entry: &Entry<'_>) -> Result<(), SendError> {
+    /// Writes a message that takes more than one packet. One that is larger than the ring waits for
+    /// readers as it goes, until then at most.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::BackPressured`]; nothing was written, or nothing that readers would deliver.
+    pub(crate) fn send_fragments(
+        &mut self,
+        entry: &Entry<'_>,
+        until: Timestamp,
+    ) -> Result<(), SendError> {
         let packets = self.layout().packets_for(entry.body_bytes()) as u64;
         if packets <= self.layout().slots as u64 && self.appender.free_packets() < packets {
             // An error here means only that nothing was gained; what counts is checked below.
@@ -154,6 +164,9 @@ impl RingPublication {
                 // Held back for too long, readers are cut off, so this ends.
                 Err(Full) => {
                     if self.make_room().is_err() {
+                        if self.clock.now() >= until {
+                            return Err(SendError::BackPressured);
+                        }
                         std::thread::sleep(STREAMING_PAUSE);
                     }
                 }

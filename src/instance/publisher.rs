@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{PublishError, RequestError};
-use crate::config::Transport;
+use crate::config::{IdleKind, Transport};
 use crate::counters::{PublisherColumn, Row};
 use crate::engine::matches::Matches;
 use crate::engine::{Engine, Published, PublisherLink, until_accepted};
@@ -19,6 +19,7 @@ use crate::listener::{
     ResponseListener, SendError, SendStatus, SentRequest,
 };
 use crate::ring::append::{Claimed, Entry};
+use crate::time::{Clock, Timestamp};
 use crate::wire::frame::{
     FLAG_WHOLE, FrameHeader, FrameKind, REQUEST_PREFIX_LENGTH, RequestPrefix,
 };
@@ -29,7 +30,8 @@ use crate::wire::frame::{
 ///
 /// [`Publisher::send`] and [`Publisher::request`] do not wait, with one exception: a message larger
 /// than the topic's ring goes out piece by piece and waits for receivers to make room, at most as
-/// long as its template waits for a silent receiver. Dropping a publisher does not wait either;
+/// long as its template waits for a silent receiver. [`Publisher::send_blocking`] keeps to its own time
+/// with such a message, too. Dropping a publisher does not wait either;
 /// what it has accepted is sent.
 pub struct Publisher {
     engine: Arc<Engine>,
@@ -131,7 +133,37 @@ impl Publisher {
         timeout: Duration,
     ) -> Result<SendStatus, SendError> {
         let (idle, clock) = (self.published.idle, self.engine.clock);
-        until_accepted(idle, &clock, timeout, || self.send(payload))
+        let is_large = payload.len() > self.max_claim_bytes();
+        // The clock is read only where there is something to wait for.
+        let first = if is_large { Err(SendError::BackPressured) } else { self.send(payload) };
+        if first != Err(SendError::BackPressured) {
+            return first;
+        }
+        let until = clock.now() + timeout;
+        until_accepted(idle, &clock, until, || self.send_until(payload, until))
+    }
+
+    /// As [`Publisher::send`]; a message larger than the ring waits until then at most.
+    fn send_until(&mut self, payload: &[u8], until: Timestamp) -> Result<SendStatus, SendError> {
+        if payload.len() <= self.max_claim_bytes() {
+            return self.send(payload);
+        }
+        self.check(payload.len())?;
+        let sequence = self.sequence + 1;
+        let entry = Entry {
+            kind: FrameKind::Message,
+            publisher: self.published.index,
+            topic: self.published.hash,
+            sequence,
+            prefix: &[],
+            payload,
+        };
+        match &mut self.published.link {
+            PublisherLink::Udp(publication) => publication.send_fragments(&entry, until),
+            PublisherLink::Ring(ring) => ring.send_fragments(&entry, until),
+        }
+        .inspect_err(|error| note_refusal(&mut self.published.row, error))?;
+        Ok(self.accepted(sequence, payload.len()))
     }
 
     /// Reserves `bytes` for a message that is written in place and sent by [`Claim::commit`].
@@ -318,7 +350,8 @@ impl Publisher {
     #[must_use]
     pub fn into_shared(self) -> SharedPublisher {
         let topic = Arc::clone(&self.published.topic);
-        SharedPublisher { publisher: Arc::new(Mutex::new(self)), topic }
+        let waiting = (self.published.idle, self.engine.clock);
+        SharedPublisher { publisher: Arc::new(Mutex::new(self)), topic, waiting }
     }
 
     #[inline]
@@ -461,6 +494,8 @@ impl fmt::Debug for Claim<'_> {
 pub struct SharedPublisher {
     publisher: Arc<Mutex<Publisher>>,
     topic: Arc<str>,
+    /// How it waits.
+    waiting: (IdleKind, Clock),
 }
 
 impl SharedPublisher {
@@ -512,11 +547,13 @@ impl SharedPublisher {
         payload: &[u8],
         timeout: Duration,
     ) -> Result<SendStatus, SendError> {
-        let (idle, clock) = {
-            let publisher = self.publisher.lock();
-            (publisher.published.idle, publisher.engine.clock)
-        };
-        until_accepted(idle, &clock, timeout, || self.send(payload))
+        let (idle, clock) = self.waiting;
+        let until = clock.now() + timeout;
+        until_accepted(idle, &clock, until, || {
+            // Another thread may be sending a message that is larger than the ring.
+            let publisher = self.publisher.try_lock_for(until.since(clock.now()));
+            publisher.ok_or(SendError::BackPressured)?.send_until(payload, until)
+        })
     }
 
     /// As [`Publisher::request`].

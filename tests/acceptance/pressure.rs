@@ -1,7 +1,7 @@
 //! Slow receivers, full windows, claims and channels: what holds back whom, and what is reported.
 //! Tests.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vega::{
@@ -263,6 +263,61 @@ fn a_subscriber_that_sleeps_too_long_is_told_what_it_missed() {
         // Awake, it gets what is sent from now on, and with it the report.
         accounted_for(&topic, MESSAGES, || sender.send(&topic, 1, 500), || journal.report());
     }
+}
+
+/// A message larger than the ring goes out piece by piece. Who waits with it waits as long as he said, and
+/// not as long as a silent receiver may hold back others, which is half a minute here.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "tells a moment from half a minute")]
+fn a_message_larger_than_the_ring_waits_as_long_as_its_sender_said() {
+    const BYTES: usize = 1 << 20;
+    const MOMENT: Duration = Duration::from_millis(100);
+    let place = Place::with(Settings { window: "64KiB", ..Settings::default() });
+    let sender = place.start("sender");
+    let mut host = Host::start(&place, "host");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.large");
+        host.subscribe(&topic, Behaviour::Collect);
+        let mut publisher = sender.publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        host.stop();
+        let began = Instant::now();
+        for payload in [payload::numbered(1, BYTES), payload::numbered(2, BYTES)] {
+            let refused = publisher.send_blocking(&payload, MOMENT).unwrap_err();
+            assert_eq!((refused, publisher.sequence()), (SendError::BackPressured, 0), "{topic}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{topic}: {:?}", began.elapsed());
+        host.go_on();
+        publisher.send_blocking(&payload::numbered(3, BYTES), WAIT).unwrap();
+        assert_eq!(host.expect(&topic, 1), Report::complete(1), "{topic}");
+    }
+}
+
+/// The same when another thread has the publisher in hand.
+#[test]
+fn who_shares_a_publisher_waits_no_longer_than_he_said_for_a_large_message_of_others() {
+    const BYTES: usize = 1 << 20;
+    const TOPIC: &str = "ipc.large";
+    let place = Place::with(Settings { window: "64KiB", ..Settings::default() });
+    let sender = place.start("sender");
+    let mut host = Host::start(&place, "host");
+    host.subscribe(TOPIC, Behaviour::Collect);
+    let publisher = sender.shared_publisher(TOPIC).unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
+    host.stop();
+    let mut accepted = 1;
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| publisher.send_blocking(&payload::numbered(1, BYTES), WAIT));
+        eventually("the other thread has the publisher", || {
+            let small = publisher.send_blocking(&payload::numbered(2, 8), Duration::ZERO);
+            accepted += u64::from(small.is_ok());
+            small == Err(SendError::BackPressured)
+        });
+        assert!(!large.is_finished(), "nobody reads yet");
+        host.go_on();
+        large.join().unwrap().unwrap();
+    });
+    assert_eq!(host.expect(TOPIC, accepted), Report::complete(accepted));
 }
 
 #[test]
