@@ -134,8 +134,8 @@ impl RingPublication {
         self.after_append();
     }
 
-    /// Writes a message that takes more than one packet. One that is larger than the ring waits for
-    /// readers as it goes, until then at most.
+    /// Writes a message that takes more than one packet. One that takes the whole ring, or more, waits
+    /// for readers as it goes, until then at most.
     ///
     /// # Errors
     ///
@@ -146,7 +146,8 @@ impl RingPublication {
         until: Timestamp,
     ) -> Result<(), SendError> {
         let packets = self.layout().packets_for(entry.body_bytes()) as u64;
-        if packets <= self.layout().slots as u64 && self.appender.free_packets() < packets {
+        // The open packet is never free, also while nothing stands in it.
+        if packets < self.layout().slots as u64 && self.appender.free_packets() < packets {
             // An error here means only that nothing was gained; what counts is checked below.
             let _ = self.make_room();
             if self.appender.free_packets() < packets {

@@ -11,12 +11,16 @@ use crate::wire::frame::{
     FLAG_BEGIN, FLAG_END, FLAG_WHOLE, FRAGMENT_LENGTH, FRAME_HEADER_LENGTH, Fragment, FrameHeader,
     FrameKind, SEQUENCE_AT, TOPIC_AT, align, commit_word,
 };
-use crate::wire::packet::{LENGTH_AT, PACKET_HEADER_LENGTH, PacketHeader, PacketKind};
+use crate::wire::packet::{
+    LENGTH_AT, PACKET_HEADER_LENGTH, PacketHeader, PacketKind, SEQUENCE_AT as PACKET_SEQUENCE_AT,
+};
 
 /// Bytes that travel between processor cores together.
 const CACHE_LINE: usize = 64;
-/// How much of the room for the next message is prepared: nothing was gained with longer ones.
-const MAX_AHEAD: usize = 512;
+/// How much of the room for the next message is prepared: that of a KiB with its headers.
+const MAX_AHEAD: usize = 1152;
+/// At most this share of a slot is left unused for a shorter message that would have fitted.
+const AHEAD_SHARE: usize = 16;
 
 /// The ring has no free slot: the slowest reader still needs the oldest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +61,11 @@ pub(crate) struct Appender {
     header: [u8; PACKET_HEADER_LENGTH],
     /// Packet sequence of the open slot.
     open: u64,
+    /// Where that slot begins in the ring.
+    start: usize,
     /// Where the next frame goes in the open slot; zero while the slot is not opened yet.
     offset: usize,
-    /// Length of the frame before `offset`, with what aligns it; zero after the packet's header.
+    /// Length of the frame before, with what aligns it; zero when its slot was closed by hand.
     last: usize,
     /// First packet sequence whose slot may not be opened yet.
     limit: u64,
@@ -113,6 +119,7 @@ impl Appender {
             slots,
             header: header.encode(PacketKind::Data, 0),
             open: 0,
+            start: 0,
             offset: 0,
             last: 0,
             limit,
@@ -249,8 +256,8 @@ impl Appender {
 
     /// Makes a claimed message visible, with the sequence it gets now.
     pub(crate) fn commit_claim(&mut self, claim: Claimed, sequence: u64) {
-        let at = self.offset_of(&claim) + SEQUENCE_AT;
-        self.slots.word(claim.packet, at).store(sequence.to_le(), Ordering::Relaxed);
+        let at = self.place_of(&claim) + SEQUENCE_AT;
+        self.slots.word(at).store(sequence.to_le(), Ordering::Relaxed);
         self.resolve_claim(claim, None);
     }
 
@@ -263,23 +270,18 @@ impl Appender {
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
         let length = (FRAME_HEADER_LENGTH + claim.body_bytes) as u16;
         let word = commit_word(length, kind.unwrap_or(claim.kind), FLAG_WHOLE, claim.publisher);
-        let offset = self.offset_of(&claim);
-        self.slots.note_write(
-            claim.packet,
-            offset + FRAME_HEADER_LENGTH,
-            usize::from(length) - FRAME_HEADER_LENGTH,
-        );
+        let at = self.place_of(&claim);
+        self.slots.note_write(at + FRAME_HEADER_LENGTH, claim.body_bytes);
         // Release: pairs with the Acquire in `Reader::poll`.
-        self.slots.word(claim.packet, offset).store(word.to_le(), Ordering::Release);
+        self.slots.word(at).store(word.to_le(), Ordering::Release);
         if let Some(at) = self.claimed.iter().position(|packet| *packet == claim.packet) {
             self.claimed.swap_remove(at);
         }
     }
 
-    fn offset_of(&self, claim: &Claimed) -> usize {
-        let base = self.slots.slot(claim.packet);
-        // SAFETY: both pointers are inside the same slot.
-        unsafe { claim.frame.offset_from_unsigned(base) }
+    fn place_of(&self, claim: &Claimed) -> usize {
+        // SAFETY: a claim lies inside the ring.
+        unsafe { claim.frame.offset_from_unsigned(self.slots.byte(0)) }
     }
 
     /// Closes the open slot, if it has frames: its packet can be sent, the next frame goes to the
@@ -288,7 +290,7 @@ impl Appender {
         if self.offset <= PACKET_HEADER_LENGTH {
             return;
         }
-        let slot = self.slots.slot(self.open);
+        let slot = self.slots.byte(self.start);
         #[expect(clippy::cast_possible_truncation, reason = "packets are at most 65,472 bytes")]
         let length = self.offset as u16;
         // SAFETY: the length field is in the packet header of the open slot, which only the
@@ -297,9 +299,10 @@ impl Appender {
         if self.offset + 8 <= self.layout().packet_bytes {
             let end = commit_word(8, FrameKind::End, 0, 0);
             // Release: pairs with the Acquire in `Reader::poll`.
-            self.slots.word(self.open, self.offset).store(end.to_le(), Ordering::Release);
+            self.slots.word(self.start + self.offset).store(end.to_le(), Ordering::Release);
         }
         self.open += 1;
+        self.start = self.slots.start(self.open);
         self.offset = 0;
         self.last = 0;
     }
@@ -321,10 +324,10 @@ impl Appender {
         // again only past `limit`, which needs `&mut self`, and claims in them are resolved (the
         // caller stops at `first_claimed`). The count keeps the range inside the allocation.
         let bytes = unsafe {
-            let start = self.slots.slot(first);
+            let start = self.slots.byte(self.slots.start(first));
             #[expect(clippy::cast_possible_truncation, reason = "at most the ring's slots")]
             let whole = (count - 1) as usize * packet_bytes;
-            let tail = self.slots.slot(last).add(LENGTH_AT).cast::<[u8; 2]>().read();
+            let tail = self.slots.byte(self.slots.start(last) + LENGTH_AT).cast::<[u8; 2]>().read();
             std::slice::from_raw_parts(
                 start.as_ptr(),
                 whole + usize::from(u16::from_le_bytes(tail)),
@@ -339,10 +342,9 @@ impl Appender {
         if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
             self.open_slot()?;
         }
-        let body = self.offset + FRAME_HEADER_LENGTH;
-        self.slots.note_write(self.open, body, length - FRAME_HEADER_LENGTH);
-        // SAFETY: offset + length <= packet_bytes.
-        Ok(unsafe { self.slots.slot(self.open).add(self.offset) })
+        let frame = self.start + self.offset;
+        self.slots.note_write(frame + FRAME_HEADER_LENGTH, length - FRAME_HEADER_LENGTH);
+        Ok(self.slots.byte(frame))
     }
 
     #[cold]
@@ -352,9 +354,9 @@ impl Appender {
             return Err(Full);
         }
         self.close();
-        let slot = self.slots.slot(next);
-        self.slots.note_write(next, 0, 16);
-        self.slots.note_write(next, 24, PACKET_HEADER_LENGTH - 24);
+        let slot = self.slots.byte(self.start);
+        self.slots.note_write(self.start, 16);
+        self.slots.note_write(self.start + 24, PACKET_HEADER_LENGTH - 24);
         // SAFETY: nobody reads this slot before its sequence says `next`; readers of the previous
         // lap are done with it, that is what `limit` says.
         unsafe {
@@ -365,9 +367,9 @@ impl Appender {
                 PACKET_HEADER_LENGTH - 24,
             );
         }
-        self.slots.word(next, PACKET_HEADER_LENGTH).store(0, Ordering::Relaxed);
+        self.slots.word(self.start + PACKET_HEADER_LENGTH).store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `Reader::poll`; the zeroed commit word comes first.
-        self.slots.sequence_field(next).store(next.to_le(), Ordering::Release);
+        self.slots.word(self.start + PACKET_SEQUENCE_AT).store(next.to_le(), Ordering::Release);
         self.offset = PACKET_HEADER_LENGTH;
         Ok(())
     }
@@ -376,9 +378,9 @@ impl Appender {
     /// reader that was cut off may look at them meanwhile.
     #[inline]
     fn write_header(&self, header: &FrameHeader) {
-        let (topic, sequence) = (self.offset + TOPIC_AT, self.offset + SEQUENCE_AT);
-        self.slots.word(self.open, topic).store(header.topic.0.to_le(), Ordering::Relaxed);
-        self.slots.word(self.open, sequence).store(header.sequence.to_le(), Ordering::Relaxed);
+        let frame = self.start + self.offset;
+        self.slots.word(frame + TOPIC_AT).store(header.topic.0.to_le(), Ordering::Relaxed);
+        self.slots.word(frame + SEQUENCE_AT).store(header.sequence.to_le(), Ordering::Relaxed);
     }
 
     /// Moves past a frame and zeroes the commit word that follows it.
@@ -387,7 +389,7 @@ impl Appender {
         self.last = align(length);
         self.offset += self.last;
         if self.offset + 8 <= self.layout().packet_bytes {
-            self.slots.word(self.open, self.offset).store(0, Ordering::Relaxed);
+            self.slots.word(self.start + self.offset).store(0, Ordering::Relaxed);
         }
     }
 
@@ -396,25 +398,40 @@ impl Appender {
     /// takes as long to come as the message takes to be seen. For rings that others read.
     #[inline]
     pub(crate) fn prepare_next(&mut self) {
+        if self.offset + self.last > self.layout().packet_bytes {
+            self.open_ahead();
+        }
         // A reader may be looking at the line at `offset`.
         let mut at = (self.offset & !(CACHE_LINE - 1)) + CACHE_LINE;
         let end = self.offset + self.last.min(MAX_AHEAD) + 8;
         let end = end.min(self.layout().packet_bytes);
         while at < end {
-            self.slots.note_write(self.open, at, 8);
-            self.slots.word(self.open, at).store(0, Ordering::Relaxed);
+            self.slots.note_write(self.start + at, 8);
+            self.slots.word(self.start + at).store(0, Ordering::Relaxed);
             at += CACHE_LINE;
+        }
+    }
+
+    /// Opens the next slot before there is a message for it, which then goes as fast as the others: its
+    /// reader has found the end of this slot meanwhile. Not where that would leave much of it unused,
+    /// and not while the next one is still read.
+    #[cold]
+    fn open_ahead(&mut self) {
+        let last = self.last;
+        // When the ring is full, it is opened once a message comes.
+        if last <= self.layout().packet_bytes / AHEAD_SHARE && self.open_slot().is_ok() {
+            self.last = last;
         }
     }
 
     #[inline]
     fn commit(&mut self, length: usize, kind: FrameKind, flags: u8, publisher: u32) {
-        let at = self.offset;
+        let frame = self.start + self.offset;
         self.step_over(length);
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
         let word = commit_word(length as u16, kind, flags, publisher);
         // Release: pairs with the Acquire in `Reader::poll`.
-        self.slots.word(self.open, at).store(word.to_le(), Ordering::Release);
+        self.slots.word(frame).store(word.to_le(), Ordering::Release);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::transport::demote;
 use crate::wire::frame::{
     FRAME_HEADER_LENGTH, FrameHeader, SEQUENCE_AT, TOPIC_AT, align, committed_length, is_end,
 };
-use crate::wire::packet::PACKET_HEADER_LENGTH;
+use crate::wire::packet::{PACKET_HEADER_LENGTH, SEQUENCE_AT as PACKET_SEQUENCE_AT};
 
 /// As much is moved out of the caches at once: messages that come one by one do not wait for it
 /// each time.
@@ -29,6 +29,8 @@ pub(crate) struct Reader {
     slots: Slots,
     /// Packet being read.
     packet: u64,
+    /// Where its slot begins in the ring.
+    start: usize,
     /// Where the next frame of it is expected.
     offset: usize,
     /// What has been read is moved out of the caches.
@@ -44,7 +46,8 @@ pub(crate) struct Corrupt;
 impl Reader {
     /// Reads from the beginning of `packet` on.
     pub(crate) const fn new(slots: Slots, packet: u64) -> Self {
-        Self { slots, packet, offset: PACKET_HEADER_LENGTH, demotes: false, demoted: 0 }
+        let start = slots.start(packet);
+        Self { slots, packet, start, offset: PACKET_HEADER_LENGTH, demotes: false, demoted: 0 }
     }
 
     /// Packet being read: all packets before it are done with.
@@ -90,6 +93,7 @@ impl Reader {
                         self.demote();
                     }
                     self.packet += 1;
+                    self.start = self.slots.start(self.packet);
                     self.offset = PACKET_HEADER_LENGTH;
                     self.demoted = 0;
                     continue;
@@ -98,15 +102,15 @@ impl Reader {
             };
             let header = self.header(word);
             let length = committed_length(word);
-            let body = self.offset + FRAME_HEADER_LENGTH;
-            self.slots.note_read(self.packet, body, length - FRAME_HEADER_LENGTH);
+            let body = self.start + self.offset + FRAME_HEADER_LENGTH;
+            self.slots.note_read(body, length - FRAME_HEADER_LENGTH);
             // SAFETY: `look` checked that the frame lies within the slot. The writer stored the
             // commit word after the frame's bytes and leaves them alone until this reader's
             // position is past the packet, or the reader has been cut off: that is for `on_frame` to
             // find out.
             let rest = unsafe {
                 std::slice::from_raw_parts(
-                    self.slots.slot(self.packet).add(body).as_ptr(),
+                    self.slots.byte(body).as_ptr(),
                     length - FRAME_HEADER_LENGTH,
                 )
             };
@@ -131,7 +135,7 @@ impl Reader {
         // SAFETY: the offset lies within the slot, and the writer leaves what is before it alone
         // until this reader's position is past the packet.
         let read = unsafe {
-            let start = self.slots.slot(self.packet).add(self.demoted);
+            let start = self.slots.byte(self.start + self.demoted);
             std::slice::from_raw_parts(start.as_ptr(), length)
         };
         demote(read);
@@ -151,7 +155,7 @@ impl Reader {
         }
         // Acquire: pairs with the Release in `Appender::commit`, `Appender::resolve_claim` and
         // `Appender::close`.
-        let word = self.slots.word(self.packet, self.offset).load(Ordering::Acquire);
+        let word = self.slots.word(self.start + self.offset).load(Ordering::Acquire);
         let word = u64::from_le(word);
         if word == 0 {
             return Ok(Found::Nothing);
@@ -170,7 +174,8 @@ impl Reader {
     #[inline]
     fn header(&self, word: u64) -> [u8; FRAME_HEADER_LENGTH] {
         // Acquire: these come before the look at this reader's own word that says whether they count.
-        let at = |field| self.slots.word(self.packet, self.offset + field).load(Ordering::Acquire);
+        let frame = self.start + self.offset;
+        let at = |field| self.slots.word(frame + field).load(Ordering::Acquire);
         let mut header = [0; FRAME_HEADER_LENGTH];
         header[..TOPIC_AT].copy_from_slice(&word.to_le_bytes());
         header[TOPIC_AT..SEQUENCE_AT].copy_from_slice(&at(TOPIC_AT).to_ne_bytes());
@@ -181,7 +186,7 @@ impl Reader {
     #[inline]
     fn opened(&self) -> bool {
         // Acquire: pairs with the Release in `Appender::open_slot`.
-        let sequence = self.slots.sequence_field(self.packet).load(Ordering::Acquire);
+        let sequence = self.slots.word(self.start + PACKET_SEQUENCE_AT).load(Ordering::Acquire);
         u64::from_le(sequence) == self.packet
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 #[cfg(all(test, loom))]
 use super::checked::Checked;
 use super::{AtomicU64, Layout};
-use crate::wire::packet::SEQUENCE_AT;
 
 /// Rings start at a page boundary: slots are then cache-line aligned and untouched pages cost
 /// nothing.
@@ -74,54 +73,50 @@ impl Slots {
         self.layout
     }
 
-    /// First byte of the slot of a packet. Valid for `packet_bytes` bytes.
+    /// Where the slot of a packet begins, in bytes.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "masked by the number of slots, a usize")]
-    pub(super) fn slot(&self, sequence: u64) -> NonNull<u8> {
-        let index = (sequence & self.mask) as usize;
-        // SAFETY: index < slots, so the result is inside the allocation.
-        unsafe { self.base.add(index * self.layout.packet_bytes) }
+    pub(super) const fn start(&self, sequence: u64) -> usize {
+        (sequence & self.mask) as usize * self.layout.packet_bytes
     }
 
-    /// The commit word at `offset` of a packet's slot.
+    /// The byte at a place. What follows it belongs to the same slot, up to its end.
     #[inline]
-    pub(super) fn word(&self, sequence: u64, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.layout.packet_bytes);
+    pub(super) fn byte(&self, place: usize) -> NonNull<u8> {
+        debug_assert!(place < self.layout.bytes());
+        // SAFETY: callers add to the start of a slot what is less than its length, so the result is
+        // inside the allocation.
+        unsafe { self.base.add(place) }
+    }
+
+    /// The word at a place.
+    #[inline]
+    pub(super) fn word(&self, place: usize) -> &AtomicU64 {
+        debug_assert!(place.is_multiple_of(8) && place + 8 <= self.layout.bytes());
         #[cfg(all(test, loom))]
-        return self.checked.word(self.place(sequence, offset));
-        // SAFETY: inside the slot and eight-byte aligned (slots are cache-line aligned); commit
+        return self.checked.word(place);
+        // SAFETY: inside a slot and eight-byte aligned (slots are cache-line aligned); commit
         // words and sequence fields are only ever accessed as atomics while a ring is shared.
         #[cfg(not(all(test, loom)))]
         unsafe {
-            self.slot(sequence).add(offset).cast::<AtomicU64>().as_ref()
+            self.byte(place).cast::<AtomicU64>().as_ref()
         }
     }
 
-    /// Says that bytes of a packet's slot, words apart, are about to be read: for model tests.
+    /// Says that bytes of a slot, words apart, are about to be read: for model tests.
     #[inline]
-    pub(super) fn note_read(&self, sequence: u64, offset: usize, length: usize) {
+    pub(super) fn note_read(&self, place: usize, length: usize) {
         #[cfg(all(test, loom))]
-        self.checked.read(self.place(sequence, offset), length);
-        let _ = (sequence, offset, length);
+        self.checked.read(place, length);
+        let _ = (place, length);
     }
 
     /// The same of bytes that are about to be written.
     #[inline]
-    pub(super) fn note_write(&self, sequence: u64, offset: usize, length: usize) {
+    pub(super) fn note_write(&self, place: usize, length: usize) {
         #[cfg(all(test, loom))]
-        self.checked.write(self.place(sequence, offset), length);
-        let _ = (sequence, offset, length);
-    }
-
-    #[cfg(all(test, loom))]
-    fn place(&self, sequence: u64, offset: usize) -> usize {
-        usize::try_from(sequence & self.mask).unwrap() * self.layout.packet_bytes + offset
-    }
-
-    /// The field that tells which packet a slot holds.
-    #[inline]
-    pub(super) fn sequence_field(&self, sequence: u64) -> &AtomicU64 {
-        self.word(sequence, SEQUENCE_AT)
+        self.checked.write(place, length);
+        let _ = (place, length);
     }
 
     /// How many packets from `sequence` on lie in one piece before the ring wraps.

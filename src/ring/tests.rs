@@ -12,7 +12,7 @@ use super::read::{Reader, last_sequence};
 use super::storage::Slots;
 use crate::id::TopicHash;
 use crate::transport::can_demote;
-use crate::wire::frame::{FLAG_WHOLE, Frame, FrameHeader, FrameKind, Frames};
+use crate::wire::frame::{FLAG_WHOLE, FRAME_HEADER_LENGTH, Frame, FrameHeader, FrameKind, Frames};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
 
 const LAYOUT: Layout = Layout { packet_bytes: 512, slots: 8 };
@@ -129,6 +129,25 @@ fn stale_bytes_of_an_earlier_lap_are_never_frames() {
             assert_eq!(read_all(&mut reader).len(), 1);
             assert!(read_all(&mut reader).is_empty());
         }
+    }
+}
+
+#[test]
+fn the_next_slot_is_opened_ahead_where_that_wastes_little() {
+    let room = LAYOUT.packet_bytes - PACKET_HEADER_LENGTH;
+    for (bytes, opened) in [(0, true), (8, true), (9, false), (200, false)] {
+        let (slots, mut appender) = ring();
+        let mut reader = Reader::new(slots, 0);
+        let fit = (room / (FRAME_HEADER_LENGTH + bytes).next_multiple_of(8)) as u64;
+        let messages = fit * LAYOUT.slots as u64;
+        for sequence in 1..=messages {
+            assert_eq!(appender.append(&entry(sequence, &vec![7; bytes])), Ok(()));
+            appender.prepare_next();
+            let packet = if opened { sequence / fit } else { (sequence - 1) / fit };
+            assert_eq!(appender.open_packet(), packet.min(LAYOUT.slots as u64 - 1), "{bytes}");
+        }
+        assert_eq!(appender.append(&entry(0, &vec![7; bytes])), Err(Full), "{bytes}");
+        assert_eq!(read_all(&mut reader).len() as u64, messages, "{bytes}");
     }
 }
 

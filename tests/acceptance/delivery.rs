@@ -230,6 +230,32 @@ fn large_responses_arrive_byte_for_byte() {
     assert_eq!(payload::number_of(answer.payload()), Some(BYTES as u64));
 }
 
+/// Whether a message takes a little less than the ring, all of it or a little more: there is a moment
+/// when it can go.
+#[test]
+fn messages_about_as_large_as_the_ring_arrive_one_after_the_other() {
+    let place = Place::with(Settings { window: "64KiB", ..Settings::default() });
+    let sender = place.start("sender");
+    let mut receiver = Host::start(&place, "receiver");
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.large");
+        receiver.subscribe(&topic, Behaviour::Collect);
+        let mut publisher = sender.publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        // What fits into a packet, and the packets of a ring.
+        let (part, packets) = if transport == "ipc" { (4032, 32) } else { (1344, 128) };
+        let mut sent = 0;
+        for packets in packets - 4..packets + 2 {
+            for _ in 0..3 {
+                sent += 1;
+                let message = payload::numbered(sent, packets * part);
+                assert!(publisher.send_blocking(&message, WAIT).is_ok(), "{topic}: {packets}");
+            }
+        }
+        assert_eq!(receiver.expect(&topic, sent), Report::complete(sent), "{topic}");
+    }
+}
+
 #[test]
 fn a_message_tells_who_sent_it() {
     let place = Place::new();
