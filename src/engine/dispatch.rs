@@ -196,64 +196,82 @@ pub(super) struct DispatchSink<'a> {
     origin: Origin,
 }
 
+impl DispatchSink<'_> {
+    /// Apart, so that the way of messages is short. Returns the bytes of its payload, if it is one.
+    #[inline(never)]
+    fn deliver_request(&mut self, at: usize, arrival: &Arrival<'_>) -> Option<usize> {
+        let (dispatch, origin) = (&mut *self.dispatch, &self.origin);
+        let Ok((prefix, payload)) = RequestPrefix::decode(arrival.body) else {
+            dispatch.counters.add(Counter::Malformed, 1);
+            return None;
+        };
+        let topic = &mut dispatch.topics[at];
+        let request = Request {
+            message: message(&topic.name, origin, arrival, payload),
+            timeout: Duration::from_nanos(prefix.timeout_ns),
+            reply: Reply {
+                to: prefix.reply_to,
+                requester: origin.instance,
+                request: prefix.request,
+                topic: arrival.topic,
+                trusted: origin.source.is_none_or(|source| source == prefix.reply_to.address.ip()),
+            },
+            responder: &dispatch.responder,
+        };
+        let listener = topic.audience.listener();
+        callback::run(&dispatch.counters, "on_request", &topic.name, || {
+            listener.on_request(&request);
+        });
+        topic.row.add(SubscriptionColumn::Requests, 1);
+        Some(payload.len())
+    }
+}
+
+#[inline]
+fn message<'a>(
+    topic: &'a Arc<str>,
+    origin: &Origin,
+    arrival: &Arrival<'_>,
+    payload: &'a [u8],
+) -> Message<'a> {
+    Message {
+        topic,
+        sender: origin.instance,
+        publisher: PublisherId { session: origin.session, index: arrival.publisher },
+        sequence: arrival.sequence,
+        payload,
+    }
+}
+
 impl Sink for DispatchSink<'_> {
-    #[inline]
+    /// Always inlined: each call on the way costs as much as what it does.
+    #[inline(always)]
     fn deliver(&mut self, arrival: Arrival<'_>) {
         let Some(at) = self.dispatch.find(arrival.topic, &self.origin) else {
             self.dispatch.foreign += 1;
             return;
         };
-        let topic = &mut self.dispatch.topics[at];
-        let message = Message {
-            topic: &topic.name,
-            sender: self.origin.instance,
-            publisher: PublisherId { session: self.origin.session, index: arrival.publisher },
-            sequence: arrival.sequence,
-            payload: arrival.body,
-        };
-        let counters = &self.dispatch.counters;
         let started = self.dispatch.timing.start();
         let bytes = match arrival.kind {
             FrameKind::Message => {
+                let topic = &mut self.dispatch.topics[at];
+                let message = message(&topic.name, &self.origin, &arrival, arrival.body);
                 let listener = topic.audience.listener();
-                callback::run(counters, "on_message", message.topic, || {
+                callback::run(&self.dispatch.counters, "on_message", message.topic, || {
                     listener.on_message(&message);
                 });
                 arrival.body.len()
             }
-            FrameKind::Request => {
-                let Ok((prefix, payload)) = RequestPrefix::decode(arrival.body) else {
-                    counters.add(Counter::Malformed, 1);
-                    return;
-                };
-                let request = Request {
-                    message: Message { payload, ..message },
-                    timeout: Duration::from_nanos(prefix.timeout_ns),
-                    reply: Reply {
-                        to: prefix.reply_to,
-                        requester: self.origin.instance,
-                        request: prefix.request,
-                        topic: arrival.topic,
-                        trusted: self
-                            .origin
-                            .source
-                            .is_none_or(|source| source == prefix.reply_to.address.ip()),
-                    },
-                    responder: &self.dispatch.responder,
-                };
-                let listener = topic.audience.listener();
-                callback::run(counters, "on_request", message.topic, || {
-                    listener.on_request(&request);
-                });
-                topic.row.add(SubscriptionColumn::Requests, 1);
-                payload.len()
-            }
+            FrameKind::Request => match self.deliver_request(at, &arrival) {
+                Some(bytes) => bytes,
+                None => return,
+            },
             FrameKind::Response | FrameKind::Padding | FrameKind::End => {
                 self.dispatch.foreign += 1;
                 return;
             }
         };
-        let row = &mut topic.row;
+        let row = &mut self.dispatch.topics[at].row;
         row.add(SubscriptionColumn::Messages, 1);
         row.add(SubscriptionColumn::Bytes, bytes as u64);
         if let Some(started) = started {

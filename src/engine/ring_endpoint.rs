@@ -124,19 +124,22 @@ impl RingEndpoint {
             if entry.is_evicted() {
                 return false;
             }
-            let header = FrameHeader::decode(header);
-            let taken = match header.and_then(|header| Frame::behind(header, rest)) {
-                Ok(frame) if frame.header.kind == FrameKind::Request => {
-                    take_request(frame, request, delivery, &mut sink)
-                }
-                Ok(frame) => delivery.handle_frame(&frame, &mut sink),
-                Err(_) => {
-                    malformed += u64::from(entry.is_intact());
-                    return true;
-                }
+            let Ok(header) = FrameHeader::decode(header) else {
+                malformed += u64::from(entry.is_intact());
+                return true;
             };
-            // What is refused because it was overwritten is lost, and will be told as such.
-            refused += u64::from(taken.is_err() && entry.is_intact());
+            let taken = if header.kind == FrameKind::Message && header.is_whole() {
+                delivery.handle_whole(&header, rest, &mut sink)
+            } else {
+                take_other(header, rest, request, delivery, &mut sink)
+            };
+            match taken {
+                Ok(()) => {}
+                // What is refused because it was overwritten is lost, and will be told as such.
+                Err(_) if !entry.is_intact() => {}
+                Err(Refusal::Malformed) => malformed += 1,
+                Err(_) => refused += 1,
+            }
             true
         });
         counters.add(Counter::FramesRefused, refused);
@@ -179,7 +182,7 @@ struct RingSink<'a> {
 }
 
 impl Sink for RingSink<'_> {
-    #[inline]
+    #[inline(always)]
     fn deliver(&mut self, arrival: Arrival<'_>) {
         self.dispatch.deliver(arrival);
     }
@@ -194,18 +197,24 @@ impl Sink for RingSink<'_> {
     }
 }
 
-/// A request says where its answer goes: it is copied, so that nobody answers what was overwritten.
+/// What is no whole message: apart, so that the way of those is short.
 #[inline(never)]
-fn take_request(
-    frame: Frame<'_>,
-    copy: &mut Vec<u8>,
+fn take_other(
+    header: FrameHeader,
+    rest: &[u8],
+    request: &mut Vec<u8>,
     delivery: &mut Delivery,
     sink: &mut RingSink<'_>,
 ) -> Result<(), Refusal> {
-    copy.clear();
-    copy.extend_from_slice(frame.body);
-    if !sink.is_intact() {
-        return Err(Refusal::Overwritten);
+    let Ok(mut frame) = Frame::behind(header, rest) else { return Err(Refusal::Malformed) };
+    if header.kind == FrameKind::Request {
+        // It says where its answer goes: it is copied, so that nobody answers what was overwritten.
+        request.clear();
+        request.extend_from_slice(frame.body);
+        if !sink.is_intact() {
+            return Err(Refusal::Overwritten);
+        }
+        frame.body = request;
     }
-    delivery.handle_frame(&Frame { body: copy, ..frame }, sink)
+    delivery.handle_frame(&frame, sink)
 }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::assemble::{Assembler, Progress};
 use crate::id::TopicHash;
-use crate::wire::frame::{FLAG_WHOLE, Frame, FrameKind};
+use crate::wire::frame::{Fragment, Frame, FrameHeader, FrameKind};
 
 /// Publishers of one session that are followed at a time: publishers come and go, and forged indices
 /// must not take memory without bound.
@@ -57,6 +57,8 @@ pub(crate) enum Refusal {
     Orphan,
     /// Larger than this receiver accepts.
     TooLarge,
+    /// Its lengths contradict each other.
+    Malformed,
     /// Not what was sent any more: [`Sink::is_intact`] says so. Nothing that follows is.
     Overwritten,
 }
@@ -132,34 +134,40 @@ impl Delivery {
         frame: &Frame<'_>,
         sink: &mut impl Sink,
     ) -> Result<(), Refusal> {
-        if frame.header.kind == FrameKind::Padding || frame.header.kind == FrameKind::End {
+        let header = &frame.header;
+        if header.kind == FrameKind::Padding || header.kind == FrameKind::End {
             return Ok(());
-        }
-        let limit = self.max_message_bytes;
-        let publisher = self.publisher(frame.header.publisher);
-        let sequence = frame.header.sequence;
-        if sequence < publisher.expected {
-            publisher.step_back(frame)?;
         }
         let Some(fragment) = frame.fragment else {
-            debug_assert_eq!(frame.header.flags & FLAG_WHOLE, FLAG_WHOLE);
-            publisher.advance(frame, sink)?;
-            sink.deliver(arrival(frame, frame.body));
-            return Ok(());
+            return self.handle_whole(header, frame.body, sink);
         };
-        match publisher.assembler.push(sequence, fragment, frame.body, limit) {
-            Progress::Partial => Ok(()),
-            Progress::OutOfPlace => Err(Refusal::Orphan),
-            Progress::TooLarge => Err(Refusal::TooLarge),
-            // Of what was copied since it was looked at last.
-            Progress::Complete if !sink.is_intact() => Err(Refusal::Overwritten),
-            Progress::Complete => {
-                publisher.advance(frame, sink)?;
-                sink.deliver(arrival(frame, publisher.assembler.message()));
-                publisher.assembler.recycle();
-                Ok(())
-            }
+        let limit = self.max_message_bytes;
+        let publisher = self.publisher(header.publisher);
+        if header.sequence < publisher.expected {
+            publisher.step_back(header, fragment.offset == 0)?;
         }
+        publisher.handle_fragment(header, fragment, frame.body, limit, sink)
+    }
+
+    /// The same of a frame that carries a whole message, request or response.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when the frame is of no use.
+    #[inline(always)]
+    pub(crate) fn handle_whole(
+        &mut self,
+        header: &FrameHeader,
+        body: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        let publisher = self.publisher(header.publisher);
+        if header.sequence < publisher.expected {
+            publisher.step_back(header, true)?;
+        }
+        publisher.advance(header, sink)?;
+        sink.deliver(arrival(header, body));
+        Ok(())
     }
 
     #[inline]
@@ -200,9 +208,8 @@ impl Publisher {
     /// Who joins in the middle of a message does without it, unless its sender gives up in the middle
     /// and sends it again under the same number.
     #[cold]
-    fn step_back(&mut self, frame: &Frame<'_>) -> Result<(), Refusal> {
-        let sequence = frame.header.sequence;
-        let begins = frame.fragment.is_none_or(|fragment| fragment.offset == 0);
+    fn step_back(&mut self, header: &FrameHeader, begins: bool) -> Result<(), Refusal> {
+        let sequence = header.sequence;
         if !begins || self.expected != self.joined || sequence + 1 != self.joined {
             return Err(Refusal::Duplicate);
         }
@@ -210,15 +217,40 @@ impl Publisher {
         Ok(())
     }
 
+    /// Apart, so that the way of whole messages is short.
+    #[inline(never)]
+    fn handle_fragment(
+        &mut self,
+        header: &FrameHeader,
+        fragment: Fragment,
+        part: &[u8],
+        limit: usize,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refusal> {
+        match self.assembler.push(header.sequence, fragment, part, limit) {
+            Progress::Partial => Ok(()),
+            Progress::OutOfPlace => Err(Refusal::Orphan),
+            Progress::TooLarge => Err(Refusal::TooLarge),
+            // Of what was copied since it was looked at last.
+            Progress::Complete if !sink.is_intact() => Err(Refusal::Overwritten),
+            Progress::Complete => {
+                self.advance(header, sink)?;
+                sink.deliver(arrival(header, self.assembler.message()));
+                self.assembler.recycle();
+                Ok(())
+            }
+        }
+    }
+
     /// Reports what lies between the last message and this one. To a late joiner the first message
     /// of a publisher only sets the count: nobody knows what came before the start.
     #[inline]
-    fn advance(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) -> Result<(), Refusal> {
-        let sequence = frame.header.sequence;
+    fn advance(&mut self, header: &FrameHeader, sink: &mut impl Sink) -> Result<(), Refusal> {
+        let sequence = header.sequence;
         if self.expected != 0 && sequence > self.expected {
             sink.lost(Loss {
                 publisher: self.index,
-                topic: frame.header.topic,
+                topic: header.topic,
                 messages: sequence - self.expected,
             });
             self.expected = sequence;
@@ -233,12 +265,12 @@ impl Publisher {
 }
 
 #[inline]
-fn arrival<'a>(frame: &Frame<'_>, body: &'a [u8]) -> Arrival<'a> {
+fn arrival<'a>(header: &FrameHeader, body: &'a [u8]) -> Arrival<'a> {
     Arrival {
-        kind: frame.header.kind,
-        publisher: frame.header.publisher,
-        topic: frame.header.topic,
-        sequence: frame.header.sequence,
+        kind: header.kind,
+        publisher: header.publisher,
+        topic: header.topic,
+        sequence: header.sequence,
         body,
     }
 }
@@ -266,7 +298,7 @@ impl Hasher for IndexHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::{FLAG_BEGIN, FLAG_END, Fragment, FrameHeader};
+    use crate::wire::frame::{FLAG_BEGIN, FLAG_END, FLAG_WHOLE};
 
     #[derive(Default)]
     struct Log(Vec<String>);

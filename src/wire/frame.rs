@@ -85,6 +85,12 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// Whether the frame carries a whole message.
+    #[inline]
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.flags & FLAG_WHOLE == FLAG_WHOLE
+    }
+
     /// Reads the header of a frame, of which `bytes` need not have more.
     ///
     /// # Errors
@@ -174,7 +180,7 @@ impl<'a> Frame<'a> {
     #[inline]
     pub(crate) fn behind(header: FrameHeader, rest: &'a [u8]) -> Result<Self, WireError> {
         let flags = header.flags;
-        if flags & FLAG_WHOLE == FLAG_WHOLE {
+        if header.is_whole() {
             return Ok(Self { header, fragment: None, body: rest });
         }
         if rest.len() < FRAGMENT_LENGTH {
