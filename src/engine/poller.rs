@@ -43,6 +43,9 @@ const DIRECT_SOCKETS: usize = 3;
 /// A socket that has been empty for a while is asked only in every so many cycles, so that it does
 /// not slow down the others.
 const COLD_EVERY: u32 = 8;
+/// The same while rings have something in each cycle: to ask takes longer than a message takes from one
+/// process to the other and back.
+const COLD_PAUSE_NS: u64 = 50_000;
 /// A poller that spins and finds nothing for this many cycles, some ten microseconds, looks after the
 /// sending side: what was expected may have been lost. Sooner would slow down who is not waiting.
 const QUIET: u32 = 12;
@@ -145,6 +148,8 @@ struct Poller {
     quiet: u32,
     has_gaps: bool,
     cycle: u32,
+    /// When cold sockets were asked, as the stopwatch counts.
+    cold_asked: u64,
     /// A command may be waiting: the kernel says so once, also where it is asked for sockets only.
     is_woken: bool,
     is_stopping: bool,
@@ -184,6 +189,7 @@ impl Poller {
             quiet: 0,
             has_gaps: false,
             cycle: 0,
+            cold_asked: 0,
             is_woken: false,
             is_stopping: false,
         };
@@ -337,14 +343,24 @@ impl Poller {
             return self.poll_ready_sockets();
         }
         let mut worked = false;
+        let ask_cold = self.cycle.is_multiple_of(COLD_EVERY) && self.has_time_for_cold();
         let mut context = self.parts.context(&mut self.buffer, &mut self.dispatch);
-        let ask_cold = self.cycle.is_multiple_of(COLD_EVERY);
         for socket in self.sockets.iter_mut().filter(|socket| ask_cold || socket.is_hot()) {
             let (count, _) = socket.poll(&mut context);
             worked |= count > 0;
             self.has_gaps |= socket.has_gaps();
         }
         worked
+    }
+
+    /// Whether to ask sockets that have been empty for a while.
+    fn has_time_for_cold(&mut self) -> bool {
+        let is_busy = self.quiet == 0 && !self.rings.is_empty();
+        if is_busy && self.stopwatch.since(self.cold_asked) < COLD_PAUSE_NS {
+            return false;
+        }
+        self.cold_asked = self.stopwatch.started();
+        true
     }
 
     fn poll_ready_sockets(&mut self) -> bool {

@@ -39,6 +39,18 @@ impl Stopwatch {
         self.started
     }
 
+    /// When the round began, in cycles.
+    #[inline]
+    pub(super) const fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Nanoseconds from that moment of an earlier round to that of this one.
+    #[inline]
+    pub(super) fn since(&self, earlier: u64) -> u64 {
+        in_ns(self.started.saturating_sub(earlier), self.ns_per_cycle)
+    }
+
     /// It has found something, and ends.
     #[inline]
     pub(super) fn finish(&mut self, callbacks: &mut CallbackTiming) {
