@@ -118,6 +118,28 @@ fn a_claim_is_read_when_it_is_committed() {
     });
 }
 
+/// The reader may come to the end of a slot before the next one is open, or after.
+#[test]
+fn a_slot_that_is_opened_ahead_is_read_from_its_first_message_on() {
+    model(|| {
+        let (slots, mut appender) = empty_ring(Layout { packet_bytes: 512, slots: 2 });
+        let mut reader = Reader::new(slots, 0);
+        let mut sequence = 0;
+        while sequence < 13 {
+            sequence += 1;
+            assert!(append(&mut appender, sequence));
+        }
+        let mut sequences = read(&mut reader);
+        let reading = thread::spawn(move || read(&mut reader));
+        assert_eq!(appender.open_packet(), 0);
+        assert!(append(&mut appender, sequence + 1));
+        assert_eq!(appender.open_packet(), 1, "opened ahead");
+        assert!(append(&mut appender, sequence + 2));
+        sequences.extend(reading.join().unwrap());
+        assert!(are_the_first(&sequences) && sequences.len() >= 13, "{sequences:?}");
+    });
+}
+
 /// A slot is used again for the packet of the next lap once the reader has let go of it.
 #[test]
 fn nothing_of_an_earlier_lap_is_read() {

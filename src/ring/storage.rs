@@ -80,12 +80,13 @@ impl Slots {
         (sequence & self.mask) as usize * self.layout.packet_bytes
     }
 
-    /// The byte at a place. What follows it belongs to the same slot, up to its end.
+    /// The byte at a place. What follows it belongs to the same slot, up to its end, where an empty body
+    /// may be.
     #[inline]
     pub(super) fn byte(&self, place: usize) -> NonNull<u8> {
-        debug_assert!(place < self.layout.bytes());
-        // SAFETY: callers add to the start of a slot what is less than its length, so the result is
-        // inside the allocation.
+        debug_assert!(place <= self.layout.bytes());
+        // SAFETY: callers add to the start of a slot at most its length, so the result is inside the
+        // allocation, or where it ends.
         unsafe { self.base.add(place) }
     }
 

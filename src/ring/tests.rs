@@ -96,6 +96,21 @@ fn bodies_of_every_short_length_are_read_as_they_were_written() {
     }
 }
 
+/// At the end of the ring such a body lies where the memory ends.
+#[test]
+fn a_slot_may_end_with_a_message_without_a_body() {
+    let (slots, mut appender) = ring();
+    let mut reader = Reader::new(slots, 0);
+    let payload = vec![7; LAYOUT.whole_body_bytes() - FRAME_HEADER_LENGTH];
+    for sequence in (1..=2 * LAYOUT.slots as u64).step_by(2) {
+        assert_eq!(appender.append(&entry(sequence, &payload)), Ok(()));
+        assert_eq!(appender.append(&entry(sequence + 1, b"")), Ok(()));
+        assert_eq!(appender.open_packet(), sequence / 2);
+        let expected = [(sequence, payload.clone()), (sequence + 1, Vec::new())];
+        assert_eq!(read_all(&mut reader), expected);
+    }
+}
+
 #[test]
 fn a_full_ring_refuses_and_writes_nothing() {
     let (slots, mut appender) = ring();

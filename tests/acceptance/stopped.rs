@@ -6,7 +6,9 @@ use std::thread;
 
 use vega::{Counter, Instance, Publisher, SendError};
 
-use crate::support::{Behaviour, Host, Place, Report, Settings, WAIT, eventually, payload};
+use crate::support::{
+    Behaviour, Host, Place, Report, SetOnDrop, Settings, WAIT, eventually, payload,
+};
 
 const TOPIC: &str = "ipc.stream";
 /// More often than a ring of these tests has slots.
@@ -145,6 +147,7 @@ fn stopped_again_and_again(slow_consumer: &'static str, bytes: usize, stops: u64
     let (sender, mut publisher, mut reader) = pair(&place);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let end = SetOnDrop(&is_over);
         let streaming = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 send(&mut publisher, bytes);
@@ -166,7 +169,7 @@ fn stopped_again_and_again(slow_consumer: &'static str, bytes: usize, stops: u64
             });
             reader.go_on();
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         streaming.join().unwrap();
     });
     expect_account(&mut publisher, &mut reader)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vega::{Listener, Message, MessageLoss, PublishError, SendError, SubscribeError};
 
 use crate::support::{
-    Behaviour, Host, Journal, Place, Report, TRANSPORTS, WAIT, eventually, payload,
+    Behaviour, Host, Journal, Place, Report, SetOnDrop, TRANSPORTS, WAIT, eventually, payload,
 };
 
 /// Insists on not being called after its end.
@@ -36,7 +36,6 @@ fn after_unsubscribe_returns_nothing_is_delivered() {
         sender.publish(&topic);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Also when an assertion fails: the scope waits for the sender.
             let _end = SetOnDrop(&over);
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -61,14 +60,6 @@ fn after_unsubscribe_returns_nothing_is_delivered() {
             }
         });
         assert_eq!(receiver.counters().get(vega::Counter::CallbackPanics), 0, "{topic}");
-    }
-}
-
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -50,3 +50,12 @@ pub(crate) fn has_ipv6() -> bool {
 pub(crate) fn next<T>(channel: &crossbeam_channel::Receiver<T>, what: &str) -> T {
     channel.recv_timeout(WAIT).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
+
+/// Tells other threads that a test is over, also when an assertion fails: a scope waits for them.
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a std::sync::atomic::AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
