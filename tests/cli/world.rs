@@ -114,7 +114,9 @@ impl World {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vega"));
+        // Tests that `nohup` runs pass on that hang-ups are ignored, and the program respects it.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_vega")]);
         command.arg("-c").arg(self.config_file()).args(arguments);
         command
     }
