@@ -1,15 +1,17 @@
 //! Handles to publish a topic. Layer: instance. A [`Publisher`] belongs to one thread at a time; a
 //! [`SharedPublisher`] puts a lock around one.
 
+mod claim;
+mod shared;
+
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+pub use self::claim::Claim;
+pub use self::shared::SharedPublisher;
 use super::{PublishError, RequestError};
-use crate::config::{IdleKind, Transport};
+use crate::config::Transport;
 use crate::counters::{PublisherColumn, Row};
 use crate::engine::matches::Matches;
 use crate::engine::{Engine, Published, PublisherLink, until_accepted};
@@ -18,8 +20,8 @@ use crate::listener::{
     ConnectionListener, ConnectionSink, HeartbeatError, HeartbeatParameters, RequestOrigin,
     ResponseListener, SendError, SendStatus, SentRequest,
 };
-use crate::ring::append::{Claimed, Entry};
-use crate::time::{Clock, Timestamp};
+use crate::ring::append::Entry;
+use crate::time::Timestamp;
 use crate::wire::frame::{
     FLAG_WHOLE, FrameHeader, FrameKind, REQUEST_PREFIX_LENGTH, RequestPrefix,
 };
@@ -349,9 +351,7 @@ impl Publisher {
     /// A handle that several threads can use, at the cost of a lock per message.
     #[must_use]
     pub fn into_shared(self) -> SharedPublisher {
-        let topic = Arc::clone(&self.published.topic);
-        let waiting = (self.published.idle, self.engine.clock);
-        SharedPublisher { publisher: Arc::new(Mutex::new(self)), topic, waiting }
+        SharedPublisher::new(self)
     }
 
     #[inline]
@@ -428,190 +428,5 @@ impl fmt::Debug for Publisher {
             .field("id", &self.id())
             .field("sequence", &self.sequence)
             .finish_non_exhaustive()
-    }
-}
-
-/// Room for a message, written in place: dereferences to its bytes. What is not written has
-/// arbitrary content.
-#[must_use = "a claim that is dropped is given up"]
-pub struct Claim<'a> {
-    publisher: &'a mut Publisher,
-    /// Present until it is resolved.
-    claimed: Option<Claimed>,
-}
-
-impl Claim<'_> {
-    /// Sends the message.
-    pub fn commit(mut self) -> SendStatus {
-        let (sequence, bytes) = (self.publisher.sequence + 1, self.len());
-        if let Some(claimed) = self.claimed.take() {
-            match &mut self.publisher.published.link {
-                PublisherLink::Udp(publication) => publication.commit(claimed, sequence),
-                PublisherLink::Ring(ring) => ring.commit(claimed, sequence),
-            }
-        }
-        self.publisher.accepted(sequence, bytes)
-    }
-
-    /// Gives the room back without sending anything.
-    pub fn abort(self) {}
-}
-
-impl Deref for Claim<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.claimed.as_ref().map_or(&[], Claimed::body)
-    }
-}
-
-impl DerefMut for Claim<'_> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.claimed.as_mut().map_or(&mut [], Claimed::body_mut)
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if let Some(claimed) = self.claimed.take() {
-            match &mut self.publisher.published.link {
-                PublisherLink::Udp(publication) => publication.abandon(claimed),
-                PublisherLink::Ring(ring) => ring.abandon(claimed),
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Claim<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim").field("bytes", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// Publishes one topic from several threads. Cloning gives another handle to the same publisher;
-/// it is dropped with the last one.
-#[derive(Clone)]
-pub struct SharedPublisher {
-    publisher: Arc<Mutex<Publisher>>,
-    topic: Arc<str>,
-    /// How it waits.
-    waiting: (IdleKind, Clock),
-}
-
-impl SharedPublisher {
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    /// Its identity, as messages carry it.
-    #[must_use]
-    pub fn id(&self) -> PublisherId {
-        self.publisher.lock().id()
-    }
-
-    /// How many instances are known to listen.
-    #[must_use]
-    pub fn subscribers(&self) -> usize {
-        self.publisher.lock().subscribers()
-    }
-
-    /// As [`Publisher::wait_for_subscribers`]; other threads may send meanwhile.
-    #[must_use = "false means that they are not there"]
-    pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> bool {
-        let matches = Arc::clone(&self.publisher.lock().published.matches);
-        matches.wait_for(count, timeout)
-    }
-
-    /// As [`Publisher::send`].
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]; nothing was sent.
-    pub fn send(&self, payload: &[u8]) -> Result<SendStatus, SendError> {
-        self.publisher.lock().send(payload)
-    }
-
-    /// As [`Publisher::send_blocking`]; other threads may send while this one waits.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]; nothing was sent.
-    ///
-    /// # Blocking
-    ///
-    /// As [`Publisher::send_blocking`].
-    pub fn send_blocking(
-        &self,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<SendStatus, SendError> {
-        let (idle, clock) = self.waiting;
-        let until = clock.now() + timeout;
-        until_accepted(idle, &clock, until, || {
-            // Another thread may be sending a message that is larger than the ring.
-            let publisher = self.publisher.try_lock_for(until.since(clock.now()));
-            publisher.ok_or(SendError::BackPressured)?.send_until(payload, until)
-        })
-    }
-
-    /// As [`Publisher::request`].
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`]; nothing was sent.
-    pub fn request(
-        &self,
-        payload: &[u8],
-        timeout: Duration,
-        listener: impl ResponseListener,
-    ) -> Result<SentRequest, RequestError> {
-        self.publisher.lock().request(payload, timeout, listener)
-    }
-
-    /// As [`Publisher::activate_heartbeats`].
-    ///
-    /// # Errors
-    ///
-    /// [`HeartbeatError`]; nothing has changed.
-    pub fn activate_heartbeats(
-        &self,
-        listener: impl ConnectionListener,
-        parameters: HeartbeatParameters,
-    ) -> Result<(), HeartbeatError> {
-        self.publisher.lock().activate_heartbeats(listener, parameters)
-    }
-
-    /// As [`Publisher::deactivate_heartbeats`].
-    pub fn deactivate_heartbeats(&self) {
-        self.publisher.lock().deactivate_heartbeats();
-    }
-
-    /// As [`Publisher::has_heartbeats`].
-    #[must_use]
-    pub fn has_heartbeats(&self) -> bool {
-        self.publisher.lock().has_heartbeats()
-    }
-
-    /// As [`Publisher::connected_subscribers`].
-    #[must_use]
-    pub fn connected_subscribers(&self) -> Vec<InstanceId> {
-        self.publisher.lock().connected_subscribers()
-    }
-
-    /// As [`Publisher::flush`].
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::BackPressured`]; the rest follows by itself.
-    pub fn flush(&self) -> Result<(), SendError> {
-        self.publisher.lock().flush()
-    }
-}
-
-impl fmt::Debug for SharedPublisher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedPublisher").field("topic", &self.topic).finish_non_exhaustive()
     }
 }

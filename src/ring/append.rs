@@ -5,6 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
 use super::Layout;
+use super::copy::{copy, copy_short};
 use super::storage::Slots;
 use crate::id::TopicHash;
 use crate::wire::frame::{
@@ -432,51 +433,6 @@ impl Appender {
         let word = commit_word(length as u16, kind, flags, publisher);
         // Release: pairs with the Acquire in `Reader::poll`.
         self.slots.word(frame).store(word.to_le(), Ordering::Release);
-    }
-}
-
-/// # Safety
-///
-/// `target` is valid for writes of `source.len()` bytes.
-#[inline]
-unsafe fn copy(source: &[u8], target: NonNull<u8>) {
-    // SAFETY: by contract; user memory and ring memory do not overlap.
-    unsafe { ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), source.len()) }
-}
-
-/// As [`copy`], without a call where the call takes longer than the copying.
-///
-/// # Safety
-///
-/// As for [`copy`].
-#[inline(always)]
-unsafe fn copy_short(source: &[u8], target: NonNull<u8>) {
-    // SAFETY: by contract, and each length is at least as long as the pieces.
-    unsafe {
-        match source.len() {
-            0 => {}
-            8..=16 => copy_ends::<8>(source, target),
-            17..=32 => copy_ends::<16>(source, target),
-            33..=64 => copy_ends::<32>(source, target),
-            _ => copy(source, target),
-        }
-    }
-}
-
-/// Copies the first and the last `N` bytes, which may overlap.
-///
-/// # Safety
-///
-/// As for [`copy`]; `source` has from `N` to `2 * N` bytes.
-#[inline(always)]
-unsafe fn copy_ends<const N: usize>(source: &[u8], target: NonNull<u8>) {
-    let last = source.len() - N;
-    // SAFETY: by contract.
-    unsafe {
-        let head = source.as_ptr().cast::<[u8; N]>().read();
-        let tail = source.as_ptr().add(last).cast::<[u8; N]>().read();
-        target.cast::<[u8; N]>().write(head);
-        target.add(last).cast::<[u8; N]>().write(tail);
     }
 }
 

@@ -21,6 +21,7 @@
 pub(crate) mod append;
 #[cfg(all(test, loom))]
 mod checked;
+mod copy;
 pub(crate) mod demotion;
 #[cfg(test)]
 mod fixture;

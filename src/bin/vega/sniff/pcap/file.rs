@@ -84,7 +84,8 @@ pub(super) fn read(input: impl Read + Send, sink: &mut impl Sink) -> anyhow::Res
     }
 }
 
-/// Recognizes the format by the first block, and says whether it is pcapng. That it comes piece by piece from a pipe is as good.
+/// Recognizes the format by the first block, and says whether it is pcapng. That it comes piece by piece
+/// from a pipe is as good.
 fn open<'r>(
     mut input: impl Read + Send + 'r,
 ) -> anyhow::Result<(Box<dyn PcapReaderIterator + Send + 'r>, bool)> {
