@@ -209,17 +209,17 @@ impl Publication {
     }
 
     /// Frames a message, and transmits as the pacing says. A message larger than the ring waits for
-    /// receivers as it goes, at most as long as a silent receiver is waited for.
+    /// receivers as it goes, until then at most, and no longer than a silent receiver is waited for.
     ///
     /// # Errors
     ///
     /// [`SendError::BackPressured`]; nothing was sent, or nothing that receivers would deliver.
     // Not inlined: beside it, publishing to a ring would need a larger frame.
     #[inline(never)]
-    pub(crate) fn send(&self, entry: &Entry<'_>) -> Result<(), SendError> {
+    pub(crate) fn send(&self, entry: &Entry<'_>, until: Timestamp) -> Result<(), SendError> {
         let layout = self.parts.layout;
         if entry.body_bytes() > layout.whole_body_bytes() {
-            return self.send_fragments(entry, Timestamp::NEVER);
+            return self.send_fragments(entry, until);
         }
         let mut state = self.state.lock();
         if state.ring.append(entry).is_err() {
@@ -328,17 +328,7 @@ impl Publication {
         }
     }
 
-    /// As [`Publication::send`], for a message that takes more than one packet. One that is larger
-    /// than the ring waits until then at most.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Publication::send`].
-    pub(crate) fn send_fragments(
-        &self,
-        entry: &Entry<'_>,
-        until: Timestamp,
-    ) -> Result<(), SendError> {
+    fn send_fragments(&self, entry: &Entry<'_>, until: Timestamp) -> Result<(), SendError> {
         let layout = self.parts.layout;
         let packets = layout.packets_for(entry.body_bytes()) as u64;
         let streams = packets > layout.slots as u64;

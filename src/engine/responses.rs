@@ -18,7 +18,7 @@ use crate::listener::{Reply, Respond, RespondError, SendError};
 use crate::protocol::flow_control::{FlowSettings, Strategy};
 use crate::ring::Layout;
 use crate::ring::append::Entry;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::wire::frame::{FrameKind, RESPONSE_PREFIX_LENGTH, ResponsePrefix};
 use crate::wire::locator::Locator;
 
@@ -179,14 +179,17 @@ impl Respond for Responses {
         let prefix: [u8; RESPONSE_PREFIX_LENGTH] =
             ResponsePrefix { request: reply.request, requester: reply.requester }.encode();
         let mut next = requester.next.lock();
-        let sent = requester.publication.send(&Entry {
-            kind: FrameKind::Response,
-            publisher: 0,
-            topic: reply.topic,
-            sequence: *next,
-            prefix: &prefix,
-            payload,
-        });
+        let sent = requester.publication.send(
+            &Entry {
+                kind: FrameKind::Response,
+                publisher: 0,
+                topic: reply.topic,
+                sequence: *next,
+                prefix: &prefix,
+                payload,
+            },
+            Timestamp::NEVER,
+        );
         match sent {
             Ok(()) => {
                 *next += 1;

@@ -131,15 +131,14 @@ impl RingEndpoint {
             let taken = if header.kind == FrameKind::Message && header.is_whole() {
                 delivery.handle_whole(&header, rest, &mut sink)
             } else {
-                take_other(header, rest, request, delivery, &mut sink)
+                let Ok(frame) = Frame::behind(header, rest) else {
+                    malformed += u64::from(entry.is_intact());
+                    return true;
+                };
+                take_other(frame, request, delivery, &mut sink)
             };
-            match taken {
-                Ok(()) => {}
-                // What is refused because it was overwritten is lost, and will be told as such.
-                Err(_) if !entry.is_intact() => {}
-                Err(Refusal::Malformed) => malformed += 1,
-                Err(_) => refused += 1,
-            }
+            // What is refused because it was overwritten is lost, and will be told as such.
+            refused += u64::from(taken.is_err() && entry.is_intact());
             true
         });
         counters.add(Counter::FramesRefused, refused);
@@ -200,21 +199,19 @@ impl Sink for RingSink<'_> {
 /// What is no whole message: apart, so that the way of those is short.
 #[inline(never)]
 fn take_other(
-    header: FrameHeader,
-    rest: &[u8],
+    frame: Frame<'_>,
     request: &mut Vec<u8>,
     delivery: &mut Delivery,
     sink: &mut RingSink<'_>,
 ) -> Result<(), Refusal> {
-    let Ok(mut frame) = Frame::behind(header, rest) else { return Err(Refusal::Malformed) };
-    if header.kind == FrameKind::Request {
+    if frame.header.kind == FrameKind::Request {
         // It says where its answer goes: it is copied, so that nobody answers what was overwritten.
         request.clear();
         request.extend_from_slice(frame.body);
         if !sink.is_intact() {
             return Err(Refusal::Overwritten);
         }
-        frame.body = request;
+        return delivery.handle_frame(&Frame { body: request, ..frame }, sink);
     }
     delivery.handle_frame(&frame, sink)
 }

@@ -74,20 +74,21 @@ impl RingPublication {
         self.appender.layout()
     }
 
-    /// Writes a message where readers see it.
+    /// Writes a message where readers see it. One that takes the whole ring, or more, waits for readers as
+    /// it goes, until then at most.
     ///
     /// Always inlined, down to the ring: each store that a call costs waits behind those to lines
     /// that a reader has, and fewer of the lines to come are asked for ahead.
     ///
     /// # Errors
     ///
-    /// [`SendError::BackPressured`].
+    /// [`SendError::BackPressured`]; nothing was written, or nothing that readers would deliver.
     #[inline(always)]
-    pub(crate) fn send(&mut self, entry: &Entry<'_>) -> Result<(), SendError> {
+    pub(crate) fn send(&mut self, entry: &Entry<'_>, until: Timestamp) -> Result<(), SendError> {
         if entry.body_bytes() > self.layout().whole_body_bytes()
             || self.appender.append(entry).is_err()
         {
-            return self.send_slowly(*entry);
+            return self.send_slowly(*entry, until);
         }
         self.after_append();
         Ok(())
@@ -97,9 +98,9 @@ impl RingPublication {
     /// by reference it would have to be in memory for every message.
     #[cold]
     #[inline(never)]
-    fn send_slowly(&mut self, entry: Entry<'_>) -> Result<(), SendError> {
+    fn send_slowly(&mut self, entry: Entry<'_>, until: Timestamp) -> Result<(), SendError> {
         if entry.body_bytes() > self.layout().whole_body_bytes() {
-            return self.send_fragments(&entry, Timestamp::NEVER);
+            return self.send_fragments(&entry, until);
         }
         self.make_room()?;
         self.appender.append(&entry).map_err(|Full| SendError::BackPressured)?;
@@ -134,17 +135,7 @@ impl RingPublication {
         self.after_append();
     }
 
-    /// Writes a message that takes more than one packet. One that takes the whole ring, or more, waits
-    /// for readers as it goes, until then at most.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::BackPressured`]; nothing was written, or nothing that readers would deliver.
-    pub(crate) fn send_fragments(
-        &mut self,
-        entry: &Entry<'_>,
-        until: Timestamp,
-    ) -> Result<(), SendError> {
+    fn send_fragments(&mut self, entry: &Entry<'_>, until: Timestamp) -> Result<(), SendError> {
         let packets = self.layout().packets_for(entry.body_bytes()) as u64;
         // The open packet is never free, also while nothing stands in it.
         if packets < self.layout().slots as u64 && self.appender.free_packets() < packets {

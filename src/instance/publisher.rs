@@ -112,8 +112,7 @@ impl Publisher {
     /// [`SendError`]; nothing was sent and no sequence number was used.
     #[inline]
     pub fn send(&mut self, payload: &[u8]) -> Result<SendStatus, SendError> {
-        self.check(payload.len())?;
-        self.append(FrameKind::Message, &[], payload)
+        self.send_until(payload, Timestamp::NEVER)
     }
 
     /// Publishes a message, and waits for at most `timeout` until receivers make room for it. It waits
@@ -134,38 +133,29 @@ impl Publisher {
         payload: &[u8],
         timeout: Duration,
     ) -> Result<SendStatus, SendError> {
-        let (idle, clock) = (self.published.idle, self.engine.clock);
-        let is_large = payload.len() > self.max_claim_bytes();
-        // The clock is read only where there is something to wait for.
-        let first = if is_large { Err(SendError::BackPressured) } else { self.send(payload) };
+        let first = self.send_at_once(payload);
         if first != Err(SendError::BackPressured) {
             return first;
         }
+        let (idle, clock) = (self.published.idle, self.engine.clock);
         let until = clock.now() + timeout;
         until_accepted(idle, &clock, until, || self.send_until(payload, until))
     }
 
+    /// As [`Publisher::send`], but for messages that may have to wait piece by piece: those are not tried.
+    /// So the clock is read only by who has something to wait for.
+    fn send_at_once(&mut self, payload: &[u8]) -> Result<SendStatus, SendError> {
+        if payload.len() > self.max_claim_bytes() {
+            return Err(SendError::BackPressured);
+        }
+        self.send(payload)
+    }
+
     /// As [`Publisher::send`]; a message larger than the ring waits until then at most.
+    #[inline(always)]
     fn send_until(&mut self, payload: &[u8], until: Timestamp) -> Result<SendStatus, SendError> {
-        if payload.len() <= self.max_claim_bytes() {
-            return self.send(payload);
-        }
         self.check(payload.len())?;
-        let sequence = self.sequence + 1;
-        let entry = Entry {
-            kind: FrameKind::Message,
-            publisher: self.published.index,
-            topic: self.published.hash,
-            sequence,
-            prefix: &[],
-            payload,
-        };
-        match &mut self.published.link {
-            PublisherLink::Udp(publication) => publication.send_fragments(&entry, until),
-            PublisherLink::Ring(ring) => ring.send_fragments(&entry, until),
-        }
-        .inspect_err(|error| note_refusal(&mut self.published.row, error))?;
-        Ok(self.accepted(sequence, payload.len()))
+        self.append(FrameKind::Message, &[], payload, until)
     }
 
     /// Reserves `bytes` for a message that is written in place and sent by [`Claim::commit`].
@@ -270,7 +260,7 @@ impl Publisher {
             reply_to: self.engine.responses_at,
         }
         .encode();
-        match self.append(FrameKind::Request, &prefix, payload) {
+        match self.append(FrameKind::Request, &prefix, payload, Timestamp::NEVER) {
             // Closed meanwhile, after the requests were ended: nobody would end this one.
             Ok(_) if self.engine.is_closed() => {
                 request.close();
@@ -373,6 +363,7 @@ impl Publisher {
         kind: FrameKind,
         prefix: &[u8],
         payload: &[u8],
+        until: Timestamp,
     ) -> Result<SendStatus, SendError> {
         let sequence = self.sequence + 1;
         let entry = Entry {
@@ -385,8 +376,8 @@ impl Publisher {
         };
         match &mut self.published.link {
             // A copy of its own, so that the entry for a ring need not be in memory.
-            PublisherLink::Udp(publication) => publication.send(&{ entry }),
-            PublisherLink::Ring(ring) => ring.send(&entry),
+            PublisherLink::Udp(publication) => publication.send(&{ entry }, until),
+            PublisherLink::Ring(ring) => ring.send(&entry, until),
         }
         .inspect_err(|error| note_refusal(&mut self.published.row, error))?;
         Ok(self.accepted(sequence, payload.len()))

@@ -57,8 +57,6 @@ pub(crate) enum Refusal {
     Orphan,
     /// Larger than this receiver accepts.
     TooLarge,
-    /// Its lengths contradict each other.
-    Malformed,
     /// Not what was sent any more: [`Sink::is_intact`] says so. Nothing that follows is.
     Overwritten,
 }

@@ -169,16 +169,25 @@ fn nothing_of_an_earlier_lap_is_read() {
     });
 }
 
+/// The live edge, and the state and the position of the only entry.
+type Words = Arc<[AtomicU64; 3]>;
+
+/// A reader that is about to join a ring that nothing has been written to.
+fn joining_reader() -> (Words, thread::JoinHandle<Option<u64>>) {
+    let words = Words::default();
+    let shared = Arc::clone(&words);
+    let joining = thread::spawn(move || {
+        let [edge, state, position] = &*shared;
+        join(edge, state, position)
+    });
+    (words, joining)
+}
+
 /// A reader that joins while the writer runs is where the writer does not overwrite it.
 #[test]
 fn who_joins_is_seen_or_safe() {
     model(|| {
-        let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        let shared = Arc::clone(&words);
-        let joining = thread::spawn(move || {
-            let [edge, state, position] = &*shared;
-            join(edge, state, position)
-        });
+        let (words, joining) = joining_reader();
         let [edge, state, position] = &*words;
         let slots = LAYOUT.slots as u64;
         let mut limit = slots;
@@ -203,12 +212,7 @@ fn limit_of(edge: &AtomicU64, open: u64, state: &AtomicU64, position: &AtomicU64
 #[test]
 fn who_is_cut_off_while_joining_does_not_join() {
     model(|| {
-        let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        let shared = Arc::clone(&words);
-        let joining = thread::spawn(move || {
-            let [edge, state, position] = &*shared;
-            join(edge, state, position)
-        });
+        let (words, joining) = joining_reader();
         let [edge, state, position] = &*words;
         let slots = LAYOUT.slots as u64;
         let mut limit = limit_of(edge, slots - 1, state, position);
@@ -230,7 +234,7 @@ fn who_is_cut_off_while_joining_does_not_join() {
 fn who_is_cut_off_takes_nothing_that_was_written_over_it() {
     model(|| {
         let (slots, mut appender) = ring();
-        let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let words = Words::default();
         let [edge, state, position] = &*words;
         assert_eq!(join(edge, state, position), Some(0));
         let mut sequence = 0;

@@ -61,25 +61,31 @@ fn publication() -> Publication {
 impl Publication {
     /// Sends a message that fills a packet.
     fn send_packet(&self) -> Result<(), SendError> {
-        self.send(&Entry {
-            kind: FrameKind::Message,
-            publisher: 0,
-            topic: TOPIC,
-            sequence: 1,
-            prefix: &[],
-            payload: &vec![0; self.layout().whole_body_bytes()],
-        })
+        self.send(
+            &Entry {
+                kind: FrameKind::Message,
+                publisher: 0,
+                topic: TOPIC,
+                sequence: 1,
+                prefix: &[],
+                payload: &vec![0; self.layout().whole_body_bytes()],
+            },
+            Timestamp::NEVER,
+        )
     }
 
     fn send_small(&self, sequence: u64) -> Result<(), SendError> {
-        self.send(&Entry {
-            kind: FrameKind::Message,
-            publisher: 0,
-            topic: TOPIC,
-            sequence,
-            prefix: &[],
-            payload: b"small",
-        })
+        self.send(
+            &Entry {
+                kind: FrameKind::Message,
+                publisher: 0,
+                topic: TOPIC,
+                sequence,
+                prefix: &[],
+                payload: b"small",
+            },
+            Timestamp::NEVER,
+        )
     }
 
     fn counted(&self, counter: Counter) -> u64 {

@@ -82,10 +82,17 @@ impl SharedPublisher {
         payload: &[u8],
         timeout: Duration,
     ) -> Result<SendStatus, SendError> {
+        // Another thread may be sending a message that is larger than the ring.
+        let first = match self.publisher.try_lock() {
+            Some(mut publisher) => publisher.send_at_once(payload),
+            None => Err(SendError::BackPressured),
+        };
+        if first != Err(SendError::BackPressured) {
+            return first;
+        }
         let (idle, clock) = self.waiting;
         let until = clock.now() + timeout;
         until_accepted(idle, &clock, until, || {
-            // Another thread may be sending a message that is larger than the ring.
             let publisher = self.publisher.try_lock_for(until.since(clock.now()));
             publisher.ok_or(SendError::BackPressured)?.send_until(payload, until)
         })
