@@ -2,7 +2,7 @@
 //! nothing to send. Layer: protocol. Owned by one lane.
 //!
 //! Heartbeats tell receivers how far the session has come, so that a lost last packet is noticed.
-//! The first follows the last packet after about two round trips, the others ever more slowly, and
+//! The first follows the last packet after a good round trip, the others ever more slowly, and
 //! they stop when every receiver has confirmed everything: an idle, settled session is silent.
 
 use std::net::SocketAddr;

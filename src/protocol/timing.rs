@@ -7,8 +7,8 @@ use std::time::Duration;
 /// is asked twice for what is already on its way.
 pub(crate) const UNKNOWN_RTT: Duration = Duration::from_micros(500);
 /// Shortest pause between the last packet and the first heartbeat. A ping-pong over loopback takes
-/// ten microseconds a turn: the answer cancels the heartbeat long before.
-pub(crate) const SHORTEST_TAIL: Duration = Duration::from_micros(50);
+/// less than ten microseconds a turn: the answer cancels the heartbeat long before.
+pub(crate) const SHORTEST_TAIL: Duration = Duration::from_micros(25);
 /// Shortest pause between two requests for the same packet.
 pub(crate) const SHORTEST_RETRY: Duration = Duration::from_micros(100);
 /// Longest pause between two requests for the same packet, two heartbeats, or two questions of a new
@@ -54,12 +54,12 @@ impl Rtt {
         self.smoothed
     }
 
-    /// After this long without an answer something was probably lost.
+    /// After this long an answer should have come.
     pub(crate) fn patience(&self) -> Duration {
         if self.smoothed.is_zero() {
             return UNKNOWN_RTT * 2;
         }
-        self.smoothed * 2 + self.variation
+        self.smoothed + self.variation * 2
     }
 }
 
