@@ -11,16 +11,16 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
+pub(super) use self::handle::Inbox;
+use self::handle::WAKE;
 #[cfg(test)]
 pub(super) use self::handle::stalled;
 pub(crate) use self::handle::{Command, PollerHandle, Reports};
-use self::handle::{MAX_COMMANDS, WAKE};
 use self::rings::Rings;
 use super::callback::{self, CallbackThread};
 use super::dispatch::{Added, Dispatch};
@@ -132,7 +132,7 @@ struct Poller {
     _waker: Arc<Waker>,
     alarm: Alarm,
     events: Events,
-    queue: mpsc::Receiver<Command>,
+    inbox: Inbox,
     sockets: Vec<SocketEndpoint>,
     rings: Rings,
     /// Sockets that the kernel said to be readable and that have not been read empty since.
@@ -150,8 +150,6 @@ struct Poller {
     cycle: u32,
     /// When cold sockets were asked, as the stopwatch counts.
     cold_asked: u64,
-    /// A command may be waiting: the kernel says so once, also where it is asked for sockets only.
-    is_woken: bool,
     is_stopping: bool,
 }
 
@@ -168,8 +166,7 @@ impl Poller {
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         poll.registry().register(&mut &parts.ring_wake, RING_WAKE, Interest::READABLE)?;
         let alarm = Alarm::open(&poll, ALARM)?;
-        let (commands, queue) = sync_channel(MAX_COMMANDS);
-        let handle = PollerHandle::new(parts.instance, index, commands, Arc::clone(&waker));
+        let (handle, inbox) = PollerHandle::open(parts.instance, index, Arc::clone(&waker));
         let poller = Self {
             _waker: waker,
             dispatch: Dispatch::new(Arc::clone(&parts.counters), Arc::clone(&parts.responder)),
@@ -178,7 +175,7 @@ impl Poller {
             poll,
             alarm,
             events: Events::with_capacity(256),
-            queue,
+            inbox,
             sockets: Vec::new(),
             rings: Rings::new(),
             ready: Vec::new(),
@@ -190,7 +187,6 @@ impl Poller {
             has_gaps: false,
             cycle: 0,
             cold_asked: 0,
-            is_woken: false,
             is_stopping: false,
         };
         Ok((handle, poller))
@@ -240,10 +236,18 @@ impl Poller {
         }
     }
 
+    #[inline]
     fn take_commands(&mut self) {
-        self.is_woken = false;
+        if self.inbox.is_ready() {
+            self.execute_all();
+        }
+    }
+
+    #[cold]
+    fn execute_all(&mut self) {
+        self.inbox.begin();
         while !self.is_stopping
-            && let Ok(command) = self.queue.try_recv()
+            && let Some(command) = self.inbox.take()
         {
             self.execute(command);
         }
@@ -393,8 +397,8 @@ impl Poller {
         }
         for event in &self.events {
             match event.token() {
-                WAKE => self.is_woken = true,
-                ALARM => {}
+                // Who wakes has said before that there are commands.
+                WAKE | ALARM => {}
                 RING_WAKE => {
                     while matches!(self.parts.ring_wake.recv(&mut self.buffer), Ok(Some(_))) {}
                 }
@@ -443,7 +447,7 @@ impl Poller {
 
     /// How long a wait may last in which nothing happens.
     fn patience(&self) -> Duration {
-        if self.is_woken {
+        if self.inbox.is_ready() {
             return Duration::ZERO;
         }
         let mut timeout = LONGEST_WAIT;

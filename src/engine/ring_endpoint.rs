@@ -105,6 +105,7 @@ impl RingEndpoint {
         &self.entry
     }
 
+    /// Reads what there is.
     #[inline]
     pub(super) fn poll(
         &mut self,
@@ -112,6 +113,20 @@ impl RingEndpoint {
         counters: &Counters,
         clock: &Clock,
     ) -> RingState {
+        if self.is_settled() { RingState::Idle } else { self.read(dispatch, counters, clock) }
+    }
+
+    /// Whether there is nothing to do.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        self.reader.is_at_edge()
+            && self.published == self.reader.packet()
+            && !self.closing
+            && !self.entry.is_evicted()
+    }
+
+    #[inline(never)]
+    fn read(&mut self, dispatch: &mut Dispatch, counters: &Counters, clock: &Clock) -> RingState {
         if self.entry.is_evicted() {
             return RingState::Lost;
         }

@@ -13,7 +13,7 @@
 use std::sync::atomic::Ordering;
 
 use super::storage::Slots;
-use crate::transport::demote;
+use crate::transport::{demote, fetch};
 use crate::wire::frame::{
     FRAME_HEADER_LENGTH, FrameHeader, SEQUENCE_AT, TOPIC_AT, align, committed_length, is_end,
 };
@@ -22,6 +22,12 @@ use crate::wire::packet::{PACKET_HEADER_LENGTH, SEQUENCE_AT as PACKET_SEQUENCE_A
 /// As much is moved out of the caches at once: messages that come one by one do not wait for it
 /// each time.
 const DEMOTED_BYTES: usize = 1024;
+
+/// How many messages ahead the next header is fetched: a line takes as long to come from the writer's
+/// core as several small messages take to be read.
+const FETCHED_AHEAD: usize = 8;
+/// Longer frames take their writer as long as the line takes: to fetch it would take it away from there.
+const MAX_FETCHED_LENGTH: usize = 544;
 
 /// A position in a ring that another thread or process writes.
 #[derive(Debug)]
@@ -53,6 +59,12 @@ impl Reader {
     /// Packet being read: all packets before it are done with.
     pub(crate) const fn packet(&self) -> u64 {
         self.packet
+    }
+
+    /// Whether the writer has not come further than this.
+    #[inline]
+    pub(crate) fn is_at_edge(&self) -> bool {
+        matches!(self.look(), Ok(Found::Nothing))
     }
 
     /// Whether to move what has been read out of the caches, see [`demotion`](super::demotion).
@@ -100,7 +112,6 @@ impl Reader {
                 }
                 Found::Nothing => break,
             };
-            let header = self.header(word);
             let length = committed_length(word);
             let body = self.start + self.offset + FRAME_HEADER_LENGTH;
             self.slots.note_read(body, length - FRAME_HEADER_LENGTH);
@@ -114,8 +125,12 @@ impl Reader {
                     length - FRAME_HEADER_LENGTH,
                 )
             };
+            let header = self.header(word);
             self.offset += align(length);
             count += 1;
+            if count > FETCHED_AHEAD && length <= MAX_FETCHED_LENGTH {
+                self.fetch_ahead(align(length));
+            }
             let goes_on = on_frame(&header, rest);
             if self.demotes && self.offset - self.demoted >= DEMOTED_BYTES {
                 self.demote();
@@ -125,6 +140,16 @@ impl Reader {
             }
         }
         Ok(count)
+    }
+
+    /// Has the header of a message to come brought here meanwhile, in a stream of such frames. Only
+    /// behind others: the writer is that far ahead then.
+    #[inline]
+    fn fetch_ahead(&self, length: usize) {
+        let ahead = self.offset + FETCHED_AHEAD * length;
+        if ahead < self.slots.layout().packet_bytes {
+            fetch(self.slots.byte(self.start + ahead));
+        }
     }
 
     /// Moves what has been read of this packet out of the caches, but for the line at the current

@@ -40,5 +40,5 @@ mod sys;
 pub(crate) mod udp;
 
 pub(crate) use sys::{
-    Alarm, accept_barriers, barrier_in_all_processes, can_demote, cycles, demote,
+    Alarm, accept_barriers, barrier_in_all_processes, can_demote, cycles, demote, fetch,
 };

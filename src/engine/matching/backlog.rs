@@ -65,12 +65,12 @@ mod tests {
         backlog.submit(&full, Command::ForgetInstance(forget[0]));
         backlog.submit(&full, Command::ForgetInstance(forget[1]));
         backlog.submit(&idle, Command::Stop);
-        assert!(matches!(others.try_recv(), Ok(Command::Stop)));
+        assert!(matches!(others.take(), Some(Command::Stop)));
 
         // There is room again when the next command comes, while one still waits.
         let mut taken = Vec::new();
-        let mut take = || match queue.try_recv() {
-            Ok(Command::ForgetInstance(instance)) => taken.push(instance),
+        let mut take = || match queue.take() {
+            Some(Command::ForgetInstance(instance)) => taken.push(instance),
             _ => panic!("nothing to take"),
         };
         take();
@@ -94,7 +94,7 @@ mod tests {
             backlog.submit(&full, Command::ForgetInstance(InstanceId::random()));
         }
         assert!(!backlog.has_room(&full) && backlog.has_room(&other));
-        queue.try_recv().expect("the first command");
+        queue.take().expect("the first command");
         backlog.retry();
         assert!(backlog.has_room(&full));
     }

@@ -238,13 +238,11 @@ fn open(
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::sync::mpsc::Receiver;
-
     use super::*;
     use crate::config::{RingPages, Transport};
     use crate::counters::Counters;
     use crate::engine::matches::Matches;
-    use crate::engine::poller::stalled;
+    use crate::engine::poller::{Inbox, stalled};
     use crate::engine::request_processor::RequestProcessor;
     use crate::ring::Layout;
     use crate::ring::shared::Description;
@@ -257,7 +255,7 @@ mod tests {
         own: InstanceId,
         rings: Rings,
         subscriber: Arc<LocalSubscriber>,
-        commands: Receiver<Command>,
+        commands: Inbox,
         clock: Clock,
         _writer: SharedRing,
         _folder: tempfile::TempDir,
@@ -310,13 +308,13 @@ mod tests {
         assert_eq!(rings.attached().len(), 0);
         assert_eq!(rings.parts.counters.get(Counter::CommandsRefused), 1);
 
-        commands.try_recv().expect("the first command");
+        commands.take().expect("the first command");
         backlog.retry();
         assert_eq!(rings.next_deadline(), now + RETRY);
         rings.retry(now + RETRY, &mut backlog);
         assert_eq!(rings.attached().len(), 1);
         let last = std::iter::from_fn(|| {
-            let command = commands.try_recv().ok();
+            let command = commands.take();
             backlog.retry();
             command
         });
@@ -330,15 +328,15 @@ mod tests {
         let stranger = InstanceId::random();
         rings.instance_up(stranger, 1);
         rings.advertised(subscriber, own, session, clock.now(), &mut backlog);
-        assert!(matches!(commands.try_recv(), Ok(Command::AttachRing(_))));
+        assert!(matches!(commands.take(), Some(Command::AttachRing(_))));
 
         rings.advertised(subscriber, stranger, session, clock.now(), &mut backlog);
         rings.withdrawn(stranger, session, &mut backlog);
-        assert!(commands.try_recv().is_err());
+        assert!(commands.take().is_none());
         assert_eq!(subscriber.matches.all(), [own]);
 
         rings.withdrawn(own, session, &mut backlog);
-        assert!(matches!(commands.try_recv(), Ok(Command::DetachRing(ended)) if ended == session));
+        assert!(matches!(commands.take(), Some(Command::DetachRing(ended)) if ended == session));
         assert_eq!(subscriber.matches.count(), 0);
         assert_eq!(rings.attached().len(), 0);
     }

@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Token, Waker};
@@ -17,7 +18,7 @@ use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::protocol::delivery::Delivery;
 
 /// Commands that may wait for a poller. One that is in a long callback drains none meanwhile.
-pub(super) const MAX_COMMANDS: usize = 16 * 1024;
+const MAX_COMMANDS: usize = 16 * 1024;
 
 pub(super) const WAKE: Token = Token(usize::MAX);
 
@@ -77,17 +78,53 @@ pub(crate) struct PollerHandle {
     instance: InstanceId,
     index: usize,
     commands: SyncSender<Command>,
+    is_waiting: Arc<AtomicBool>,
     waker: Arc<Waker>,
 }
 
+/// The commands that wait for a poller.
+pub(in crate::engine) struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    /// Set after a command has been put in. To ask the channel itself takes a fence, which waits for
+    /// all that the poller has just written to rings.
+    is_waiting: Arc<AtomicBool>,
+}
+
+impl Inbox {
+    /// Whether there may be commands.
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// All commands that are there are going to be taken; it is ready again with the next one.
+    pub(super) fn begin(&self) {
+        // Acquire: pairs with the Release in `PollerHandle::wake`.
+        self.is_waiting.swap(false, Ordering::Acquire);
+    }
+
+    pub(in crate::engine) fn take(&self) -> Option<Command> {
+        self.commands.try_recv().ok()
+    }
+}
+
+/// The two ends of a queue with room for `room` commands.
+fn queue(
+    instance: InstanceId,
+    index: usize,
+    room: usize,
+    waker: Arc<Waker>,
+) -> (PollerHandle, Inbox) {
+    let (sender, receiver) = sync_channel(room);
+    let is_waiting = Arc::new(AtomicBool::new(false));
+    let inbox = Inbox { commands: receiver, is_waiting: Arc::clone(&is_waiting) };
+    (PollerHandle { instance, index, commands: sender, is_waiting, waker }, inbox)
+}
+
 impl PollerHandle {
-    pub(super) const fn new(
-        instance: InstanceId,
-        index: usize,
-        commands: SyncSender<Command>,
-        waker: Arc<Waker>,
-    ) -> Self {
-        Self { instance, index, commands, waker }
+    /// A handle of the poller that `waker` wakes, and what it is to take commands from.
+    pub(super) fn open(instance: InstanceId, index: usize, waker: Arc<Waker>) -> (Self, Inbox) {
+        queue(instance, index, MAX_COMMANDS, waker)
     }
 
     /// Gives a command. From the poller's own callbacks it is carried out after the callback; from
@@ -143,6 +180,8 @@ impl PollerHandle {
     }
 
     fn wake(&self) {
+        // Release: pairs with the Acquire in `Inbox::is_ready`; the command comes first.
+        self.is_waiting.store(true, Ordering::Release);
         // Fails only when the poller is gone.
         let _ = self.waker.wake();
     }
@@ -150,12 +189,8 @@ impl PollerHandle {
 
 /// A handle whose poller takes nothing by itself, and the queue with room for `room` commands.
 #[cfg(test)]
-pub(in crate::engine) fn stalled(
-    index: usize,
-    room: usize,
-) -> (PollerHandle, std::sync::mpsc::Receiver<Command>) {
+pub(in crate::engine) fn stalled(index: usize, room: usize) -> (PollerHandle, Inbox) {
     let poll = mio::Poll::new().expect("an epoll instance");
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE).expect("a waker"));
-    let (commands, queue) = std::sync::mpsc::sync_channel(room);
-    (PollerHandle { instance: InstanceId::random(), index, commands, waker }, queue)
+    let waker = Waker::new(poll.registry(), WAKE).expect("a waker");
+    queue(InstanceId::random(), index, room, Arc::new(waker))
 }

@@ -4,6 +4,12 @@
     expect(unsafe_code, reason = "the instruction has no safe wrapper")
 )]
 
+use std::ptr::NonNull;
+
+/// Bytes that travel together.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+const LINE: usize = 64;
+
 /// Whether [`demote`] does anything on this processor.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) fn can_demote() -> bool {
@@ -19,7 +25,6 @@ pub(crate) fn can_demote() -> bool {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 pub(crate) fn demote(bytes: &[u8]) {
-    const LINE: usize = 64;
     let start = bytes.as_ptr();
     let end = start.addr() + bytes.len();
     let mut line = start.addr() & !(LINE - 1);
@@ -37,13 +42,28 @@ pub(crate) fn demote(bytes: &[u8]) {
     }
 }
 
+/// Begins to bring the cache line of an address here. Only a hint, of any address.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
+pub(crate) fn fetch(at: NonNull<u8>) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+    // SAFETY: the instruction does not fault, and changes nothing that a program can see.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast()) };
+}
+
 /// Whether [`demote`] does anything on this processor.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 pub(crate) fn can_demote() -> bool {
     false
 }
 
-/// Nothing known here does it.
+/// Nothing is known here that does it.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline]
+pub(crate) fn fetch(_at: NonNull<u8>) {}
+
+/// Nothing is known here that does it.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 #[inline]
 pub(crate) fn demote(_bytes: &[u8]) {}
