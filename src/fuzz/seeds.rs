@@ -142,7 +142,7 @@ fn response() -> Vec<u8> {
 
 /// A packet as a ring closes it; a payload that is too large for it is there with its first part.
 fn data(kind: FrameKind, prefix: &[u8], payloads: &[&[u8]]) -> Vec<u8> {
-    let layout = Layout { packet_bytes: 512, slots: 4 };
+    let layout = Layout::packets(512, 4);
     let mut appender = Appender::new(Slots::heap(layout), &HEADER);
     for (sequence, payload) in (1..).zip(payloads) {
         let entry =

@@ -4,20 +4,18 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
-use super::Layout;
 use super::copy::{copy, copy_short};
 use super::storage::Slots;
+use super::{CACHE_LINE, Layout};
 use crate::id::TopicHash;
 use crate::wire::frame::{
     FLAG_BEGIN, FLAG_END, FLAG_WHOLE, FRAGMENT_LENGTH, FRAME_HEADER_LENGTH, Fragment, FrameHeader,
-    FrameKind, SEQUENCE_AT, TOPIC_AT, align, commit_word,
+    FrameKind, SEQUENCE_AT, TOPIC_AT, commit_word,
 };
 use crate::wire::packet::{
     LENGTH_AT, PACKET_HEADER_LENGTH, PacketHeader, PacketKind, SEQUENCE_AT as PACKET_SEQUENCE_AT,
 };
 
-/// Bytes that travel between processor cores together.
-const CACHE_LINE: usize = 64;
 /// How much of the room for the next message is prepared: that of a KiB with its headers.
 const MAX_AHEAD: usize = 1152;
 /// At most this share of a slot is left unused for a shorter message that would have fitted.
@@ -68,6 +66,8 @@ pub(crate) struct Appender {
     offset: usize,
     /// Length of the frame before, with what aligns it; zero when its slot was closed by hand.
     last: usize,
+    /// Where lines begin between `offset` and here, commit words are zero already.
+    zeroed: usize,
     /// First packet sequence whose slot may not be opened yet.
     limit: u64,
     /// Packets with a claim that is neither committed nor given up, in no order.
@@ -123,6 +123,7 @@ impl Appender {
             start: 0,
             offset: 0,
             last: 0,
+            zeroed: 0,
             limit,
             claimed: Vec::with_capacity(4),
         }
@@ -148,7 +149,7 @@ impl Appender {
     /// Whether the open slot has frames that are not closed yet.
     #[inline]
     pub(crate) const fn has_open_frames(&self) -> bool {
-        self.offset > PACKET_HEADER_LENGTH
+        self.offset > self.layout().first_frame()
     }
 
     /// First packet that has an open claim, if any: it and all later ones must wait.
@@ -288,7 +289,7 @@ impl Appender {
     /// Closes the open slot, if it has frames: its packet can be sent, the next frame goes to the
     /// next slot.
     pub(crate) fn close(&mut self) {
-        if self.offset <= PACKET_HEADER_LENGTH {
+        if self.offset <= self.layout().first_frame() {
             return;
         }
         let slot = self.slots.byte(self.start);
@@ -368,10 +369,12 @@ impl Appender {
                 PACKET_HEADER_LENGTH - 24,
             );
         }
-        self.slots.word(self.start + PACKET_HEADER_LENGTH).store(0, Ordering::Relaxed);
+        let first = self.layout().first_frame();
+        self.slots.word(self.start + first).store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `Reader::poll`; the zeroed commit word comes first.
         self.slots.word(self.start + PACKET_SEQUENCE_AT).store(next.to_le(), Ordering::Release);
-        self.offset = PACKET_HEADER_LENGTH;
+        self.offset = first;
+        self.zeroed = 0;
         Ok(())
     }
 
@@ -384,12 +387,14 @@ impl Appender {
         self.slots.word(frame + SEQUENCE_AT).store(header.sequence.to_le(), Ordering::Relaxed);
     }
 
-    /// Moves past a frame and zeroes the commit word that follows it.
+    /// Moves past a frame and zeroes the commit word that follows it, unless that is done: the frame
+    /// could not be seen before its reader has let go of that line.
     #[inline]
     fn step_over(&mut self, length: usize) {
-        self.last = align(length);
+        self.last = self.layout().align(length);
         self.offset += self.last;
-        if self.offset + 8 <= self.layout().packet_bytes {
+        let is_zero = self.offset < self.zeroed && self.offset.is_multiple_of(CACHE_LINE);
+        if !is_zero && self.offset + 8 <= self.layout().packet_bytes {
             self.slots.word(self.start + self.offset).store(0, Ordering::Relaxed);
         }
     }
@@ -411,6 +416,7 @@ impl Appender {
             self.slots.word(self.start + at).store(0, Ordering::Relaxed);
             at += CACHE_LINE;
         }
+        self.zeroed = at;
     }
 
     /// Opens the next slot before there is a message for it, which then goes as fast as the others: its

@@ -12,8 +12,8 @@
 //! * A slot belongs to packet *p* once its sequence field, stored last when the slot is opened,
 //!   says *p*.
 //! * A frame is complete once its commit word is not zero. The writer zeroes the following commit
-//!   word before it stores this one, so what an earlier lap left behind is never taken for a
-//!   frame.
+//!   word before it stores this one, if it has not done so before, so what an earlier lap left behind
+//!   is never taken for a frame.
 //! * A packet is over when an `End` frame says so, or when too little room for a frame is left.
 
 #![allow(unsafe_code, reason = "shared memory is read and written through raw pointers here")]
@@ -37,8 +37,11 @@ use loom::sync::atomic::{AtomicU64, fence};
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicU64, fence};
 
-use crate::wire::frame::{FRAGMENT_LENGTH, FRAME_HEADER_LENGTH};
+use crate::wire::frame::{FRAGMENT_LENGTH, FRAME_ALIGNMENT, FRAME_HEADER_LENGTH};
 use crate::wire::packet::PACKET_HEADER_LENGTH;
+
+/// Bytes that travel between processor cores together.
+const CACHE_LINE: usize = 64;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +51,46 @@ pub(crate) struct Layout {
     pub(crate) packet_bytes: usize,
     /// Number of slots: a power of two.
     pub(crate) slots: usize,
+    /// Frames begin at multiples of this.
+    frame_alignment: usize,
 }
 
 impl Layout {
+    /// Slots that are sent as they are: frames follow each other as they do on the network.
+    pub(crate) const fn packets(packet_bytes: usize, slots: usize) -> Self {
+        Self { packet_bytes, slots, frame_alignment: FRAME_ALIGNMENT }
+    }
+
+    /// Slots that are read where they are: each frame begins with a cache line, so that its writer and
+    /// the reader that waits for it have no more than the lines of one message to do with.
+    pub(crate) const fn lines(packet_bytes: usize, slots: usize) -> Self {
+        Self { packet_bytes, slots, frame_alignment: CACHE_LINE }
+    }
+
     /// The smallest ring that holds `window_bytes` of packets, twice: once in flight, once being
     /// filled.
     pub(crate) fn for_window(packet_bytes: usize, window_bytes: usize) -> Self {
-        debug_assert!(packet_bytes.is_multiple_of(64), "validated by the configuration");
+        debug_assert!(packet_bytes.is_multiple_of(CACHE_LINE), "validated by the configuration");
         let window_packets = window_bytes.div_ceil(packet_bytes).max(1);
-        Self { packet_bytes, slots: (2 * window_packets).next_power_of_two() }
+        Self::packets(packet_bytes, (2 * window_packets).next_power_of_two())
+    }
+
+    /// The same for a ring that is read where it is.
+    pub(crate) fn for_shared_window(packet_bytes: usize, window_bytes: usize) -> Self {
+        let Self { slots, .. } = Self::for_window(packet_bytes, window_bytes);
+        Self::lines(packet_bytes, slots)
+    }
+
+    /// Where the first frame of a slot begins.
+    #[inline]
+    pub(crate) const fn first_frame(self) -> usize {
+        self.align(PACKET_HEADER_LENGTH)
+    }
+
+    /// Rounds up to where a frame may begin.
+    #[inline]
+    pub(crate) const fn align(self, length: usize) -> usize {
+        (length + self.frame_alignment - 1) & !(self.frame_alignment - 1)
     }
 
     pub(crate) const fn bytes(self) -> usize {
@@ -65,7 +99,7 @@ impl Layout {
 
     /// Largest body that fits into one packet.
     pub(crate) const fn whole_body_bytes(self) -> usize {
-        self.packet_bytes - PACKET_HEADER_LENGTH - FRAME_HEADER_LENGTH
+        self.packet_bytes - self.first_frame() - FRAME_HEADER_LENGTH
     }
 
     /// Largest part of a body that one fragment carries.

@@ -15,9 +15,9 @@ use std::sync::atomic::Ordering;
 use super::storage::Slots;
 use crate::transport::{demote, fetch};
 use crate::wire::frame::{
-    FRAME_HEADER_LENGTH, FrameHeader, SEQUENCE_AT, TOPIC_AT, align, committed_length, is_end,
+    FRAME_HEADER_LENGTH, FrameHeader, SEQUENCE_AT, TOPIC_AT, committed_length, is_end,
 };
-use crate::wire::packet::{PACKET_HEADER_LENGTH, SEQUENCE_AT as PACKET_SEQUENCE_AT};
+use crate::wire::packet::SEQUENCE_AT as PACKET_SEQUENCE_AT;
 
 /// As much is moved out of the caches at once: messages that come one by one do not wait for it
 /// each time.
@@ -26,8 +26,12 @@ const DEMOTED_BYTES: usize = 1024;
 /// How many messages ahead the next header is fetched: a line takes as long to come from the writer's
 /// core as several small messages take to be read.
 const FETCHED_AHEAD: usize = 8;
-/// Longer frames take their writer as long as the line takes: to fetch it would take it away from there.
-const MAX_FETCHED_LENGTH: usize = 544;
+/// The same of longer ones, from this many bytes on.
+const LONG: usize = 384;
+const FETCHED_AHEAD_LONG: usize = 4;
+/// Still longer frames take their writer as long as the line takes: to fetch it would take it away from
+/// there.
+const MAX_FETCHED_BYTES: usize = 576;
 
 /// A position in a ring that another thread or process writes.
 #[derive(Debug)]
@@ -53,7 +57,8 @@ impl Reader {
     /// Reads from the beginning of `packet` on.
     pub(crate) const fn new(slots: Slots, packet: u64) -> Self {
         let start = slots.start(packet);
-        Self { slots, packet, start, offset: PACKET_HEADER_LENGTH, demotes: false, demoted: 0 }
+        let offset = slots.layout().first_frame();
+        Self { slots, packet, start, offset, demotes: false, demoted: 0 }
     }
 
     /// Packet being read: all packets before it are done with.
@@ -78,7 +83,7 @@ impl Reader {
         let mut last = None;
         while let Ok(Found::Frame(word)) = self.look() {
             last = FrameHeader::decode(&self.header(word)).ok().map(|header| header.sequence);
-            self.offset += align(committed_length(word));
+            self.offset += self.slots.layout().align(committed_length(word));
         }
         last
     }
@@ -106,7 +111,7 @@ impl Reader {
                     }
                     self.packet += 1;
                     self.start = self.slots.start(self.packet);
-                    self.offset = PACKET_HEADER_LENGTH;
+                    self.offset = self.slots.layout().first_frame();
                     self.demoted = 0;
                     continue;
                 }
@@ -126,10 +131,11 @@ impl Reader {
                 )
             };
             let header = self.header(word);
-            self.offset += align(length);
+            let stride = self.slots.layout().align(length);
+            self.offset += stride;
             count += 1;
-            if count > FETCHED_AHEAD && length <= MAX_FETCHED_LENGTH {
-                self.fetch_ahead(align(length));
+            if count > FETCHED_AHEAD && stride <= MAX_FETCHED_BYTES {
+                self.fetch_ahead(stride);
             }
             let goes_on = on_frame(&header, rest);
             if self.demotes && self.offset - self.demoted >= DEMOTED_BYTES {
@@ -145,8 +151,9 @@ impl Reader {
     /// Has the header of a message to come brought here meanwhile, in a stream of such frames. Only
     /// behind others: the writer is that far ahead then.
     #[inline]
-    fn fetch_ahead(&self, length: usize) {
-        let ahead = self.offset + FETCHED_AHEAD * length;
+    fn fetch_ahead(&self, stride: usize) {
+        let messages = if stride < LONG { FETCHED_AHEAD } else { FETCHED_AHEAD_LONG };
+        let ahead = self.offset + messages * stride;
         if ahead < self.slots.layout().packet_bytes {
             fetch(self.slots.byte(self.start + ahead));
         }
@@ -171,11 +178,11 @@ impl Reader {
     /// cache line away from the writer.
     #[inline]
     fn look(&self) -> Result<Found, Corrupt> {
-        let packet_bytes = self.slots.layout().packet_bytes;
-        if self.offset + 8 > packet_bytes {
+        let layout = self.slots.layout();
+        if self.offset + 8 > layout.packet_bytes {
             return Ok(Found::End);
         }
-        if self.offset == PACKET_HEADER_LENGTH && !self.opened() {
+        if self.offset == layout.first_frame() && !self.opened() {
             return Ok(Found::Nothing);
         }
         // Acquire: pairs with the Release in `Appender::commit`, `Appender::resolve_claim` and
@@ -189,7 +196,7 @@ impl Reader {
             return Ok(Found::End);
         }
         let length = committed_length(word);
-        if length < FRAME_HEADER_LENGTH || self.offset + length > packet_bytes {
+        if length < FRAME_HEADER_LENGTH || self.offset + length > layout.packet_bytes {
             return Err(Corrupt);
         }
         Ok(Found::Frame(word))

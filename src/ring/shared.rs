@@ -44,7 +44,7 @@ use crate::transport::shm::{LockByte, MappedFile};
 pub(crate) const MAX_READERS: usize = 64;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"VEGARING");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SIZES_AT: usize = 8;
 const SLOTS_AT: usize = 16;
 const TOPIC_AT: usize = 24;
@@ -170,10 +170,8 @@ impl SharedRing {
         }
         let sizes = read(SLOTS_AT);
         #[expect(clippy::cast_possible_truncation, reason = "32-bit fields")]
-        let (layout, stream) = (
-            Layout { packet_bytes: high as usize, slots: (sizes & 0xffff_ffff) as usize },
-            (sizes >> 32) as u32,
-        );
+        let (layout, stream) =
+            (Layout::lines(high as usize, (sizes & 0xffff_ffff) as usize), (sizes >> 32) as u32);
         let plausible = layout.slots.is_power_of_two()
             && layout.packet_bytes.is_multiple_of(64)
             && (512..=65_536).contains(&layout.packet_bytes)

@@ -15,7 +15,7 @@ use crate::transport::can_demote;
 use crate::wire::frame::{FLAG_WHOLE, FRAME_HEADER_LENGTH, Frame, FrameHeader, FrameKind, Frames};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
 
-const LAYOUT: Layout = Layout { packet_bytes: 512, slots: 8 };
+const LAYOUT: Layout = Layout::packets(512, 8);
 const CLAIM: FrameHeader = FrameHeader {
     kind: FrameKind::Message,
     flags: FLAG_WHOLE,
@@ -23,6 +23,9 @@ const CLAIM: FrameHeader = FrameHeader {
     topic: TopicHash(5),
     sequence: 0,
 };
+
+/// The same sizes, read where they are.
+const LINES: Layout = Layout::lines(512, 8);
 
 fn ring() -> (Slots, Appender) {
     empty_ring(LAYOUT)
@@ -131,8 +134,11 @@ fn a_full_ring_refuses_and_writes_nothing() {
 fn stale_bytes_of_an_earlier_lap_are_never_frames() {
     // Payloads that look like commit words at every offset.
     let payload = [9, 0, 0, 0, 1, 3, 0, 0].repeat(40);
-    for (prepares, demotes) in [(false, false), (true, false), (true, can_demote())] {
-        let (slots, mut appender) = ring();
+    let ways = [(false, false), (true, false), (true, can_demote())];
+    for (layout, (prepares, demotes)) in
+        [LAYOUT, LINES].into_iter().flat_map(|layout| ways.map(|way| (layout, way)))
+    {
+        let (slots, mut appender) = empty_ring(layout);
         let mut reader = Reader::new(slots, 0);
         reader.set_demoting(demotes);
         for (sequence, bytes) in (1..100).zip((13..).step_by(13)) {
@@ -144,6 +150,21 @@ fn stale_bytes_of_an_earlier_lap_are_never_frames() {
             assert_eq!(read_all(&mut reader).len(), 1);
             assert!(read_all(&mut reader).is_empty());
         }
+    }
+}
+
+#[test]
+fn frames_that_are_read_in_place_begin_with_a_line() {
+    let (slots, mut appender) = empty_ring(LINES);
+    let mut reader = Reader::new(slots, 0);
+    for (sequence, bytes) in (1..).zip([0, 40, 41, 104, 105]) {
+        appender.append(&entry(sequence, &vec![7; bytes])).unwrap();
+        let mut body = 0;
+        let read = reader.poll(usize::MAX, |_, rest| {
+            body = rest.as_ptr().addr();
+            true
+        });
+        assert_eq!((read, body % 64), (Ok(1), FRAME_HEADER_LENGTH));
     }
 }
 
@@ -220,7 +241,7 @@ fn the_number_of_the_last_message_is_found_while_its_packet_is_in_the_ring() {
 #[test]
 fn a_reader_that_demotes_reads_what_another_thread_writes() {
     const MESSAGES: u64 = if cfg!(miri) { 100 } else { 50_000 };
-    const LAYOUT: Layout = Layout { packet_bytes: 4096, slots: 8 };
+    const LAYOUT: Layout = Layout::packets(4096, 8);
     fn body(sequence: u64) -> Vec<u8> {
         sequence.to_le_bytes().repeat(1 + usize::try_from(sequence % 90).unwrap())
     }
@@ -268,8 +289,9 @@ proptest! {
     #[test]
     fn every_message_comes_out_of_both_sides(
         sizes in proptest::collection::vec((0..2000_usize, any::<[bool; 2]>()), 1..60),
+        layout in prop_oneof![Just(LAYOUT), Just(LINES)],
     ) {
-        let (slots, mut appender) = ring();
+        let (slots, mut appender) = empty_ring(layout);
         let mut reader = Reader::new(slots, 0);
         let mut assembled: Vec<Vec<u8>> = Vec::new();
         let mut sent = Vec::new();
@@ -280,7 +302,7 @@ proptest! {
             let mut offset = 0;
             let datagrams = appender.open_packet();
             appender.set_limit(reader.packet() + LAYOUT.slots as u64);
-            if size <= LAYOUT.whole_body_bytes() {
+            if size <= layout.whole_body_bytes() {
                 prop_assert_eq!(appender.append(&entry), Ok(()));
             } else {
                 while offset < size {
@@ -309,7 +331,7 @@ proptest! {
             prop_assert_eq!(&from_ring, &vec![body.clone()]);
             assembled.extend(from_ring);
             sent.push(body);
-            prop_assert!(appender.open_packet() - datagrams <= LAYOUT.packets_for(size) as u64 + 1);
+            prop_assert!(appender.open_packet() - datagrams <= layout.packets_for(size) as u64 + 1);
         }
         prop_assert_eq!(assembled, sent);
     }

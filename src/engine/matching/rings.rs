@@ -265,7 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = Directory::open(Some(&folder.path().join("rings"))).expect("a directory");
         let (own, hash) = (InstanceId::random(), TopicHash::of("prices"));
-        let layout = Layout::for_window(1408, 64 << 10);
+        let layout = Layout::for_shared_window(1408, 64 << 10);
         let bytes = SharedRing::file_bytes(layout) as u64;
         let file = directory.create(&ring_name(own, SESSION), bytes).expect("a file");
         let session = SESSION;

@@ -197,7 +197,7 @@ impl Engine {
         let template = route.settings();
         let session = SessionId::random();
         let description = Description {
-            layout: Layout::for_window(template.packet_bytes, template.window_bytes),
+            layout: Layout::for_shared_window(template.packet_bytes, template.window_bytes),
             topic: route.topic_hash(),
             session,
             instance: self.id,

@@ -15,7 +15,7 @@ use crate::wire::packet::{PacketKind, Prefix};
 const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
 const MS: Duration = Duration::from_millis(1);
 const WINDOW: u32 = 4;
-const LAYOUT: Layout = Layout { packet_bytes: 256, slots: 16 };
+const LAYOUT: Layout = Layout::packets(256, 16);
 const SETTINGS: FlowSettings = FlowSettings {
     strategy: Strategy::Min,
     drops_slow: false,
