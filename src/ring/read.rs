@@ -26,9 +26,9 @@ const DEMOTED_BYTES: usize = 1024;
 /// How many messages ahead the next header is fetched: a line takes as long to come from the writer's
 /// core as several small messages take to be read.
 const FETCHED_AHEAD: usize = 8;
-/// The same of longer ones, from this many bytes on.
-const LONG: usize = 384;
+/// The same of messages that take this many bytes of the ring and more.
 const FETCHED_AHEAD_LONG: usize = 4;
+const LONG_BYTES: usize = 384;
 /// Still longer frames take their writer as long as the line takes: to fetch it would take it away from
 /// there.
 const MAX_FETCHED_BYTES: usize = 576;
@@ -152,7 +152,7 @@ impl Reader {
     /// behind others: the writer is that far ahead then.
     #[inline]
     fn fetch_ahead(&self, stride: usize) {
-        let messages = if stride < LONG { FETCHED_AHEAD } else { FETCHED_AHEAD_LONG };
+        let messages = if stride < LONG_BYTES { FETCHED_AHEAD } else { FETCHED_AHEAD_LONG };
         let ahead = self.offset + messages * stride;
         if ahead < self.slots.layout().packet_bytes {
             fetch(self.slots.byte(self.start + ahead));

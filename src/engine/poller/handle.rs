@@ -180,7 +180,7 @@ impl PollerHandle {
     }
 
     fn wake(&self) {
-        // Release: pairs with the Acquire in `Inbox::is_ready`; the command comes first.
+        // Release: pairs with the Acquire in `Inbox::begin`; the command comes first.
         self.is_waiting.store(true, Ordering::Release);
         // Fails only when the poller is gone.
         let _ = self.waker.wake();

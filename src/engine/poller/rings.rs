@@ -73,10 +73,14 @@ impl Rings {
     /// in between. True when there was something.
     #[inline]
     pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
-        let is_settled = |rings: &[RingEndpoint]| rings.iter().all(RingEndpoint::is_settled);
         // Nothing but the looks themselves stands between two of them: whoever waits here sees a message
         // as soon as it can be seen.
-        (0..self.looks).any(|_| !is_settled(&self.rings)) && self.poll(dispatch, parts)
+        (0..self.looks).any(|_| !self.are_settled()) && self.poll(dispatch, parts)
+    }
+
+    #[inline]
+    fn are_settled(&self) -> bool {
+        self.rings.iter().all(RingEndpoint::is_settled)
     }
 
     /// Looks at each ring once. True when there was something.
