@@ -46,9 +46,9 @@ const COLD_EVERY: u32 = 8;
 /// The same while rings have something in each cycle: to ask takes longer than a message takes from one
 /// process to the other and back.
 const COLD_PAUSE_NS: u64 = 50_000;
-/// A poller that spins and finds nothing for this many cycles, some ten microseconds, looks after the
-/// sending side: what was expected may have been lost. Sooner would slow down who is not waiting.
-const QUIET: u32 = 12;
+/// A poller that spins and finds nothing for this long looks after the sending side: what was expected
+/// may have been lost. Sooner would slow down who is not waiting.
+const QUIET_NS: u64 = 12_000;
 /// It does so again in every so many cycles: often enough for repairs within tens of microseconds.
 const ATTEND_EVERY: u32 = 2;
 /// The same for a poller that is busy.
@@ -144,8 +144,10 @@ struct Poller {
     buffer: ReceiveBuffer,
     idle: Idle,
     spins: bool,
-    /// Cycles in a row that found nothing.
-    quiet: u32,
+    /// The last cycle found nothing.
+    is_idle: bool,
+    /// When the last one began that found something, as the stopwatch counts.
+    worked_at: u64,
     has_gaps: bool,
     cycle: u32,
     /// When cold sockets were asked, as the stopwatch counts.
@@ -183,7 +185,8 @@ impl Poller {
             buffer: ReceiveBuffer::new(),
             idle: Idle::new(config.idle),
             spins: config.idle.spins(),
-            quiet: 0,
+            is_idle: false,
+            worked_at: 0,
             has_gaps: false,
             cycle: 0,
             cold_asked: 0,
@@ -200,8 +203,9 @@ impl Poller {
                 return;
             }
             let worked = self.work();
-            self.quiet = if worked { 0 } else { self.quiet.saturating_add(1) };
+            self.is_idle = !worked;
             if worked {
+                self.worked_at = self.stopwatch.started();
                 self.stopwatch.finish(&mut self.dispatch.timing);
                 self.idle.reset();
             } else if self.idle.idle() == Pause::Block {
@@ -229,7 +233,8 @@ impl Poller {
     /// Looks after the sending side, when it is time to.
     #[inline]
     fn attend(&mut self) {
-        let every = if self.quiet < QUIET { ATTEND_BUSY_EVERY } else { ATTEND_EVERY };
+        let is_quiet = self.is_idle && self.stopwatch.since(self.worked_at) >= QUIET_NS;
+        let every = if is_quiet { ATTEND_EVERY } else { ATTEND_BUSY_EVERY };
         if self.cycle.is_multiple_of(every) {
             let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY);
             self.parts.tending.attend(&self.parts.clock, thorough);
@@ -359,7 +364,7 @@ impl Poller {
 
     /// Whether to ask sockets that have been empty for a while.
     fn has_time_for_cold(&mut self) -> bool {
-        let is_busy = self.quiet == 0 && !self.rings.is_empty();
+        let is_busy = !self.is_idle && !self.rings.is_empty();
         if is_busy && self.stopwatch.since(self.cold_asked) < COLD_PAUSE_NS {
             return false;
         }

@@ -24,6 +24,11 @@ pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// on a local network.
 pub(crate) const REORDER_HOLD: Duration = Duration::from_millis(1);
 
+/// A round trip counts for at most so many times the smoothed one: half of all probes are answered while
+/// their sender is busy, and lie in its socket for ten round trips of a loopback. A path that did become
+/// longer is learnt in some more steps.
+const LONGEST_SAMPLE: u32 = 2;
+
 /// A smoothed round trip and how much it varies, after RFC 6298.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rtt {
@@ -38,6 +43,7 @@ impl Rtt {
             *self = Self { smoothed: sample, variation: sample / 2 };
             return;
         }
+        let sample = sample.min(self.smoothed * LONGEST_SAMPLE);
         let difference = sample.abs_diff(self.smoothed);
         self.variation = self.variation - self.variation / 4 + difference / 4;
         // The first round trips of a process are slow. Downwards it learns faster than the RFC, or
@@ -105,7 +111,27 @@ mod tests {
         assert!(rtt.smoothed() < US * 12, "{rtt:?}");
         let quiet = rtt.smoothed();
         rtt.sample(US * 1000);
-        assert!(rtt.smoothed() < quiet + US * 130, "one outlier: {rtt:?}");
+        assert!(rtt.smoothed() < quiet + US * 2, "one outlier: {rtt:?}");
+    }
+
+    #[test]
+    fn probes_answered_late_do_not_make_timers_long() {
+        let mut rtt = Rtt::default();
+        for _ in 0..100 {
+            rtt.sample(US * 20);
+            rtt.sample(US * 170);
+        }
+        assert!(rtt.patience() < US * 70, "{rtt:?}");
+    }
+
+    #[test]
+    fn a_path_that_became_longer_is_learnt() {
+        let mut rtt = Rtt::default();
+        rtt.sample(US * 10);
+        for _ in 0..50 {
+            rtt.sample(US * 1000);
+        }
+        assert!(rtt.smoothed() > US * 900, "{rtt:?}");
     }
 
     #[test]
@@ -114,6 +140,7 @@ mod tests {
         rtt.sample(US);
         assert_eq!(tail_delay(&rtt), SHORTEST_TAIL);
         assert_eq!(retry_delay(US), SHORTEST_RETRY);
+        let mut rtt = Rtt::default();
         rtt.sample(Duration::from_secs(100));
         assert_eq!(tail_delay(&rtt), LONGEST_PAUSE);
         assert_eq!(retry_delay(Duration::from_secs(1)), LONGEST_PAUSE);
