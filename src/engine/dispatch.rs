@@ -53,12 +53,55 @@ struct Topic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) u64);
 
-/// The topics that one poller delivers.
-pub(super) struct Dispatch {
-    topics: Vec<Topic>,
+/// The topics that somebody listens to, by their hash.
+#[derive(Default)]
+struct Topics {
+    all: Vec<Topic>,
     by_hash: HashMap<TopicHash, u32, BuildHasherDefault<HashHasher>>,
     /// The topic of the message before: mostly that of the next message, too.
     last: usize,
+}
+
+impl Topics {
+    fn put(&mut self, topic: Topic) {
+        #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
+        self.by_hash.insert(topic.hash, self.all.len() as u32);
+        self.all.push(topic);
+    }
+
+    fn take(&mut self, hash: TopicHash) -> Option<Topic> {
+        let at = self.by_hash.remove(&hash)? as usize;
+        let taken = self.all.swap_remove(at);
+        if let Some(moved) = self.all.get(at) {
+            #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
+            self.by_hash.insert(moved.hash, at as u32);
+        }
+        self.last = 0;
+        Some(taken)
+    }
+
+    fn get(&self, hash: TopicHash) -> Option<&Topic> {
+        self.all.get(*self.by_hash.get(&hash)? as usize)
+    }
+
+    /// The topic of a frame, if it is expected from there and somebody still listens.
+    #[inline]
+    fn find(&mut self, hash: TopicHash, origin: &Origin) -> Option<&mut Topic> {
+        let hit = self.all.get(self.last).is_some_and(|last| last.hash == hash);
+        if !hit {
+            self.last = *self.by_hash.get(&hash)? as usize;
+        }
+        let topic = self.all.get_mut(self.last)?;
+        let wanted = topic.endpoint == origin.endpoint
+            && topic.stream == origin.stream
+            && !topic.audience.is_closed();
+        wanted.then_some(topic)
+    }
+}
+
+/// The topics that one poller delivers.
+pub(super) struct Dispatch {
+    topics: Topics,
     pub(super) counters: Arc<Counters>,
     responder: Arc<dyn Respond>,
     foreign: u64,
@@ -79,9 +122,7 @@ pub(super) struct Origin {
 impl Dispatch {
     pub(super) fn new(counters: Arc<Counters>, responder: Arc<dyn Respond>) -> Self {
         Self {
-            topics: Vec::new(),
-            by_hash: HashMap::default(),
-            last: 0,
+            topics: Topics::default(),
             counters,
             responder,
             foreign: 0,
@@ -98,51 +139,34 @@ impl Dispatch {
             return Added::Nothing;
         }
         let mut instead_of = None;
-        if let Some(mut topic) = self.take(hash) {
+        if let Some(mut topic) = self.topics.take(hash) {
             if (topic.endpoint, topic.stream) == (endpoint, stream) {
                 topic.audience = topic.audience.add(member, &self.counters);
-                self.put(topic);
+                self.topics.put(topic);
                 return Added::Nothing;
             }
             instead_of = Some((topic.endpoint, topic.stream));
             self.discard(topic);
         }
         let audience = Audience::new(member, &self.counters);
-        self.put(Topic { name, hash, endpoint, stream, audience, row });
+        self.topics.put(Topic { name, hash, endpoint, stream, audience, row });
         Added::Topic { instead_of }
     }
 
     /// Ends a subscription; returns where the topic arrived if it was the last one.
     pub(super) fn remove(&mut self, hash: TopicHash, ticket: Ticket) -> Option<(EndpointId, u32)> {
-        let topic = self.take(hash)?;
+        let topic = self.topics.take(hash)?;
         let (removed, rest) = topic.audience.remove(ticket);
         if let Some(listener) = removed {
             callback::discard(&self.counters, &topic.name, listener);
         }
         match rest {
             Some(audience) => {
-                self.put(Topic { audience, ..topic });
+                self.topics.put(Topic { audience, ..topic });
                 None
             }
             None => Some((topic.endpoint, topic.stream)),
         }
-    }
-
-    fn put(&mut self, topic: Topic) {
-        #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
-        self.by_hash.insert(topic.hash, self.topics.len() as u32);
-        self.topics.push(topic);
-    }
-
-    fn take(&mut self, hash: TopicHash) -> Option<Topic> {
-        let at = self.by_hash.remove(&hash)? as usize;
-        let taken = self.topics.swap_remove(at);
-        if let Some(moved) = self.topics.get(at) {
-            #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
-            self.by_hash.insert(moved.hash, at as u32);
-        }
-        self.last = 0;
-        Some(taken)
     }
 
     fn discard(&self, topic: Topic) {
@@ -153,13 +177,12 @@ impl Dispatch {
 
     /// Whether somebody listens to a topic.
     pub(super) fn serves(&self, hash: TopicHash) -> bool {
-        let at = self.by_hash.get(&hash).map(|at| *at as usize);
-        at.and_then(|at| self.topics.get(at)).is_some_and(|topic| topic.audience.is_open())
+        self.topics.get(hash).is_some_and(|topic| topic.audience.is_open())
     }
 
     /// What frames of `origin` are delivered to.
     #[inline]
-    pub(super) fn sink(&mut self, origin: Origin) -> DispatchSink<'_> {
+    pub(super) fn sink<'a>(&'a mut self, origin: &'a Origin) -> DispatchSink<'a> {
         DispatchSink { dispatch: self, origin }
     }
 
@@ -167,24 +190,11 @@ impl Dispatch {
     pub(super) fn flush_counts(&mut self) {
         self.counters.add(Counter::Foreign, std::mem::take(&mut self.foreign));
     }
-
-    #[inline]
-    fn find(&mut self, hash: TopicHash, origin: &Origin) -> Option<usize> {
-        let hit = self.topics.get(self.last).is_some_and(|last| last.hash == hash);
-        if !hit {
-            self.last = *self.by_hash.get(&hash)? as usize;
-        }
-        let topic = &self.topics[self.last];
-        let wanted = topic.endpoint == origin.endpoint
-            && topic.stream == origin.stream
-            && !topic.audience.is_closed();
-        wanted.then_some(self.last)
-    }
 }
 
 impl Drop for Dispatch {
     fn drop(&mut self) {
-        for topic in std::mem::take(&mut self.topics) {
+        for topic in std::mem::take(&mut self.topics.all) {
             self.discard(topic);
         }
     }
@@ -193,38 +203,41 @@ impl Drop for Dispatch {
 /// Delivers the frames of one session to listeners.
 pub(super) struct DispatchSink<'a> {
     dispatch: &'a mut Dispatch,
-    origin: Origin,
+    origin: &'a Origin,
 }
 
-impl DispatchSink<'_> {
-    /// Apart, so that the way of messages is short. Returns the bytes of its payload, if it is one.
-    #[inline(never)]
-    fn deliver_request(&mut self, at: usize, arrival: &Arrival<'_>) -> Option<usize> {
-        let (dispatch, origin) = (&mut *self.dispatch, &self.origin);
-        let Ok((prefix, payload)) = RequestPrefix::decode(arrival.body) else {
-            dispatch.counters.add(Counter::Malformed, 1);
-            return None;
-        };
-        let topic = &mut dispatch.topics[at];
-        let request = Request {
-            message: message(&topic.name, origin, arrival, payload),
-            timeout: Duration::from_nanos(prefix.timeout_ns),
-            reply: Reply {
-                to: prefix.reply_to,
-                requester: origin.instance,
-                request: prefix.request,
-                topic: arrival.topic,
-                trusted: origin.source.is_none_or(|source| source == prefix.reply_to.address.ip()),
-            },
-            responder: &dispatch.responder,
-        };
-        let listener = topic.audience.listener();
-        callback::run(&dispatch.counters, "on_request", &topic.name, || {
-            listener.on_request(&request);
-        });
-        topic.row.add(SubscriptionColumn::Requests, 1);
-        Some(payload.len())
-    }
+/// Hands a request to whom it is for. Apart, so that the way of messages is short. Returns the bytes of
+/// its payload, if it is one.
+#[inline(never)]
+fn deliver_request(
+    topic: &mut Topic,
+    origin: &Origin,
+    arrival: &Arrival<'_>,
+    responder: &Arc<dyn Respond>,
+    counters: &Counters,
+) -> Option<usize> {
+    let Ok((prefix, payload)) = RequestPrefix::decode(arrival.body) else {
+        counters.add(Counter::Malformed, 1);
+        return None;
+    };
+    let request = Request {
+        message: message(&topic.name, origin, arrival, payload),
+        timeout: Duration::from_nanos(prefix.timeout_ns),
+        reply: Reply {
+            to: prefix.reply_to,
+            requester: origin.instance,
+            request: prefix.request,
+            topic: arrival.topic,
+            trusted: origin.source.is_none_or(|source| source == prefix.reply_to.address.ip()),
+        },
+        responder,
+    };
+    let listener = topic.audience.listener();
+    callback::run(counters, "on_request", &topic.name, || {
+        listener.on_request(&request);
+    });
+    topic.row.add(SubscriptionColumn::Requests, 1);
+    Some(payload.len())
 }
 
 #[inline]
@@ -247,41 +260,42 @@ impl Sink for DispatchSink<'_> {
     /// Always inlined: each call on the way costs as much as what it does.
     #[inline(always)]
     fn deliver(&mut self, arrival: Arrival<'_>) {
-        let Some(at) = self.dispatch.find(arrival.topic, &self.origin) else {
-            self.dispatch.foreign += 1;
+        let Self { dispatch: Dispatch { topics, counters, responder, foreign, timing }, origin } =
+            self;
+        let Some(topic) = topics.find(arrival.topic, origin) else {
+            *foreign += 1;
             return;
         };
-        let started = self.dispatch.timing.start();
+        let started = timing.start();
         let bytes = match arrival.kind {
             FrameKind::Message => {
-                let topic = &mut self.dispatch.topics[at];
-                let message = message(&topic.name, &self.origin, &arrival, arrival.body);
+                let message = message(&topic.name, origin, &arrival, arrival.body);
                 let listener = topic.audience.listener();
-                callback::run(&self.dispatch.counters, "on_message", message.topic, || {
+                callback::run(counters, "on_message", message.topic, || {
                     listener.on_message(&message);
                 });
                 arrival.body.len()
             }
-            FrameKind::Request => match self.deliver_request(at, &arrival) {
-                Some(bytes) => bytes,
-                None => return,
-            },
+            FrameKind::Request => {
+                match deliver_request(topic, origin, &arrival, responder, counters) {
+                    Some(bytes) => bytes,
+                    None => return,
+                }
+            }
             FrameKind::Response | FrameKind::Padding | FrameKind::End => {
-                self.dispatch.foreign += 1;
+                *foreign += 1;
                 return;
             }
         };
-        let row = &mut self.dispatch.topics[at].row;
-        row.add(SubscriptionColumn::Messages, 1);
-        row.add(SubscriptionColumn::Bytes, bytes as u64);
+        topic.row.add(SubscriptionColumn::Messages, 1);
+        topic.row.add(SubscriptionColumn::Bytes, bytes as u64);
         if let Some(started) = started {
-            self.dispatch.timing.finish(started, row);
+            timing.finish(started, &mut topic.row);
         }
     }
 
     fn lost(&mut self, loss: Loss) {
-        let Some(at) = self.dispatch.find(loss.topic, &self.origin) else { return };
-        let topic = &mut self.dispatch.topics[at];
+        let Some(topic) = self.dispatch.topics.find(loss.topic, self.origin) else { return };
         topic.row.add(SubscriptionColumn::Lost, loss.messages);
         let report = MessageLoss {
             topic: &topic.name,

@@ -203,7 +203,7 @@ impl SocketEndpoint {
     fn forget_orphans(&mut self, context: &mut Context<'_>) {
         let now = context.clock.now();
         for heard in self.sessions.iter_mut().filter(|heard| heard.is_orphan) {
-            let mut sink = Self::sink(self.id, heard.origin, context.dispatch, context.requests);
+            let mut sink = Self::sink(self.id, &heard.origin, context.dispatch, context.requests);
             heard.session.handle_goodbye(now, &mut sink);
             self.has_gaps |= heard.session.next_deadline() != Timestamp::NEVER;
         }
@@ -343,7 +343,7 @@ impl SocketEndpoint {
         let Some(at) = self.session(now, source, &header, counters) else { return false };
         let heard = &mut self.sessions[at];
         heard.last_heard = now;
-        let mut sink = Self::sink(self.id, heard.origin, dispatch, requests);
+        let mut sink = Self::sink(self.id, &heard.origin, dispatch, requests);
         let packet = &packet[..prefix.length];
         match prefix.kind {
             PacketKind::Data => {
@@ -368,7 +368,7 @@ impl SocketEndpoint {
     #[inline]
     fn sink<'a>(
         id: EndpointId,
-        origin: Origin,
+        origin: &'a Origin,
         dispatch: &'a mut Dispatch,
         requests: &'a Arc<RequestProcessor>,
     ) -> EndpointSink<'a> {
@@ -488,7 +488,7 @@ impl SocketEndpoint {
             let heard = &mut self.sessions[at];
             if heard.session.next_deadline() <= now {
                 let mut sink =
-                    Self::sink(self.id, heard.origin, context.dispatch, context.requests);
+                    Self::sink(self.id, &heard.origin, context.dispatch, context.requests);
                 heard.session.handle_timeout(now, &mut sink);
                 self.last = at;
                 self.send_feedback(now, context.counters);

@@ -78,7 +78,7 @@ impl DispatchProbe {
     pub fn deliver(&mut self, payload: &[u8]) {
         self.sequence += 1;
         let at = scattered(self.sequence, self.topics.len());
-        self.dispatch.sink(self.origin).deliver(Arrival {
+        self.dispatch.sink(&self.origin).deliver(Arrival {
             kind: FrameKind::Message,
             publisher: 0,
             topic: self.topics[at],

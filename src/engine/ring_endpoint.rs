@@ -105,33 +105,25 @@ impl RingEndpoint {
         &self.entry
     }
 
-    /// Reads what there is.
+    /// Whether there is something to do.
     #[inline]
-    pub(super) fn poll(
+    pub(super) fn is_due(&self) -> bool {
+        !self.reader.is_at_edge()
+            || self.published != self.reader.packet()
+            || self.closing
+            || self.entry.is_evicted()
+    }
+
+    /// Reads what there is, if anything is.
+    #[inline(never)]
+    pub(super) fn read(
         &mut self,
         dispatch: &mut Dispatch,
         counters: &Counters,
         clock: &Clock,
     ) -> RingState {
-        if self.is_settled() { RingState::Idle } else { self.read(dispatch, counters, clock) }
-    }
-
-    /// Whether there is nothing to do.
-    #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        self.reader.is_at_edge()
-            && self.published == self.reader.packet()
-            && !self.closing
-            && !self.entry.is_evicted()
-    }
-
-    #[inline(never)]
-    fn read(&mut self, dispatch: &mut Dispatch, counters: &Counters, clock: &Clock) -> RingState {
-        if self.entry.is_evicted() {
-            return RingState::Lost;
-        }
         let (delivery, request, entry) = (&mut self.delivery, &mut self.request, &self.entry);
-        let mut sink = RingSink { dispatch: dispatch.sink(self.origin), entry };
+        let mut sink = RingSink { dispatch: dispatch.sink(&self.origin), entry };
         let (mut refused, mut malformed) = (0, 0);
         let read = self.reader.poll(RING_BURST, |header, rest| {
             // The writer waits neither for callbacks nor for processes that stand still for ever, and
@@ -162,6 +154,10 @@ impl RingEndpoint {
             counters.add(Counter::Malformed, u64::from(self.entry.is_intact()));
             return RingState::Lost;
         };
+        dispatch.flush_counts();
+        if self.entry.is_evicted() {
+            return RingState::Lost;
+        }
         let packet = self.reader.packet();
         if packet - self.published >= self.publish_every
             || (frames == 0 && packet != self.published)
@@ -176,7 +172,6 @@ impl RingEndpoint {
             self.drained = self.closing;
             return if self.closing { RingState::Drained } else { RingState::Idle };
         }
-        dispatch.flush_counts();
         RingState::Busy
     }
 

@@ -38,11 +38,9 @@ pub(super) unsafe fn copy_short(source: &[u8], target: NonNull<u8>) {
 #[inline(always)]
 unsafe fn copy_ends<const N: usize>(source: &[u8], target: NonNull<u8>) {
     let last = source.len() - N;
-    // SAFETY: by contract.
+    // SAFETY: by contract; user memory and ring memory do not overlap.
     unsafe {
-        let head = source.as_ptr().cast::<[u8; N]>().read();
-        let tail = source.as_ptr().add(last).cast::<[u8; N]>().read();
-        target.cast::<[u8; N]>().write(head);
-        target.add(last).cast::<[u8; N]>().write(tail);
+        ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), N);
+        ptr::copy_nonoverlapping(source.as_ptr().add(last), target.add(last).as_ptr(), N);
     }
 }

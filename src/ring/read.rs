@@ -82,7 +82,9 @@ impl Reader {
     pub(crate) fn skip_committed(&mut self) -> Option<u64> {
         let mut last = None;
         while let Ok(Found::Frame(word)) = self.look() {
-            last = FrameHeader::decode(&self.header(word)).ok().map(|header| header.sequence);
+            last = FrameHeader::decode(&self.header(self.offset, word))
+                .ok()
+                .map(|header| header.sequence);
             self.offset += self.slots.layout().align(committed_length(word));
         }
         last
@@ -102,25 +104,45 @@ impl Reader {
         mut on_frame: impl FnMut(&[u8; FRAME_HEADER_LENGTH], &[u8]) -> bool,
     ) -> Result<usize, Corrupt> {
         let mut count = 0;
-        while count < limit {
-            let word = match self.look()? {
+        while self.read_packet(limit, &mut count, &mut on_frame)? == Stopped::AtEnd {
+            if self.demotes {
+                self.demote();
+            }
+            self.packet += 1;
+            self.start = self.slots.start(self.packet);
+            self.offset = self.slots.layout().first_frame();
+            self.demoted = 0;
+        }
+        Ok(count)
+    }
+
+    /// Hands out frames of the current packet, until `count` is `limit`. What changes with each frame is
+    /// kept apart from the rest meanwhile: each look at the ring would have it stored and read again.
+    #[inline(always)]
+    fn read_packet(
+        &mut self,
+        limit: usize,
+        count: &mut usize,
+        on_frame: &mut impl FnMut(&[u8; FRAME_HEADER_LENGTH], &[u8]) -> bool,
+    ) -> Result<Stopped, Corrupt> {
+        let layout = self.slots.layout();
+        let mut offset = self.offset;
+        if offset == layout.first_frame() && !self.opened() {
+            return Ok(Stopped::Before);
+        }
+        let stopped = loop {
+            if *count == limit {
+                break Stopped::Before;
+            }
+            let word = match self.look_at(offset)? {
                 Found::Frame(word) => word,
-                Found::End => {
-                    if self.demotes {
-                        self.demote();
-                    }
-                    self.packet += 1;
-                    self.start = self.slots.start(self.packet);
-                    self.offset = self.slots.layout().first_frame();
-                    self.demoted = 0;
-                    continue;
-                }
-                Found::Nothing => break,
+                Found::End => break Stopped::AtEnd,
+                Found::Nothing => break Stopped::Before,
             };
             let length = committed_length(word);
-            let body = self.start + self.offset + FRAME_HEADER_LENGTH;
+            let body = self.start + offset + FRAME_HEADER_LENGTH;
             self.slots.note_read(body, length - FRAME_HEADER_LENGTH);
-            // SAFETY: `look` checked that the frame lies within the slot. The writer stored the
+            // SAFETY: `look_at` checked that the frame lies within the slot. The writer stored the
             // commit word after the frame's bytes and leaves them alone until this reader's
             // position is past the packet, or the reader has been cut off: that is for `on_frame` to
             // find out.
@@ -130,30 +152,32 @@ impl Reader {
                     length - FRAME_HEADER_LENGTH,
                 )
             };
-            let header = self.header(word);
-            let stride = self.slots.layout().align(length);
-            self.offset += stride;
-            count += 1;
-            if count > FETCHED_AHEAD && stride <= MAX_FETCHED_BYTES {
-                self.fetch_ahead(stride);
+            let header = self.header(offset, word);
+            let stride = layout.align(length);
+            offset += stride;
+            *count += 1;
+            if *count > FETCHED_AHEAD && stride <= MAX_FETCHED_BYTES {
+                self.fetch_ahead(offset, stride);
             }
             let goes_on = on_frame(&header, rest);
-            if self.demotes && self.offset - self.demoted >= DEMOTED_BYTES {
+            if self.demotes && offset - self.demoted >= DEMOTED_BYTES {
+                self.offset = offset;
                 self.demote();
             }
             if !goes_on {
-                break;
+                break Stopped::Before;
             }
-        }
-        Ok(count)
+        };
+        self.offset = offset;
+        Ok(stopped)
     }
 
     /// Has the header of a message to come brought here meanwhile, in a stream of such frames. Only
     /// behind others: the writer is that far ahead then.
     #[inline]
-    fn fetch_ahead(&self, stride: usize) {
+    fn fetch_ahead(&self, offset: usize, stride: usize) {
         let messages = if stride < LONG_BYTES { FETCHED_AHEAD } else { FETCHED_AHEAD_LONG };
-        let ahead = self.offset + messages * stride;
+        let ahead = offset + messages * stride;
         if ahead < self.slots.layout().packet_bytes {
             fetch(self.slots.byte(self.start + ahead));
         }
@@ -174,20 +198,26 @@ impl Reader {
         self.demoted = self.offset;
     }
 
-    /// What is at the current offset. Looks at each word once: at the live edge, each look takes the
-    /// cache line away from the writer.
+    /// What is at the current offset.
     #[inline]
     fn look(&self) -> Result<Found, Corrupt> {
-        let layout = self.slots.layout();
-        if self.offset + 8 > layout.packet_bytes {
-            return Ok(Found::End);
-        }
-        if self.offset == layout.first_frame() && !self.opened() {
+        if self.offset == self.slots.layout().first_frame() && !self.opened() {
             return Ok(Found::Nothing);
+        }
+        self.look_at(self.offset)
+    }
+
+    /// What is at an offset of the current packet, which is open. Looks at each word once: at the live
+    /// edge, each look takes the cache line away from the writer.
+    #[inline]
+    fn look_at(&self, offset: usize) -> Result<Found, Corrupt> {
+        let packet_bytes = self.slots.layout().packet_bytes;
+        if offset + 8 > packet_bytes {
+            return Ok(Found::End);
         }
         // Acquire: pairs with the Release in `Appender::commit`, `Appender::resolve_claim` and
         // `Appender::close`.
-        let word = self.slots.word(self.start + self.offset).load(Ordering::Acquire);
+        let word = self.slots.word(self.start + offset).load(Ordering::Acquire);
         let word = u64::from_le(word);
         if word == 0 {
             return Ok(Found::Nothing);
@@ -196,17 +226,17 @@ impl Reader {
             return Ok(Found::End);
         }
         let length = committed_length(word);
-        if length < FRAME_HEADER_LENGTH || self.offset + length > layout.packet_bytes {
+        if length < FRAME_HEADER_LENGTH || offset + length > packet_bytes {
             return Err(Corrupt);
         }
         Ok(Found::Frame(word))
     }
 
-    /// The header of the frame at the current offset, whose commit word this is.
+    /// The header of the frame at an offset, whose commit word this is.
     #[inline]
-    fn header(&self, word: u64) -> [u8; FRAME_HEADER_LENGTH] {
+    fn header(&self, offset: usize, word: u64) -> [u8; FRAME_HEADER_LENGTH] {
         // Acquire: these come before the look at this reader's own word that says whether they count.
-        let frame = self.start + self.offset;
+        let frame = self.start + offset;
         let at = |field| self.slots.word(frame + field).load(Ordering::Acquire);
         let mut header = [0; FRAME_HEADER_LENGTH];
         header[..TOPIC_AT].copy_from_slice(&word.to_le_bytes());
@@ -230,6 +260,15 @@ pub(super) fn last_sequence(slots: Slots, packet: u64) -> Option<u64> {
     let last = reader.skip_committed();
     // What was read came before, with Acquire; the writer stores the sequence of a slot before frames.
     reader.opened().then_some(last)?
+}
+
+/// Why a reader goes no further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// The packet is over.
+    AtEnd,
+    /// Before the frame at the current offset, which is not there yet or not wanted.
+    Before,
 }
 
 /// What a reader finds where it stands.

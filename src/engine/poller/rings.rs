@@ -75,21 +75,27 @@ impl Rings {
     pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
         // Nothing but the looks themselves stands between two of them: whoever waits here sees a message
         // as soon as it can be seen.
-        (0..self.looks).any(|_| !self.are_settled()) && self.poll(dispatch, parts)
-    }
-
-    #[inline]
-    fn are_settled(&self) -> bool {
-        self.rings.iter().all(RingEndpoint::is_settled)
+        let found = (0..self.looks).find_map(|_| self.rings.iter().position(RingEndpoint::is_due));
+        found.is_some_and(|at| self.read_from(at, dispatch, parts))
     }
 
     /// Looks at each ring once. True when there was something.
     #[inline]
     pub(super) fn poll(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
+        let found = self.rings.iter().position(RingEndpoint::is_due);
+        found.is_some_and(|at| self.read_from(at, dispatch, parts))
+    }
+
+    /// Reads a ring that is due, and those behind it that are.
+    #[inline]
+    fn read_from(&mut self, first: usize, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
         let mut worked = false;
         let (mut lost, mut drained) = (None, false);
-        for (at, ring) in self.rings.iter_mut().enumerate() {
-            match ring.poll(dispatch, &parts.counters, &parts.clock) {
+        for (at, ring) in self.rings.iter_mut().enumerate().skip(first) {
+            if at > first && !ring.is_due() {
+                continue;
+            }
+            match ring.read(dispatch, &parts.counters, &parts.clock) {
                 RingState::Idle => {}
                 RingState::Busy => worked = true,
                 RingState::Drained => drained = true,
