@@ -43,10 +43,11 @@ impl Terminal {
         self.spawn(world, world.command(arguments))
     }
 
-    /// Starts `vega` as the leader of the terminal's session: SIGHUP tells of its end.
+    /// Starts `vega` as the leader of the terminal's session: SIGHUP tells of its end, also where the
+    /// tests themselves run under `nohup`.
     fn start_leader(&self, world: &World, arguments: &[&str]) -> Process {
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(env!("CARGO_BIN_EXE_vega"));
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", "setsid", "--ctty", env!("CARGO_BIN_EXE_vega")]);
         command.arg("-c").arg(world.config_file()).args(arguments);
         self.spawn(world, command)
     }
