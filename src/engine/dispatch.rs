@@ -55,14 +55,14 @@ pub(crate) struct Ticket(pub(crate) u64);
 
 /// The topics that somebody listens to, by their hash.
 #[derive(Default)]
-struct Topics {
+struct TopicTable {
     all: Vec<Topic>,
     by_hash: HashMap<TopicHash, u32, BuildHasherDefault<HashHasher>>,
     /// The topic of the message before: mostly that of the next message, too.
     last: usize,
 }
 
-impl Topics {
+impl TopicTable {
     fn put(&mut self, topic: Topic) {
         #[expect(clippy::cast_possible_truncation, reason = "far fewer topics than 2^32")]
         self.by_hash.insert(topic.hash, self.all.len() as u32);
@@ -101,7 +101,7 @@ impl Topics {
 
 /// The topics that one poller delivers.
 pub(super) struct Dispatch {
-    topics: Topics,
+    topics: TopicTable,
     pub(super) counters: Arc<Counters>,
     responder: Arc<dyn Respond>,
     foreign: u64,
@@ -122,7 +122,7 @@ pub(super) struct Origin {
 impl Dispatch {
     pub(super) fn new(counters: Arc<Counters>, responder: Arc<dyn Respond>) -> Self {
         Self {
-            topics: Topics::default(),
+            topics: TopicTable::default(),
             counters,
             responder,
             foreign: 0,

@@ -45,10 +45,15 @@ impl Stopwatch {
         self.started
     }
 
-    /// Nanoseconds from that moment of an earlier round to that of this one.
+    /// Nanoseconds from that moment of an earlier round to that of this one; longer than anything before
+    /// the first round that found something.
     #[inline]
     pub(super) fn since(&self, earlier: u64) -> u64 {
-        in_ns(self.started.saturating_sub(earlier), self.ns_per_cycle)
+        if self.ns_per_cycle > 0.0 {
+            in_ns(self.started.saturating_sub(earlier), self.ns_per_cycle)
+        } else {
+            u64::MAX
+        }
     }
 
     /// It has found something, and ends.
@@ -125,5 +130,26 @@ impl CallbackTiming {
         row.add(SubscriptionColumn::CallbacksTimed, 1);
         row.add(SubscriptionColumn::CallbackTime, took_ns);
         row.raise(SubscriptionColumn::LongestCallback, took_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::counters::Counters;
+
+    #[test]
+    fn a_poller_that_has_found_nothing_yet_has_been_quiet_for_long() {
+        let counters = Arc::new(Counters::new());
+        let mut stopwatch = Stopwatch::new(counters.row("data", ""), Clock::start());
+        let began = stopwatch.start();
+        assert_eq!(stopwatch.since(began), u64::MAX);
+        std::iter::repeat_with(cycles).find(|now| *now > began + 1_000_000);
+        stopwatch.finish(&mut CallbackTiming::default());
+        let worked = stopwatch.start();
+        assert_eq!(stopwatch.since(worked), 0);
+        assert!((1..u64::MAX).contains(&stopwatch.since(began)));
     }
 }
