@@ -142,8 +142,9 @@ fn a_subscription_can_end_itself() {
         let end = Arc::clone(&own);
         let subscribed = instance.subscribe(&topic, move |message: &Message<'_>| {
             if let Some(subscription) = end.lock().take() {
-                calls.send(message.sequence()).unwrap();
+                // Told only once the topic is free again for the next subscription.
                 subscription.unsubscribe();
+                calls.send(message.sequence()).unwrap();
             }
         });
         *own.lock() = Some(subscribed.unwrap());
