@@ -1,8 +1,8 @@
 //! The ring under loom: every order in which two threads can see each other's words. Model tests;
 //! see "Model tests" in CONTRIBUTING.md.
 //!
-//! The real `Appender` and `Reader` run on words that loom controls, and the real `join` and `look`.
-//! What only a mapped file has is reduced: one entry of the table of readers, no locks.
+//! The real `Appender` and `Reader` run on words that loom controls, and the real `begin`, `settle`
+//! and `look`. What only a mapped file has is reduced: one entry of the table of readers, no locks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use loom::thread;
 use super::Layout;
 use super::append::{Appender, Entry};
 use super::fixture::empty_ring;
-use super::joining::{Word, evict, is_in_place, join, look, position_of};
+use super::joining::{Word, begin, evict, is_in_place, look, position_of, settle};
 use super::read::Reader;
 use super::storage::Slots;
 use crate::id::TopicHash;
@@ -178,7 +178,8 @@ fn joining_reader() -> (Words, thread::JoinHandle<Option<u64>>) {
     let shared = Arc::clone(&words);
     let joining = thread::spawn(move || {
         let [edge, state, position] = &*shared;
-        join(edge, state, position)
+        let start = begin(edge, state, position);
+        settle(state).then_some(start)
     });
     (words, joining)
 }
@@ -205,6 +206,29 @@ fn who_joins_is_seen_or_safe() {
 fn limit_of(edge: &AtomicU64, open: u64, state: &AtomicU64, position: &AtomicU64) -> u64 {
     let slowest = look(edge, open, || position_of(state, position));
     slowest.map_or(open, |slowest| slowest.min(open)) + LAYOUT.slots as u64
+}
+
+/// What is sent once a reader counts as one is for that reader, and all that follows what it has passed.
+#[test]
+fn who_counts_takes_what_is_sent_from_then_on() {
+    model(|| {
+        let (slots, mut appender) = ring();
+        let words = Words::default();
+        let shared = Arc::clone(&words);
+        let joining = thread::spawn(move || {
+            let [edge, state, position] = &*shared;
+            let mut reader = Reader::new(slots, begin(edge, state, position));
+            let passed = reader.skip_committed().unwrap_or(0);
+            assert!(settle(state), "nobody is cut off");
+            (reader, passed)
+        });
+        assert!(append(&mut appender, 1));
+        let counts = is_in_place(&words[1]);
+        assert!(append(&mut appender, 2));
+        let (mut reader, passed) = joining.join().unwrap();
+        assert!(!counts || passed < 2, "it has passed what was meant for it");
+        assert_eq!(read(&mut reader), (passed + 1..=2).collect::<Vec<_>>());
+    });
 }
 
 /// A writer that has no more patience goes on whatever the reader is doing, joining included; a reader
@@ -236,7 +260,8 @@ fn who_is_cut_off_takes_nothing_that_was_written_over_it() {
         let (slots, mut appender) = ring();
         let words = Words::default();
         let [edge, state, position] = &*words;
-        assert_eq!(join(edge, state, position), Some(0));
+        assert_eq!(begin(edge, state, position), 0);
+        assert!(settle(state));
         let mut sequence = 0;
         while append_body(&mut appender, sequence + 1, b"") {
             sequence += 1;

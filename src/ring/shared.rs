@@ -26,6 +26,9 @@
 //! stores a position into its entry, and *then* reads where the writer is: if a look at the table
 //! missed the entry, that look came before, so the limit is at most one lap ahead of the packet
 //! that the reader now sees, and the packet is safe until the writer looks again.
+//!
+//! A reader counts as subscriber only when it stands where it begins: a publisher that was told of it
+//! may send at once.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -33,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use thiserror::Error;
 
-use super::joining::{self, FREE, evict, is_in_place, join, look, position_of};
+use super::joining::{self, evict, is_free, is_in_place, look, position_of};
 use super::read::{self, Reader};
 use super::storage::Slots;
 use super::{Layout, fence};
@@ -44,7 +47,7 @@ use crate::transport::shm::{LockByte, MappedFile};
 pub(crate) const MAX_READERS: usize = 64;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"VEGARING");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const SIZES_AT: usize = 8;
 const SLOTS_AT: usize = 16;
 const TOPIC_AT: usize = 24;
@@ -246,14 +249,8 @@ impl SharedRing {
     pub(crate) fn reclaim_dead_readers(&self) -> usize {
         let mut reclaimed = 0;
         for index in 0..MAX_READERS {
-            let (state, _) = self.reader(index);
-            let seen = state.load(Ordering::Acquire);
-            if seen == FREE || self.is_alive(reader_lock(index)) {
-                continue;
-            }
-            if state.compare_exchange(seen, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                reclaimed += 1;
-            }
+            let is_dead = || !self.is_alive(reader_lock(index));
+            reclaimed += usize::from(joining::reclaim(self.reader(index).0, is_dead));
         }
         reclaimed
     }
@@ -312,7 +309,7 @@ impl SharedRing {
             self.reader_instance(index, half).store(u64::from_ne_bytes(raw), Ordering::Release);
         }
         let entry = ReaderEntry { ring: self.clone(), index };
-        let start = join(self.word(EDGE_AT), state, position).ok_or(AttachError::CutOff)?;
+        let start = joining::begin(self.word(EDGE_AT), state, position);
         let mut reader = Reader::new(self.slots(), start);
         let first = match at {
             // Every frame, padding included, carries the number of the last message up to there.
@@ -323,7 +320,9 @@ impl SharedRing {
             },
             Start::OpenPacket => 0,
         };
-        if entry.is_evicted() {
+        // Not before it stands where it begins: who sees a reader that counts may send, and what it
+        // sends then is for that reader.
+        if !joining::settle(state) {
             return Err(AttachError::CutOff);
         }
         Ok(Joined { entry, reader, first })
@@ -333,10 +332,10 @@ impl SharedRing {
     fn take_entry(&self, index: usize) -> bool {
         let (state, _) = self.reader(index);
         let lock = reader_lock(index);
-        if state.load(Ordering::Acquire) != FREE || !self.file.lock(lock).unwrap_or(false) {
+        if !is_free(state) || !self.file.lock(lock).unwrap_or(false) {
             return false;
         }
-        if state.load(Ordering::Acquire) == FREE {
+        if is_free(state) {
             return true;
         }
         self.release(index);
@@ -467,7 +466,7 @@ impl ReaderEntry {
 impl Drop for ReaderEntry {
     fn drop(&mut self) {
         self.unpark();
-        self.ring.reader(self.index).0.store(FREE, Ordering::Release);
+        joining::leave(self.ring.reader(self.index).0);
         self.ring.release(self.index);
     }
 }
