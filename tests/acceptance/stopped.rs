@@ -7,7 +7,7 @@ use std::thread;
 use vega::{Counter, Instance, Publisher, SendError};
 
 use crate::support::{
-    Behaviour, Host, Place, Report, SetOnDrop, Settings, WAIT, eventually, payload,
+    Behaviour, Host, Journal, Place, Report, SetOnDrop, Settings, WAIT, eventually, payload,
 };
 
 const TOPIC: &str = "ipc.stream";
@@ -195,4 +195,32 @@ fn short_messages_are_whole_or_lost_but_for_the_one_in_a_callback() {
         assert_eq!((report.disordered, report.missing), (0, report.lost), "{report:?}");
         assert!(report.damaged <= STOPS, "{report:?}");
     }
+}
+
+/// The subscriber takes a publisher that is stopped for gone, after the discovery timeout. What that one
+/// sends as soon as it goes on, before they have heard of each other again, is in the ring all the same.
+#[test]
+fn a_publisher_that_was_out_of_sight_loses_nothing() {
+    let place = Place::with(Settings { timeout: "1s", ..Settings::default() });
+    let receiver = place.start("receiver");
+    let mut sender = Host::start(&place, "sender");
+    let journal = Journal::new(TOPIC);
+    let subscription = receiver.subscribe(TOPIC, journal.clone()).unwrap();
+    sender.publish(TOPIC);
+    sender.wait_for_subscribers(TOPIC, 1);
+    let mut sent = 0;
+    for _ in 0..2 {
+        assert!(subscription.wait_for_publishers(1, WAIT));
+        sender.send(TOPIC, 10, 100);
+        sender.stop();
+        eventually("it is taken for gone", || subscription.publishers() == 0);
+        sender.go_on();
+        sender.send(TOPIC, 100, 100);
+        sent += 110;
+        assert_eq!(journal.expect(sent), Report::complete(sent));
+    }
+    assert!(subscription.wait_for_publishers(1, WAIT));
+    sender.kill();
+    eventually("it is gone", || subscription.publishers() == 0 && place.rings().is_empty());
+    assert_eq!(receiver.counters().get(Counter::MessagesLost), 0);
 }

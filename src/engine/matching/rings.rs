@@ -2,7 +2,7 @@
 //! pollers, tried again, given up. Layer: engine. Owned by the conductor.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ struct Wanted {
     due: Timestamp,
     /// Of a ring that was being read before: what has been delivered of it.
     delivery: Option<Delivery>,
+    /// Discovery has lost sight of its writer: as below.
+    is_unseen: bool,
 }
 
 /// A ring that is being read.
@@ -55,13 +57,22 @@ pub(super) struct Rings {
     /// Those that are due first come first.
     wanted: VecDeque<Wanted>,
     attached: HashMap<SessionId, Attached>,
+    /// Those of them whose writers live and are not heard of any more: out of sight, they may write on,
+    /// and nothing is lost of what they do. They are matched with nobody until they are heard of again.
+    unseen: HashSet<SessionId>,
     /// Which machine peers are on: only those on ours can share memory.
     hosts: HashMap<InstanceId, u64>,
 }
 
 impl Rings {
     pub(super) fn new(parts: MatchingParts) -> Self {
-        Self { parts, wanted: VecDeque::new(), attached: HashMap::new(), hosts: HashMap::new() }
+        Self {
+            parts,
+            wanted: VecDeque::new(),
+            attached: HashMap::new(),
+            unseen: HashSet::new(),
+            hosts: HashMap::new(),
+        }
     }
 
     pub(super) fn instance_up(&mut self, instance: InstanceId, host: u64) {
@@ -86,13 +97,33 @@ impl Rings {
         now: Timestamp,
         backlog: &mut Backlog,
     ) {
+        if self.is_seen_again(instance, session) {
+            return;
+        }
         let subscriber = Arc::clone(subscriber);
-        let wanted = Wanted { subscriber, instance, session, due: now, delivery: None };
+        let wanted =
+            Wanted { subscriber, instance, session, due: now, delivery: None, is_unseen: false };
         self.attach(wanted, now, backlog);
     }
 
-    /// Nobody writes the ring any more: what the writer left in it is still read. A session that
-    /// another instance claims to have ended goes on.
+    /// Whether this is a ring that was read, or was to be, while nothing was heard of its writer.
+    fn is_seen_again(&mut self, instance: InstanceId, session: SessionId) -> bool {
+        let is_it = |wanted: &&mut Wanted| wanted.session == session && wanted.instance == instance;
+        if let Some(wanted) = self.wanted.iter_mut().filter(|wanted| wanted.is_unseen).find(is_it) {
+            wanted.is_unseen = false;
+            return true;
+        }
+        let Some(attached) = self.attached.get(&session) else { return false };
+        if attached.instance != instance || !self.unseen.remove(&session) {
+            return false;
+        }
+        attached.subscriber.match_with(instance, &self.parts.requests);
+        true
+    }
+
+    /// The ring is not advertised any more. If nobody writes it, what the writer left in it is still
+    /// read; if its writer was only lost sight of, it is read on. A session that another instance claims
+    /// to have ended goes on.
     pub(super) fn withdrawn(
         &mut self,
         instance: InstanceId,
@@ -100,8 +131,14 @@ impl Rings {
         backlog: &mut Backlog,
     ) {
         self.wanted.retain(|wanted| wanted.session != session || wanted.instance != instance);
-        if self.attached.get(&session).is_some_and(|attached| attached.instance == instance) {
+        let Some(attached) = self.attached.get(&session) else { return };
+        if attached.instance != instance {
+            return;
+        }
+        if attached.ring.writer_is_gone() {
             self.detach(session, backlog);
+        } else if self.unseen.insert(session) {
+            attached.subscriber.unmatch(instance, &self.parts.requests);
         }
     }
 
@@ -114,21 +151,25 @@ impl Rings {
         backlog: &mut Backlog,
     ) {
         self.wanted.retain(|wanted| wanted.subscriber.hash != hash);
-        for session in advertised {
+        let unseen: Vec<_> = self.unseen.iter().copied().collect();
+        for session in advertised.chain(unseen) {
             if let Entry::Occupied(attached) = self.attached.entry(session)
                 && attached.get().subscriber.hash == hash
             {
                 let poller = &attached.remove().subscriber.poller;
+                self.unseen.remove(&session);
                 backlog.submit(poller, Command::DropRing(session));
             }
         }
     }
 
-    /// A poller lost its place in a ring: attach again, if the ring is still advertised.
+    /// A poller lost its place in a ring: attach again, if the ring is still advertised, or its writer
+    /// still writes.
     pub(super) fn lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
         if let Some(Attached { subscriber, instance, .. }) = self.attached.remove(&session) {
-            let delivery = Some(delivery);
-            self.wanted.push_front(Wanted { subscriber, instance, session, due: now, delivery });
+            let (delivery, is_unseen) = (Some(delivery), self.unseen.remove(&session));
+            let wanted = Wanted { subscriber, instance, session, due: now, delivery, is_unseen };
+            self.wanted.push_front(wanted);
         }
     }
 
@@ -167,7 +208,8 @@ impl Rings {
     /// any more, is tried again until its advert is withdrawn.
     fn attach(&mut self, wanted: Wanted, now: Timestamp, backlog: &mut Backlog) {
         let Wanted { instance, session, .. } = wanted;
-        if self.attached.contains_key(&session) || !self.shares_memory(instance) {
+        let shares_memory = wanted.is_unseen || self.shares_memory(instance);
+        if self.attached.contains_key(&session) || !shares_memory {
             return;
         }
         if !backlog.has_room(&wanted.subscriber.poller) {
@@ -185,11 +227,14 @@ impl Rings {
             if let Some(Err(error)) = opened {
                 let topic = &wanted.subscriber.topic;
                 tracing::debug!(%error, %topic, "a ring was not attached");
+                if wanted.is_unseen && error.is_final() {
+                    return;
+                }
             }
             self.wanted.push_back(Wanted { due: now + RETRY, ..wanted });
             return;
         };
-        let Wanted { subscriber, delivery, .. } = wanted;
+        let Wanted { subscriber, delivery, is_unseen, .. } = wanted;
         if ring.description().topic != subscriber.hash {
             return self.parts.counters.add(Counter::Foreign, 1);
         }
@@ -201,7 +246,11 @@ impl Rings {
         });
         let endpoint = RingEndpoint::new(joined.entry, joined.reader, delivery);
         backlog.submit(&subscriber.poller, Command::AttachRing(Box::new(endpoint)));
-        subscriber.match_with(instance, &self.parts.requests);
+        if is_unseen {
+            self.unseen.insert(session);
+        } else {
+            subscriber.match_with(instance, &self.parts.requests);
+        }
         self.attached.insert(session, Attached { subscriber, ring, instance });
     }
 
@@ -210,7 +259,10 @@ impl Rings {
             return;
         };
         backlog.submit(&subscriber.poller, Command::DetachRing(session));
-        subscriber.unmatch(instance, &self.parts.requests);
+        // Who was lost sight of is matched with nobody, or with a ring that it has begun since.
+        if !self.unseen.remove(&session) {
+            subscriber.unmatch(instance, &self.parts.requests);
+        }
     }
 }
 
@@ -221,6 +273,13 @@ enum OpenRingError {
     File(#[from] ShmError),
     #[error(transparent)]
     Ring(#[from] AttachError),
+}
+
+impl OpenRingError {
+    /// Whether nobody writes the ring any more.
+    const fn is_final(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Ring(AttachError::WriterGone))
+    }
 }
 
 fn open(
@@ -257,7 +316,7 @@ mod tests {
         subscriber: Arc<LocalSubscriber>,
         commands: Inbox,
         clock: Clock,
-        _writer: SharedRing,
+        writer: SharedRing,
         _folder: tempfile::TempDir,
     }
 
@@ -294,7 +353,7 @@ mod tests {
             poller,
         });
         let rings = Rings::new(parts);
-        Fixture { own, rings, subscriber, commands, clock, _writer: writer, _folder: folder }
+        Fixture { own, rings, subscriber, commands, clock, writer, _folder: folder }
     }
 
     #[test]
@@ -323,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_ring_ends_with_the_advert_of_its_writer_and_not_with_that_of_a_stranger() {
-        let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(8);
+        let Fixture { own, rings, subscriber, commands, clock, writer, .. } = &mut fixture(8);
         let (mut backlog, own, session) = (Backlog::default(), *own, SESSION);
         let stranger = InstanceId::random();
         rings.instance_up(stranger, 1);
@@ -335,9 +394,69 @@ mod tests {
         assert!(commands.take().is_none());
         assert_eq!(subscriber.matches.all(), [own]);
 
+        writer.finish();
         rings.withdrawn(own, session, &mut backlog);
         assert!(matches!(commands.take(), Some(Command::DetachRing(ended)) if ended == session));
         assert_eq!(subscriber.matches.count(), 0);
         assert_eq!(rings.attached().len(), 0);
+    }
+
+    #[test]
+    fn a_ring_whose_writer_is_out_of_sight_is_read_on_until_its_writer_is_gone() {
+        let Fixture { own, rings, subscriber, commands, clock, writer, .. } = &mut fixture(8);
+        let (mut backlog, own, session) = (Backlog::default(), *own, SESSION);
+        rings.advertised(subscriber, own, session, clock.now(), &mut backlog);
+        assert!(matches!(commands.take(), Some(Command::AttachRing(_))));
+        for _ in 0..2 {
+            rings.withdrawn(own, session, &mut backlog);
+            assert_eq!((subscriber.matches.count(), rings.attached().len()), (0, 1));
+            rings.reclaim(session, &mut backlog);
+            rings.advertised(subscriber, own, session, clock.now(), &mut backlog);
+            assert_eq!(subscriber.matches.all(), [own]);
+            assert!(commands.take().is_none());
+        }
+        rings.withdrawn(own, session, &mut backlog);
+        // It has begun another one since.
+        subscriber.match_with(own, &rings.parts.requests);
+        writer.finish();
+        rings.reclaim(session, &mut backlog);
+        assert!(matches!(commands.take(), Some(Command::DetachRing(ended)) if ended == session));
+        assert_eq!((subscriber.matches.count(), rings.attached().len()), (1, 0));
+    }
+
+    #[test]
+    fn a_ring_whose_writer_is_out_of_sight_ends_with_its_subscription() {
+        let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(8);
+        let mut backlog = Backlog::default();
+        rings.advertised(subscriber, *own, SESSION, clock.now(), &mut backlog);
+        rings.withdrawn(*own, SESSION, &mut backlog);
+        rings.unsubscribed(subscriber.hash, std::iter::empty(), &mut backlog);
+        assert!(matches!(commands.take(), Some(Command::AttachRing(_))));
+        assert!(matches!(commands.take(), Some(Command::DropRing(ended)) if ended == SESSION));
+        assert_eq!((rings.attached().len(), rings.unseen.len()), (0, 0));
+    }
+
+    /// Cut off while it is out of sight, it is attached again, and what is lost can be told.
+    #[test]
+    fn a_reader_that_is_cut_off_out_of_sight_goes_on_as_long_as_its_writer_writes() {
+        let Fixture { own, rings, subscriber, commands, clock, writer, .. } = &mut fixture(8);
+        let (mut backlog, now) = (Backlog::default(), clock.now());
+        rings.advertised(subscriber, *own, SESSION, now, &mut backlog);
+        rings.withdrawn(*own, SESSION, &mut backlog);
+        for _ in 0..2 {
+            assert!(matches!(commands.take(), Some(Command::AttachRing(_))));
+            rings.lost(SESSION, Delivery::new(1024), now);
+            rings.retry(now, &mut backlog);
+            assert_eq!((subscriber.matches.count(), rings.attached().len()), (0, 1));
+        }
+        rings.lost(SESSION, Delivery::new(1024), now);
+        rings.advertised(subscriber, *own, SESSION, now, &mut backlog);
+        rings.retry(now, &mut backlog);
+        assert_eq!(subscriber.matches.all(), [*own]);
+        rings.withdrawn(*own, SESSION, &mut backlog);
+        rings.lost(SESSION, Delivery::new(1024), now);
+        writer.finish();
+        rings.retry(now, &mut backlog);
+        assert_eq!((rings.attached().len(), rings.next_deadline()), (0, Timestamp::NEVER));
     }
 }
