@@ -5,6 +5,7 @@
 //! kernel which have something.
 
 mod handle;
+mod inbox;
 mod rings;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,11 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-pub(super) use self::handle::Inbox;
 use self::handle::WAKE;
 #[cfg(test)]
 pub(super) use self::handle::stalled;
 pub(crate) use self::handle::{Command, PollerHandle, Reports};
+pub(super) use self::inbox::Inbox;
 use self::rings::Rings;
 use super::callback::{self, CallbackThread};
 use super::dispatch::{Added, Dispatch};
@@ -197,7 +198,6 @@ impl Poller {
 
     fn run(mut self) {
         loop {
-            self.take_deferred();
             self.take_commands();
             if self.is_stopping {
                 return;
@@ -227,7 +227,7 @@ impl Poller {
         if self.spins {
             self.attend();
         }
-        worked | self.take_deferred()
+        worked
     }
 
     /// Looks after the sending side, when it is time to.
@@ -256,14 +256,6 @@ impl Poller {
         {
             self.execute(command);
         }
-    }
-
-    fn take_deferred(&mut self) -> bool {
-        let Some(commands) = handle::take_deferred() else { return false };
-        for command in commands {
-            self.execute(command);
-        }
-        true
     }
 
     fn execute(&mut self, command: Command) {

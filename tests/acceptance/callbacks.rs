@@ -162,6 +162,84 @@ fn a_subscription_can_end_itself() {
     }
 }
 
+/// A callback of `ipc.boot` on this instance's poller that does `act` once the test lets it: what others do
+/// until then waits for the poller.
+fn in_a_callback(
+    instance: &Arc<Instance>,
+    act: impl Fn(&Instance) + Send + 'static,
+) -> (Subscription, impl FnOnce()) {
+    let (reached, in_callback) = unbounded();
+    let (let_go, may_go) = unbounded();
+    let weak = Arc::downgrade(instance);
+    let callback = move |_: &Message<'_>| {
+        reached.send(()).unwrap();
+        next::<()>(&may_go, "the test goes on");
+        act(&weak.upgrade().unwrap());
+    };
+    let subscription = instance.subscribe("ipc.boot", callback).unwrap();
+    let mut publisher = instance.publisher("ipc.boot").unwrap();
+    assert!(publisher.wait_for_subscribers(1, WAIT));
+    publisher.send(b"go").unwrap();
+    next(&in_callback, "the callback");
+    (subscription, move || let_go.send(()).unwrap())
+}
+
+/// What others have given a poller comes before what its callback gives it later: here a socket that
+/// both topics need.
+#[test]
+fn a_callback_shares_the_socket_that_somebody_else_has_just_opened() {
+    let one_port = Settings { unicast_ports: "35008-35008", ..Settings::default() };
+    let place = Place::with(one_port);
+    let config = place.config();
+    let stream = |topic: &str| config.route(topic).unwrap().stream();
+    let first = "unicast.first";
+    let named = |shares_stream| {
+        let mut names = (0..).map(|number| format!("unicast.{number}"));
+        names.find(|name| (stream(name) == stream(first)) == shares_stream).unwrap()
+    };
+    for second in [named(false), named(true)] {
+        let instance = Arc::new(place.start("here"));
+        let mut host = Host::start(&place, "host");
+        let journals = [first, &second].map(Journal::new);
+        let (made, subscribed) = unbounded();
+        let (topic, journal) = (second.clone(), journals[1].clone());
+        let (boot, let_go) = in_a_callback(&instance, move |instance| {
+            made.send(instance.subscribe(&topic, journal.clone()).unwrap()).unwrap();
+        });
+        let ends_first = instance.subscribe(first, journals[0].clone()).unwrap();
+        let_go();
+        let _second = next(&subscribed, "the subscription of the callback");
+        for (topic, journal) in [first, &second].into_iter().zip(&journals) {
+            host.publish(topic);
+            host.wait_for_subscribers(topic, 1);
+            host.send(topic, 10, 40);
+            assert_eq!(journal.expect(10), Report::complete(10), "{topic} beside {second}");
+        }
+        ends_first.unsubscribe();
+        host.send(&second, 10, 40);
+        assert_eq!(journals[1].expect(20), Report::complete(20), "{second}");
+        boot.unsubscribe();
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "asks the system, and receives nothing")]
+fn a_callback_ends_what_somebody_else_has_just_begun() {
+    const PORT: u16 = 35008;
+    let one_port = Settings { unicast_ports: "35008-35008", ..Settings::default() };
+    let place = Place::with(one_port);
+    let instance = Arc::new(place.start("here"));
+    let (begun, to_end) = unbounded::<Subscription>();
+    let (boot, let_go) =
+        in_a_callback(&instance, move |_| next(&to_end, "a subscription").unsubscribe());
+    begun.send(instance.subscribe("unicast.short", |_: &Message<'_>| ()).unwrap()).unwrap();
+    let_go();
+    boot.unsubscribe();
+    eventually("its port is free again", || {
+        std::net::UdpSocket::bind((place.address(), PORT)).is_ok()
+    });
+}
+
 /// Echo: each message makes the callback send one, through a publisher that others use, too.
 #[test]
 fn messages_bounce_between_callbacks_of_two_processes() {

@@ -18,9 +18,8 @@ use crate::id::TopicHash;
 use crate::listener::Event;
 use crate::time::Clock;
 
-/// Steps until pollers have to have done what they were told. This thread submits commands under
-/// the lock of `topics`, which callbacks take as well: it must never fill the queue of a poller
-/// whose callback waits for that lock.
+/// Steps until pollers have to have done what they were told. This thread drops listeners, so that it
+/// does not wait for room in their queues: it must not fill them.
 const STEPS_PER_PASS: usize = 256;
 /// Without news and deadlines, the thread still looks around this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

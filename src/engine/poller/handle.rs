@@ -1,14 +1,12 @@
 //! How others talk to a poller, and what it reports. Layer: engine. Any thread gives commands; the
 //! poller takes them.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Token, Waker};
 
+use super::inbox::{Inbox, Queue};
 use crate::engine::callback::{self, CallbackThread};
 use crate::engine::dispatch::{Ticket, TopicSubscription};
 use crate::engine::endpoint::{EndpointId, SocketEndpoint};
@@ -17,7 +15,8 @@ use crate::engine::ring_endpoint::RingEndpoint;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::protocol::delivery::Delivery;
 
-/// Commands that may wait for a poller. One that is in a long callback drains none meanwhile.
+/// Commands that may wait for a poller before others wait for it. One that is in a long callback takes
+/// none meanwhile.
 const MAX_COMMANDS: usize = 16 * 1024;
 
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -56,56 +55,13 @@ pub(crate) trait Reports: Send + Sync {
     fn ring_lost(&self, session: SessionId, delivery: Delivery);
 }
 
-thread_local! {
-    /// Commands that callbacks on this poller's own thread give to it: carried out right after the
-    /// callback, without a queue that could be full.
-    static DEFERRED: RefCell<Vec<Command>> = const { RefCell::new(Vec::new()) };
-}
-
-/// What this thread's callbacks have deferred, if anything.
-#[inline]
-pub(super) fn take_deferred() -> Option<Vec<Command>> {
-    if DEFERRED.with_borrow(Vec::is_empty) {
-        return None;
-    }
-    Some(DEFERRED.with_borrow_mut(std::mem::take))
-}
-
-/// How others talk to a poller. A channel of the standard library, which discards what waits when
-/// its receiver is dropped: whoever waits for the end of a subscription notices.
+/// How others talk to a poller.
 #[derive(Clone)]
 pub(crate) struct PollerHandle {
     instance: InstanceId,
     index: usize,
-    commands: SyncSender<Command>,
-    is_waiting: Arc<AtomicBool>,
+    commands: Arc<Queue>,
     waker: Arc<Waker>,
-}
-
-/// The commands that wait for a poller.
-pub(in crate::engine) struct Inbox {
-    commands: mpsc::Receiver<Command>,
-    /// Set after a command has been put in. To ask the channel itself takes a fence, which waits for
-    /// all that the poller has just written to rings.
-    is_waiting: Arc<AtomicBool>,
-}
-
-impl Inbox {
-    /// Whether there may be commands.
-    #[inline]
-    pub(super) fn is_ready(&self) -> bool {
-        self.is_waiting.load(Ordering::Relaxed)
-    }
-
-    /// All commands that are there are going to be taken; it is ready again with the next one.
-    pub(super) fn begin(&self) {
-        // Acquire: pairs with the Release in `PollerHandle::wake`.
-        self.is_waiting.swap(false, Ordering::Acquire);
-    }
-
-    pub(in crate::engine) fn take(&self) -> Option<Command> {
-        self.commands.try_recv().ok()
-    }
 }
 
 /// The two ends of a queue with room for `room` commands.
@@ -115,10 +71,8 @@ fn queue(
     room: usize,
     waker: Arc<Waker>,
 ) -> (PollerHandle, Inbox) {
-    let (sender, receiver) = sync_channel(room);
-    let is_waiting = Arc::new(AtomicBool::new(false));
-    let inbox = Inbox { commands: receiver, is_waiting: Arc::clone(&is_waiting) };
-    (PollerHandle { instance, index, commands: sender, is_waiting, waker }, inbox)
+    let (commands, inbox) = Inbox::with_room(room);
+    (PollerHandle { instance, index, commands, waker }, inbox)
 }
 
 impl PollerHandle {
@@ -127,28 +81,26 @@ impl PollerHandle {
         queue(instance, index, MAX_COMMANDS, waker)
     }
 
-    /// Gives a command. From the poller's own callbacks it is carried out after the callback; from
-    /// elsewhere this waits when [`MAX_COMMANDS`] are waiting already.
+    /// Gives a command, and never waits. From the poller's own callbacks it is carried out after the
+    /// callback.
     pub(crate) fn submit(&self, command: Command) {
-        if self.is_current_thread() {
-            DEFERRED.with_borrow_mut(|deferred| deferred.push(command));
-            return;
-        }
-        // A poller that is gone has nothing left to do.
-        if self.commands.send(command).is_ok() {
-            self.wake();
-        }
+        self.commands.put(command);
+        self.wake();
     }
 
     /// Gives a command unless too many are waiting.
     pub(crate) fn try_submit(&self, command: Command) -> Result<(), Command> {
-        match self.commands.try_send(command) {
-            Ok(()) => {
-                self.wake();
-                Ok(())
-            }
-            Err(TrySendError::Full(command)) => Err(command),
-            Err(TrySendError::Disconnected(_)) => Ok(()),
+        self.commands.try_put(command)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Waits as long as [`MAX_COMMANDS`] are waiting: for who is going to give some, before it takes a
+    /// lock that callbacks take as well. Threads that run callbacks do not wait, because waiting for each
+    /// other could deadlock.
+    pub(crate) fn wait_for_room(&self) {
+        if callback::current_thread(self.instance).is_none() {
+            self.commands.wait_for_room();
         }
     }
 
@@ -180,10 +132,11 @@ impl PollerHandle {
     }
 
     fn wake(&self) {
-        // Release: pairs with the Acquire in `Inbox::begin`; the command comes first.
-        self.is_waiting.store(true, Ordering::Release);
-        // Fails only when the poller is gone.
-        let _ = self.waker.wake();
+        // It looks before it waits.
+        if !self.is_current_thread() {
+            // Fails only when the poller is gone.
+            let _ = self.waker.wake();
+        }
     }
 }
 

@@ -71,6 +71,7 @@ impl Engine {
         let route = self.config.route(topic)?;
         let hash = route.topic_hash();
         let is_direct = rank == Rank::DIRECT;
+        self.poller(route.settings().poller).wait_for_room();
         let mut topics = self.topics.lock();
         if self.is_closed() {
             return Err(TopicError::Closed);
