@@ -107,9 +107,12 @@ const SMALL: &[u8] = &[MARK; 100];
 /// A count that is always zero would pass everything else here.
 #[test]
 fn what_is_allocated_is_counted_with_its_thread() {
-    let pair = Pair::start(Settings::default());
+    let turn = TURN.lock();
+    // Before there is an instance, whose conductor allocates when it starts.
     let allocations = Allocations::during(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(allocations.total(), 1, "{allocations:?}");
+    drop(turn);
+    let pair = Pair::start(Settings::default());
     // A listener that allocates does so on its poller.
     let (told, heard) = crossbeam_channel::bounded(1);
     let keep = move |message: &Message<'_>| told.send(message.to_owned()).unwrap();
@@ -154,6 +157,41 @@ fn messages_that_are_written_in_place_allocate_nothing() {
                 assert_eq!(claim.commit(), SendStatus::Sent);
             }
             eventually("all has arrived", || pair.received() >= until);
+        });
+    }
+}
+
+#[test]
+fn publishers_that_threads_share_allocate_nothing() {
+    const EACH: u64 = 500;
+    let pair = Pair::start(Settings::default());
+    for transport in TRANSPORTS {
+        let topic = format!("{transport}.shared");
+        let (_subscription, publisher) = pair.topic(&topic);
+        drop(publisher);
+        let publisher = pair.sender.shared_publisher(&topic).unwrap();
+        assert!(publisher.wait_for_subscribers(1, WAIT));
+        becomes_quiet(&topic, || {
+            let until = pair.received() + EACH;
+            for _ in 0..EACH {
+                assert_eq!(publisher.send_blocking(SMALL, WAIT).unwrap(), SendStatus::Sent);
+            }
+            eventually("all has arrived", || pair.received() >= until);
+        });
+    }
+}
+
+/// More than a poller asks one by one.
+#[test]
+fn pollers_with_many_sockets_allocate_nothing() {
+    for idle in ["block", "busy_spin"] {
+        let pair = Pair::start(Settings { idle, ..Settings::default() });
+        let mut topics: Vec<_> =
+            (0..8).map(|number| pair.topic(&format!("unicast.many.{number}"))).collect();
+        becomes_quiet(idle, || {
+            for (_, publisher) in &mut topics {
+                pair.burst(publisher, SMALL, 500);
+            }
         });
     }
 }
