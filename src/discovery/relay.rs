@@ -17,7 +17,7 @@
 //!
 //! **Tickets.** Who wants something has to show that it receives what is sent to its address: a ticket is
 //! a keyed hash of the address and the minute, and nothing is stored before it comes back. Until then
-//! the answer to a datagram is one that is not longer ([`Reception`]).
+//! the answer to a datagram is one that is not longer ([`tickets`]).
 //!
 //! **Cost.** That instances go on to live is the bulk of the traffic, so it is not passed on packet by
 //! packet: those that were heard within [`MAX_HEARD_DELAY`] are listed together, up to 43 in a packet of
@@ -28,18 +28,20 @@
 //! on ([`ALLOWANCE`]), how fast datagrams leave ([`BURST`]), and how many strangers are answered.
 //! What is dropped heals: heads and digests are in every HEARD, and who misses something asks its owner.
 
+mod allowance;
 mod clients;
 mod jobs;
+mod tickets;
 
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::allowance::Allowance;
 use self::clients::{Client, Clients};
 use self::jobs::{Job, Jobs};
+use self::tickets::{Reception, Tickets};
 use super::event::DownReason;
 use crate::id::InstanceId;
 use crate::time::Timestamp;
@@ -48,9 +50,6 @@ use crate::wire::advert::daemon::{
     self, DaemonView, Heard, MAX_HEARD, Ticket, WhoView, encode_heard, encode_ticket,
 };
 use crate::wire::advert::{self, Announce, DiscoveryView};
-
-/// A ticket is good for this long at least, and for twice as long at most.
-const TICKET_LIFE: Duration = Duration::from_mins(1);
 
 /// How long a sign of life may wait for others to be listed with it; an instance that announces
 /// itself more often than ten times a second waits a quarter of its interval at most.
@@ -66,11 +65,6 @@ const ALLOWANCE_PER_SECOND: u32 = 256;
 const BURST: u32 = 128;
 /// ... within this time: well within what sockets of clients hold, and up to 128,000 in a second.
 const BURST_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Tickets that wait to be sent.
-const MAX_TICKETS: usize = 1024;
-/// Tickets per second, to all strangers together: each costs no more than the packet that asked.
-const TICKETS_PER_SECOND: u32 = 8192;
 
 /// Datagrams are dropped while more events than this wait to be polled.
 const MAX_WAITING_EVENTS: usize = 65_536;
@@ -127,54 +121,13 @@ pub(crate) struct RelayCounters {
     pub(crate) clients: u64,
 }
 
-/// What a ticket is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reception {
-    Good,
-    /// Still good, and to be replaced.
-    Old,
-    Refused,
-}
-
-/// How much of something may happen in a time.
-#[derive(Clone, Copy, Debug)]
-struct Allowance {
-    left: u32,
-    since: Timestamp,
-}
-
-impl Allowance {
-    const fn new(most: u32, now: Timestamp) -> Self {
-        Self { left: most, since: now }
-    }
-
-    /// Takes `cost`, if that much is left of what comes back at `per_second`, up to `most`.
-    fn take(&mut self, now: Timestamp, cost: u32, per_second: u32, most: u32) -> bool {
-        let pause = Duration::from_secs(1) / per_second;
-        let earned = now.since(self.since).as_nanos() / pause.as_nanos();
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(earned).min(most);
-            self.since = now;
-        }
-        let allowed = self.left >= cost;
-        if allowed {
-            self.left -= cost;
-        }
-        allowed
-    }
-}
-
 /// A discovery daemon. See the [module](self) for how to drive it.
 #[derive(Debug)]
 pub(crate) struct Relay {
     id: InstanceId,
     settings: RelaySettings,
-    /// What tickets are hashed with.
-    secret: RandomState,
+    tickets: Tickets,
     clients: Clients,
-    tickets: VecDeque<SocketAddr>,
-    strangers: Allowance,
     jobs: Jobs,
     /// Instances heard since the last HEARD.
     heard: Vec<Heard>,
@@ -192,10 +145,8 @@ impl Relay {
         Self {
             id,
             settings,
-            secret: RandomState::new(),
+            tickets: Tickets::new(now),
             clients: Clients::default(),
-            tickets: VecDeque::new(),
-            strangers: Allowance::new(TICKETS_PER_SECOND, now),
             jobs: Jobs::default(),
             heard: Vec::with_capacity(MAX_HEARD),
             heard_due: Timestamp::NEVER,
@@ -258,25 +209,9 @@ impl Relay {
         Ok(())
     }
 
-    fn ticket(&self, now: Timestamp, address: SocketAddr, ago: u64) -> Option<Ticket> {
-        let minute = u128::from(now.as_nanos()) / TICKET_LIFE.as_nanos();
-        let minute = minute.checked_sub(ago.into())?;
-        Some(Ticket(self.secret.hash_one((address, minute))))
-    }
-
-    fn judge(&self, now: Timestamp, source: SocketAddr, ticket: Ticket) -> Reception {
-        if self.ticket(now, source, 0) == Some(ticket) {
-            Reception::Good
-        } else if self.ticket(now, source, 1) == Some(ticket) {
-            Reception::Old
-        } else {
-            Reception::Refused
-        }
-    }
-
     /// Whether a ticket is good for its sender, who gets a fresh one if it is not, or not for long.
     fn admits(&mut self, now: Timestamp, source: SocketAddr, ticket: Ticket) -> bool {
-        let reception = self.judge(now, source, ticket);
+        let reception = self.tickets.judge(now, source, ticket);
         if reception != Reception::Good {
             self.give_ticket(now, source);
         }
@@ -285,10 +220,7 @@ impl Relay {
     }
 
     fn give_ticket(&mut self, now: Timestamp, to: SocketAddr) {
-        let most = TICKETS_PER_SECOND;
-        if self.tickets.len() < MAX_TICKETS && self.strangers.take(now, 1, most, most) {
-            self.tickets.push_back(to);
-        } else {
+        if !self.tickets.give(now, to) {
             self.counters.overruns += 1;
         }
     }
@@ -491,8 +423,8 @@ impl Relay {
     }
 
     fn poll_packet(&mut self, now: Timestamp, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
-        if let Some(to) = self.tickets.pop_front() {
-            encode_ticket(self.id, self.ticket(now, to, 0)?, buffer);
+        if let Some((to, ticket)) = self.tickets.poll(now) {
+            encode_ticket(self.id, ticket, buffer);
             return Some(to);
         }
         self.jobs.poll(self.id, &self.clients, buffer)

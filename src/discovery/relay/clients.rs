@@ -7,7 +7,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Allowance, ClientInfo};
+use super::ClientInfo;
+use super::allowance::Allowance;
 use crate::id::InstanceId;
 use crate::time::Timestamp;
 use crate::wire::advert::daemon::Heard;
