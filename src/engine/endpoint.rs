@@ -2,22 +2,22 @@
 //! poller.
 
 mod parted;
+mod sessions;
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::parted::Parted;
-use super::dispatch::{Dispatch, DispatchSink, HashHasher, Origin};
+use self::sessions::{Heard, Sessions};
+use super::dispatch::{Dispatch, DispatchSink, Origin};
 use super::request_processor::{RequestProcessor, ResponseSink};
 use crate::counters::{Counter, Counters, EndpointColumn, Row};
-use crate::id::{InstanceId, ReceiverId, SessionId};
+use crate::id::{InstanceId, ReceiverId};
 use crate::protocol::delivery::{Arrival, Loss, Sink};
 use crate::protocol::receiver::{ReceiveCounters, ReceiveSession, ReceiveSettings};
 use crate::time::Timestamp;
-use crate::transport::udp::{Destination, ReceiveBuffer, UdpSocket};
+use crate::transport::udp::{ReceiveBuffer, UdpSocket};
 use crate::wire::WireError;
 use crate::wire::control::{Heartbeat, Range, Welcome};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, PacketKind, Prefix};
@@ -35,9 +35,6 @@ impl EndpointId {
     pub(crate) const FIRST_TOPIC: u32 = 2;
 }
 
-/// Sessions that one endpoint follows. A session more than that takes the place of the one that has
-/// been silent longest: what a forger opens cannot grow without bound.
-const MAX_SESSIONS: usize = 4096;
 /// Datagrams read from one socket before others get their turn.
 const BURST: usize = 16;
 /// What was asked for may be among what waits to be read, so timeouts wait for that; on a socket that
@@ -61,10 +58,7 @@ pub(crate) struct SocketEndpoint {
     /// Sends feedback where the socket cannot: one bound to a group has no address to send from.
     feedback: Option<Arc<UdpSocket>>,
     settings: ReceiveSettings,
-    sessions: Vec<Heard>,
-    by_id: HashMap<SessionId, usize, BuildHasherDefault<HashHasher>>,
-    /// The session of the packet before.
-    last: usize,
+    sessions: Sessions,
     /// Some session waits for a gap to close, or to be told where it begins.
     has_gaps: bool,
     /// Room for a NAK.
@@ -80,28 +74,6 @@ pub(crate) struct SocketEndpoint {
     /// Since when there has been more to read all the time.
     unread_since: Option<Timestamp>,
     row: Row<EndpointColumn>,
-}
-
-/// A session, and whom to tell how far it has been read.
-struct Heard {
-    session: ReceiveSession,
-    origin: Origin,
-    id: SessionId,
-    source: SocketAddr,
-    feedback_to: Destination,
-    last_heard: Timestamp,
-    counted: ReceiveCounters,
-    /// Its instance is gone: to be forgotten once the socket has been read empty.
-    is_orphan: bool,
-}
-
-impl Heard {
-    fn send(&self, feedback: &UdpSocket, packet: &[u8], counters: &Counters) {
-        if let Err(error) = feedback.send_run(Some(&self.feedback_to), packet, packet.len()) {
-            counters.add(Counter::SendErrors, 1);
-            tracing::debug!(%error, to = %self.source, "feedback not sent");
-        }
-    }
 }
 
 /// Where what a session delivers goes: to the listeners of topics, or to open requests.
@@ -153,9 +125,7 @@ impl SocketEndpoint {
             feedback,
             streams: Vec::new(),
             settings,
-            sessions: Vec::new(),
-            by_id: HashMap::default(),
-            last: 0,
+            sessions: Sessions::default(),
             has_gaps: false,
             missing: Vec::new(),
             nak: Vec::new(),
@@ -181,7 +151,8 @@ impl SocketEndpoint {
         self.streams[at].1 -= 1;
         if self.streams[at].1 == 0 {
             self.streams.swap_remove(at);
-            self.forget(|heard| heard.origin.stream == stream);
+            self.sessions.forget(|heard| heard.origin.stream == stream);
+            self.count_sessions();
             self.parted.forget_stream(stream);
         }
     }
@@ -209,22 +180,15 @@ impl SocketEndpoint {
         }
         let is_over =
             |heard: &Heard| heard.is_orphan && heard.session.next_deadline() == Timestamp::NEVER;
-        for heard in self.sessions.extract_if(.., |heard| is_over(heard)) {
+        self.sessions.take(is_over, |heard| {
             let Origin { session, instance, stream, .. } = heard.origin;
             self.parted.keep(session, instance, stream, heard.session.into_delivery());
-        }
-        self.index();
+        });
+        self.count_sessions();
         self.has_orphans = self.sessions.iter().any(|heard| heard.is_orphan);
     }
 
-    fn forget(&mut self, which: impl Fn(&Heard) -> bool) {
-        self.sessions.retain(|heard| !which(heard));
-        self.index();
-    }
-
-    fn index(&mut self) {
-        self.by_id = self.sessions.iter().enumerate().map(|(at, heard)| (heard.id, at)).collect();
-        self.last = 0;
+    fn count_sessions(&mut self) {
         self.row.set(EndpointColumn::Sessions, self.sessions.len() as u64);
     }
 
@@ -340,8 +304,10 @@ impl SocketEndpoint {
                 return false;
             }
         };
-        let Some(at) = self.session(now, source, &header, counters) else { return false };
-        let heard = &mut self.sessions[at];
+        if !self.select(now, source, &header, counters) {
+            return false;
+        }
+        let Some(heard) = self.sessions.current() else { return false };
         heard.last_heard = now;
         let mut sink = Self::sink(self.id, &heard.origin, dispatch, requests);
         let packet = &packet[..prefix.length];
@@ -379,36 +345,31 @@ impl SocketEndpoint {
         }
     }
 
-    /// Index of the session that a packet belongs to; it starts with its first packet.
+    /// Makes the session that a packet belongs to the current one; it starts with its first packet.
+    /// False when the packet is none of ours.
     #[inline]
-    fn session(
+    fn select(
         &mut self,
         now: Timestamp,
         source: SocketAddr,
         header: &PacketHeader,
         counters: &Counters,
-    ) -> Option<usize> {
-        let hit = self.sessions.get(self.last).is_some_and(|last| last.id == header.session);
-        if !hit {
+    ) -> bool {
+        if !self.sessions.is_current(header.session) {
             self.publish_counts();
-            self.last = match self.by_id.get(&header.session) {
-                Some(at) => *at,
-                None => self.open_session(now, source, header, counters)?,
-            };
+            let is_known = self.sessions.select(header.session);
+            if !is_known && !self.open_session(now, source, header, counters) {
+                return false;
+            }
         }
-        let heard = &self.sessions[self.last];
-        // A session does not change its owner, its stream or its socket; who claims so is not its
-        // sender, and could end it with a number far ahead.
-        if heard.origin.instance != header.instance
-            || heard.origin.stream != header.stream
-            || heard.source != source
-        {
+        let is_its_own = self.sessions.current().is_some_and(|heard| heard.is_from(source, header));
+        if !is_its_own {
             self.row.add(EndpointColumn::Foreign, 1);
-            return None;
         }
-        Some(self.last)
+        is_its_own
     }
 
+    /// Begins to follow a session, if somebody here listens to its stream.
     #[cold]
     fn open_session(
         &mut self,
@@ -416,22 +377,19 @@ impl SocketEndpoint {
         source: SocketAddr,
         header: &PacketHeader,
         counters: &Counters,
-    ) -> Option<usize> {
+    ) -> bool {
         if !self.streams.iter().any(|(stream, _)| *stream == header.stream) {
             self.row.add(EndpointColumn::Foreign, 1);
-            return None;
+            return false;
         }
-        if self.sessions.len() >= MAX_SESSIONS {
+        if self.sessions.make_room() {
             counters.add(Counter::SessionsForgotten, 1);
-            let oldest = self.sessions.iter().map(|heard| heard.last_heard).min()?;
-            self.forget(|heard| heard.last_heard == oldest);
         }
         let mut session = ReceiveSession::new(header.session, self.receiver, self.settings);
         if let Some(delivery) = self.parted.take(header.session, header.instance) {
             session.resume(delivery);
         }
-        let at = self.sessions.len();
-        self.sessions.push(Heard {
+        self.sessions.open(Heard {
             session,
             origin: Origin {
                 endpoint: self.id,
@@ -440,23 +398,21 @@ impl SocketEndpoint {
                 session: header.session,
                 source: Some(source.ip()),
             },
-            id: header.session,
             source,
             feedback_to: self.socket.destination(source),
             last_heard: now,
             counted: ReceiveCounters::default(),
             is_orphan: false,
         });
-        self.by_id.insert(header.session, at);
-        self.row.set(EndpointColumn::Sessions, self.sessions.len() as u64);
-        Some(at)
+        self.count_sessions();
+        true
     }
 
-    /// Sends what the session of the packet before has to say to its sender.
+    /// Sends what the current session has to say to its sender.
     #[inline]
     fn send_feedback(&mut self, now: Timestamp, counters: &Counters) {
         let feedback = self.feedback.as_deref().unwrap_or(&self.socket);
-        let Some(heard) = self.sessions.get_mut(self.last) else { return };
+        let Some(heard) = self.sessions.current() else { return };
         if let Some(status) = heard.session.poll_status() {
             heard.send(feedback, &status.encode(), counters);
         }
@@ -483,19 +439,17 @@ impl SocketEndpoint {
         if self.unread_since.is_some_and(|since| now.since(since) < READ_FIRST) {
             return true;
         }
-        self.has_gaps = false;
         for at in 0..self.sessions.len() {
-            let heard = &mut self.sessions[at];
+            let Some(heard) = self.sessions.select_at(at) else { break };
             if heard.session.next_deadline() <= now {
                 let mut sink =
                     Self::sink(self.id, &heard.origin, context.dispatch, context.requests);
                 heard.session.handle_timeout(now, &mut sink);
-                self.last = at;
                 self.send_feedback(now, context.counters);
                 self.publish_counts();
             }
-            self.has_gaps |= self.sessions[at].session.next_deadline() != Timestamp::NEVER;
         }
+        self.has_gaps = self.next_deadline() != Timestamp::NEVER;
         self.finish_batch(context);
         self.has_gaps
     }
@@ -508,9 +462,9 @@ impl SocketEndpoint {
         self.publish_counts();
     }
 
-    /// Publishes what the session of the packet before has counted.
+    /// Publishes what the current session has counted.
     fn publish_counts(&mut self) {
-        let Some(heard) = self.sessions.get_mut(self.last) else { return };
+        let Some(heard) = self.sessions.current() else { return };
         let (now, before) = (*heard.session.counters(), heard.counted);
         heard.counted = now;
         let row = &mut self.row;

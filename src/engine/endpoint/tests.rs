@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::{Family, InterfaceSpec};
+use crate::id::SessionId;
 use crate::listener::{Reply, Respond, RespondError};
 use crate::time::Clock;
 use crate::transport::interface::resolve;
