@@ -203,9 +203,10 @@ fn a_measurement_is_written_as_a_page() {
     assert!(page.contains("curve c1"), "{page}");
     bench(&[&["throughput", "--count", "200"], &report[..]].concat());
     check_page(&path, 0);
-    let arguments = ["throughput", "--rate", "1k", "--count", "200"];
+    let arguments = ["throughput", "--rate", "1k", "--count", "200", "--baseline"];
     bench_with_code(&[&arguments[..], &report[..]].concat());
-    assert!(check_page(&path, 1).contains("of 1000 messages/s"));
+    let page = check_page(&path, 1);
+    assert!(page.contains("of 1000 messages/s") && page.contains("curve c1"), "{page}");
 }
 
 #[test]
@@ -271,6 +272,19 @@ fn an_open_loop_measures_every_message_and_says_whether_it_kept_its_rate() {
         assert!(number(&document, "achieved_rate") <= 1e3, "{document}");
         let quantiles = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"];
         let quantiles = quantiles.map(|key| number(&document, key));
+        assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{document}");
+        assert!(document["baseline_p99_ns"].is_null(), "{document}");
+    }
+}
+
+/// Beside one of bare sockets, or of memory, at the same rate.
+#[test]
+fn an_open_loop_has_a_baseline() {
+    for transport in TRANSPORTS {
+        let arguments = ["throughput", "--transport", transport, "--rate", "1k", "--count", "200"];
+        let (document, _) = bench_with_code(&[&arguments[..], &["--baseline"]].concat());
+        assert_eq!(number(&document, "received"), 200.0, "{document}");
+        let quantiles = ["baseline_p50_ns", "baseline_p99_ns"].map(|key| number(&document, key));
         assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{document}");
     }
 }
@@ -358,7 +372,6 @@ fn what_cannot_be_measured_is_refused() {
         ["rtt", "--loss", "101%", "--count", "1", "--json"],
         ["rtt", "--loss=1%", "--transport=ipc", "--count", "1", "--json"],
         ["throughput", "--rate=1k", "--size=7", "--count", "1", "--json"],
-        ["throughput", "--rate=1k", "--baseline", "--count", "1", "--json"],
         ["throughput", "--rate", "0", "--count", "1", "--json"],
         ["throughput", "--packet-size", "1000", "--count", "1", "--json"],
         ["expiry", "--open", "0", "--duration", "1s", "--json"],

@@ -58,7 +58,7 @@ impl RoundTripFigures {
     }
 }
 
-/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline, `loss`, `idle` and
+/// Gigabits of payload; `baseline_gbit_per_sec` is null without a baseline and with a rate, `loss`, `idle` and
 /// `packet_size` if nobody asked for them.
 #[derive(Debug, Serialize)]
 pub(crate) struct StreamFigures {
@@ -93,10 +93,13 @@ pub(crate) struct OpenLoop {
     p99_ns: u64,
     p999_ns: u64,
     max_ns: u64,
+    /// Null without a baseline, like the next one.
+    baseline_p50_ns: Option<u64>,
+    baseline_p99_ns: Option<u64>,
 }
 
 impl OpenLoop {
-    fn of(pace: Pace, latency: &Latency) -> Self {
+    fn of(pace: Pace, latency: &Latency, raw: Option<&Latency>) -> Self {
         Self {
             rate: pace.wanted,
             achieved_rate: pace.achieved.round(),
@@ -106,13 +109,15 @@ impl OpenLoop {
             p99_ns: latency.quantile_ns(0.99),
             p999_ns: latency.quantile_ns(0.999),
             max_ns: latency.max_ns(),
+            baseline_p50_ns: raw.map(|raw| raw.quantile_ns(0.5)),
+            baseline_p99_ns: raw.map(|raw| raw.quantile_ns(0.99)),
         }
     }
 }
 
 impl StreamFigures {
     pub(super) fn of(run: &OneWay) -> Self {
-        let OneWay { load, engine, latency, raw, tally } = run;
+        let OneWay { load, engine, latency, raw, raw_latency, tally } = run;
         Self {
             transport: load.transport.name(),
             size: load.size,
@@ -132,7 +137,7 @@ impl StreamFigures {
             open_loop: run
                 .pace()
                 .zip(latency.as_ref())
-                .map(|(pace, latency)| OpenLoop::of(pace, latency)),
+                .map(|(pace, latency)| OpenLoop::of(pace, latency, raw_latency.as_ref())),
         }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct OneWay {
     /// Of an open loop: from when messages were due to their arrival.
     pub(super) latency: Option<Latency>,
     pub(super) raw: Option<Rate>,
+    /// Of an open loop of nothing but sockets or memory.
+    pub(super) raw_latency: Option<Latency>,
     pub(super) tally: Tally,
 }
 
@@ -81,17 +83,25 @@ impl OneWay {
         let bench = Bench::prepare(common, load, stop, throughput::pollers())?;
         let mut engine = Rate::default();
         let mut latency = Latency::new();
-        let mut raw = bench.load.baseline.then(Rate::default);
+        let (mut raw, mut raw_latency) = match (bench.load.baseline, bench.load.rate) {
+            (false, _) => (None, None),
+            (true, None) => (Some(Rate::default()), None),
+            (true, Some(rate)) => (None, Some((rate, Latency::new()))),
+        };
         let mut tally = Tally::default();
         bench.rounds(|goal| {
             engine.add(&throughput::round(&bench, goal, &mut tally, &mut latency)?);
             if let Some(raw) = &mut raw {
                 raw.add(&baseline::one_way::round(&bench, goal)?);
             }
+            if let Some((rate, latency)) = &mut raw_latency {
+                latency.add(&baseline::open_loop::round(&bench, *rate, goal)?);
+            }
             Ok(())
         })?;
         let latency = bench.load.rate.map(|_| latency);
-        Ok(Self { load: bench.load, engine, latency, raw, tally })
+        let raw_latency = raw_latency.map(|(_, latency)| latency);
+        Ok(Self { load: bench.load, engine, latency, raw, raw_latency, tally })
     }
 
     /// Messages per second that left, of those that were to leave, and whether these were as many:

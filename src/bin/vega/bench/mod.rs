@@ -20,6 +20,7 @@ mod recorder;
 mod report;
 mod round_trip;
 mod rounds;
+mod schedule;
 mod sender;
 mod suite;
 mod tally;
@@ -119,8 +120,8 @@ struct ThroughputArgs {
     #[command(flatten)]
     spread: Spread,
     /// Send so many messages per second, such as 500k or 2M, and measure how long each takes from
-    /// the time at which it was to be sent until it arrives
-    #[arg(long, value_name = "R", value_parser = load::rate, conflicts_with = "baseline")]
+    /// the time at which it was to be sent until it arrives; the baseline, too
+    #[arg(long, value_name = "R", value_parser = load::rate)]
     rate: Option<u64>,
     /// Write the distribution as an HdrHistogram percentile file, in microseconds
     #[arg(long, value_name = "FILE", requires = "rate")]

@@ -50,7 +50,7 @@ pub(super) fn round_trip_page<'a>(
 
 /// The page of a stream. Only an open loop has a distribution.
 pub(super) fn one_way_page<'a>(run: &'a OneWay, machine: &Machine) -> Page<Chart<'a>> {
-    let curves = run.latency.iter().map(|latency| ("vega", latency)).collect();
+    let curves = open_loops(run).collect();
     let chart = Chart { title: "from the intended time to the arrival".to_owned(), curves };
     Page {
         title: format!("throughput {}", title(&run.load)),
@@ -73,13 +73,18 @@ fn round_trip_rows(run: &RoundTrips) -> Rows {
 }
 
 fn open_loop_rows(run: &OneWay) -> Option<Rows> {
-    let latency = run.latency.as_ref()?;
-    Some(latency_rows("From the intended time to the arrival", [("vega", latency)]))
+    run.latency.as_ref()?;
+    Some(latency_rows("From the intended time to the arrival", open_loops(run)))
+}
+
+fn open_loops(run: &OneWay) -> impl Iterator<Item = (&'static str, &Latency)> {
+    let raw = run.raw_latency.iter().map(|raw| ("raw", raw));
+    run.latency.iter().map(|latency| ("vega", latency)).chain(raw)
 }
 
 fn latency_rows<'a>(
     title: &'static str,
-    rows: impl IntoIterator<Item = (&'a str, &'a Latency)>,
+    rows: impl IntoIterator<Item = (&'static str, &'a Latency)>,
 ) -> Rows {
     Rows {
         title,

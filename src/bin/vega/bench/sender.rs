@@ -8,6 +8,7 @@ use vega::{Publisher, SendError};
 
 use super::goal::{Finish, Goal};
 use super::load::{Load, STAMP_BYTES};
+use super::schedule::Schedule;
 use super::throughput::Rate;
 use crate::clock;
 
@@ -15,7 +16,6 @@ use crate::clock;
 const LOOK_BYTES: usize = 64 << 10;
 /// Messages between two looks at the clock, at most.
 const LOOK_MESSAGES: u64 = 256;
-const NS_PER_SECOND: u128 = 1_000_000_000;
 
 /// Sends on all topics in turn.
 pub(super) struct Sender<'a> {
@@ -66,9 +66,12 @@ impl<'a> Sender<'a> {
     /// As [`Sender::stream`].
     pub(super) fn keep_pace(&mut self, per_second: u64, goal: Goal) -> anyhow::Result<Rate> {
         self.rate = Rate::default();
-        let (begin_ns, finish) = (clock::shared_ns(), goal.start());
-        while self.wait_until(due_ns(begin_ns, self.rate.sent, per_second), &finish) {
-            let due_ns = due_ns(begin_ns, self.rate.sent, per_second);
+        let schedule = Schedule::start(per_second, goal);
+        let abort = self.abort;
+        let is_given_up = || abort.load(Ordering::Relaxed);
+        while let Some(due_ns) =
+            schedule.wait_for(self.rate.sent, &mut self.rate.late_ns, is_given_up)
+        {
             if let Some(stamp) = self.payload.first_chunk_mut::<STAMP_BYTES>() {
                 *stamp = due_ns.to_le_bytes();
             }
@@ -76,21 +79,6 @@ impl<'a> Sender<'a> {
         }
         self.flush()?;
         Ok(self.rate)
-    }
-
-    /// Spins until a message is due. False when there is none to be sent any more.
-    fn wait_until(&mut self, due_ns: u64, finish: &Finish) -> bool {
-        loop {
-            let now_ns = clock::shared_ns();
-            self.rate.late_ns = now_ns.saturating_sub(due_ns);
-            if finish.is_reached(self.rate.sent, now_ns) || self.abort.load(Ordering::Relaxed) {
-                return false;
-            }
-            if now_ns >= due_ns {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
     }
 
     #[inline]
@@ -122,13 +110,6 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// When the message of this number is due.
-fn due_ns(begin_ns: u64, number: u64, per_second: u64) -> u64 {
-    let after = u128::from(number) * NS_PER_SECOND / u128::from(per_second);
-    // Beyond what is left of 584 years, it is never due.
-    begin_ns.saturating_add(u64::try_from(after).unwrap_or(u64::MAX))
-}
-
 /// Tries until receivers have made room.
 fn insist(
     abort: &AtomicBool,
@@ -143,19 +124,5 @@ fn insist(
             bail!("given up while receivers made no room");
         }
         std::hint::spin_loop();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_are_due_evenly_without_drift() {
-        assert_eq!(
-            [0, 1, 2, 3].map(|number| due_ns(7, number, 3)),
-            [7, 333_333_340, 666_666_673, 1_000_000_007]
-        );
-        assert_eq!(due_ns(7, u64::MAX, 1), u64::MAX);
     }
 }

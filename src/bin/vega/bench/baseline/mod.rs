@@ -6,5 +6,12 @@
 
 pub(super) mod link;
 pub(super) mod one_way;
+pub(super) mod open_loop;
 pub(super) mod ping_pong;
+mod sides;
 mod words;
+
+use std::time::Duration;
+
+/// Once the sender has ended, whatever is still on its way arrives within this time.
+const QUIET: Duration = Duration::from_millis(50);

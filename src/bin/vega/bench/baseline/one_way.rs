@@ -7,16 +7,15 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::bail;
 
 use super::link::{self, Receiver, Sender};
 use super::words::{self, Reader, Writer};
+use super::{QUIET, sides};
 use crate::bench::goal::{Finish, Goal};
 use crate::bench::load::{MAX_DATAGRAM_BYTES, TransportArg};
-use crate::bench::rounds::{Bench, pin};
+use crate::bench::rounds::Bench;
 use crate::bench::throughput::Rate;
 use crate::clock;
 use crate::signals::StopFlag;
@@ -29,8 +28,6 @@ const MAX_RUN_PACKETS: usize = 64;
 const BUFFER_BYTES: usize = 1 << 16;
 /// Messages in memory between two looks at the clock.
 const LOOK_MESSAGES: u64 = 256;
-/// Once the sender has ended, whatever is still on its way arrives within this time.
-const QUIET: Duration = Duration::from_millis(50);
 
 /// Streams one round.
 ///
@@ -42,7 +39,7 @@ pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
     let (sent, received) = match bench.load.transport {
         TransportArg::Ipc => {
             let (writer, reader) = words::ring(size);
-            stream(
+            sides::run(
                 bench,
                 || Ok(fill(writer, goal.start(), stop)),
                 |ended| Ok(drain(reader, size, ended)),
@@ -57,7 +54,7 @@ pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
             };
             let run = vec![0x55; packets * packet_bytes];
             let goal = in_runs(goal, size, run.len());
-            stream(
+            sides::run(
                 bench,
                 || Ok(pour(sender, &run, goal.start(), stop)? * packets as u64),
                 |ended| catch(receiver, packet_bytes, ended),
@@ -68,36 +65,6 @@ pub(crate) fn round(bench: &Bench, goal: Goal) -> anyhow::Result<Rate> {
         bail!("interrupted");
     }
     Ok(Rate { sent, ..received })
-}
-
-/// Runs both sides to their ends; returns what was sent and what was received. The receiver is told
-/// when the sender has ended.
-fn stream(
-    bench: &Bench,
-    send: impl FnOnce() -> io::Result<u64> + Send,
-    receive: impl FnOnce(&AtomicBool) -> io::Result<Rate> + Send,
-) -> anyhow::Result<(u64, Rate)> {
-    let ended = AtomicBool::new(false);
-    let (ended, cores) = (&ended, bench.cores);
-    thread::scope(|scope| {
-        let receiving =
-            thread::Builder::new().name("raw-in".to_owned()).spawn_scoped(scope, move || {
-                pin(cores.map(|cores| cores.peer));
-                receive(ended)
-            })?;
-        let sending =
-            thread::Builder::new().name("raw-out".to_owned()).spawn_scoped(scope, move || {
-                pin(cores.map(|cores| cores.own));
-                send()
-            });
-        let sent = sending.map(thread::ScopedJoinHandle::join);
-        // Also when there is no sender: the scope waits for the receiver.
-        ended.store(true, Ordering::Release);
-        let (Ok(sent), Ok(received)) = (sent?, receiving.join()) else {
-            bail!("a streaming thread panicked");
-        };
-        Ok((sent?, received?))
-    })
 }
 
 /// Writes messages into memory; returns how many.
@@ -124,8 +91,8 @@ fn drain(mut reader: Reader, size: usize, ended: &AtomicBool) -> Rate {
         // Asked first: what was written before the end is seen after it.
         let is_over = ended.load(Ordering::Acquire);
         match reader.read() {
-            Some(sum) => {
-                std::hint::black_box(sum);
+            Some(message) => {
+                std::hint::black_box(message.sum);
                 rate.received += 1;
                 if rate.received == 1 {
                     begin_ns = clock::shared_ns();

@@ -39,6 +39,15 @@ pub(crate) struct Writer {
     read: u64,
 }
 
+/// A message that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Its first word; zero when it has none.
+    pub(crate) stamp: u64,
+    /// The sum of its words.
+    pub(crate) sum: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Reader {
     ring: Arc<Ring>,
@@ -80,6 +89,14 @@ impl Ring {
 }
 
 impl Writer {
+    /// What the messages to come begin with, if they have a word.
+    #[inline]
+    pub(crate) fn stamp(&mut self, stamp: u64) {
+        if let Some(first) = self.payload.first_mut() {
+            *first = stamp;
+        }
+    }
+
     /// Writes a message, unless the reader is a whole ring behind.
     #[inline]
     pub(crate) fn write(&mut self) -> bool {
@@ -103,14 +120,15 @@ impl Writer {
 }
 
 impl Reader {
-    /// Reads the next message, if there is one, and returns the sum of its words.
+    /// Reads the next message, if there is one, all its words.
     #[inline]
-    pub(crate) fn read(&mut self) -> Option<u64> {
+    pub(crate) fn read(&mut self) -> Option<Message> {
         let [commit, words @ ..] = self.ring.slot(self.at) else { return None };
         // Acquire: pairs with the Release in `write`.
         if commit.load(Ordering::Acquire) != self.read + 1 {
             return None;
         }
+        let stamp = words.first().map_or(0, |word| word.load(Ordering::Relaxed));
         let words = words.iter().map(|word| word.load(Ordering::Relaxed));
         let sum = words.fold(0, u64::wrapping_add);
         self.read += 1;
@@ -118,7 +136,7 @@ impl Reader {
         if self.read.is_multiple_of(self.ring.batch) {
             self.ring.position.0.store(self.read, Ordering::Release);
         }
-        Some(sum)
+        Some(Message { stamp, sum })
     }
 }
 
@@ -133,10 +151,20 @@ mod tests {
         for _ in 0..3 {
             assert_eq!((0..).take_while(|_| writer.write()).count() as u64, slots);
             let sum = 0x5555_5555_5555_5555_u64.wrapping_mul(2);
-            let read = std::iter::from_fn(|| reader.read()).inspect(|got| assert_eq!(*got, sum));
+            let read = std::iter::from_fn(|| reader.read()).inspect(|got| assert_eq!(got.sum, sum));
             assert_eq!(read.count() as u64, slots);
         }
         assert_eq!(reader.read(), None);
+    }
+
+    #[test]
+    fn messages_carry_the_stamp_of_their_time() {
+        let (mut writer, mut reader) = ring(16);
+        for stamp in [7, 8] {
+            writer.stamp(stamp);
+            assert!(writer.write());
+            assert_eq!(reader.read().map(|message| message.stamp), Some(stamp));
+        }
     }
 
     #[test]
