@@ -165,11 +165,7 @@ impl Conductor {
             timeout = timeout.min(RECLAIM_INTERVAL);
         }
         let urgency = self.tending.urgency();
-        timeout = match urgency {
-            Urgency::Settled => timeout,
-            Urgency::Unconfirmed => timeout.min(HEARTBEAT_TICK),
-            Urgency::Waiting | Urgency::Streaming => timeout.min(TICK),
-        };
+        timeout = timeout.min(longest_pause(urgency));
         // Whoever streams keeps the timers of repairs, too.
         let is_kept = urgency == Urgency::Streaming || !self.tending.is_left_to_conductor();
         if !is_kept || self.leaving_until.is_some() {
@@ -220,5 +216,27 @@ impl Conductor {
     fn leave(mut self) {
         self.driver.leave(self.clock.now());
         self.counters.settle();
+    }
+}
+
+/// How long the conductor may be away from publications of this urgency.
+const fn longest_pause(urgency: Urgency) -> Duration {
+    match urgency {
+        Urgency::Settled => Duration::MAX,
+        Urgency::Unconfirmed => HEARTBEAT_TICK,
+        Urgency::Waiting | Urgency::Streaming => TICK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What docs/performance.md says of the tail of a stream.
+    #[test]
+    fn frames_wait_for_the_conductor_for_a_millisecond_at_most() {
+        for urgency in [Urgency::Waiting, Urgency::Streaming] {
+            assert!(longest_pause(urgency) <= Duration::from_millis(1), "{urgency:?}");
+        }
     }
 }
