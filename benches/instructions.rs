@@ -8,7 +8,9 @@
 
 use std::hint::black_box;
 
-use vega::internals::{CounterProbe, DispatchProbe, ExpiryProbe, RequestProbe, RingProbe, parse};
+use vega::internals::{
+    CounterProbe, DispatchProbe, ExpiryProbe, ReceiveProbe, RequestProbe, RingProbe, parse,
+};
 use vega::{Config, Instance};
 
 const QUOTE: [u8; 32] = [7; 32];
@@ -23,6 +25,7 @@ const CASES: &[Case] = &[
     ("send ipc 32 B", send_ipc),
     ("read from ipc 32 B", read),
     ("parse from a packet 32 B", parse_packet),
+    ("receive from packets 32 B", receive),
     ("dispatch, 1 topic", |passes| dispatch(1, passes)),
     ("dispatch, 10000 topics", |passes| dispatch(10_000, passes)),
     ("of which counting", count),
@@ -61,7 +64,7 @@ fn run(passes: u64, mut pass: impl FnMut()) -> u64 {
 }
 
 fn append(passes: u64) -> u64 {
-    let mut ring = RingProbe::new();
+    let mut ring = RingProbe::packets();
     run(passes, || ring.append(black_box(&QUOTE)))
 }
 
@@ -78,7 +81,7 @@ fn send_ipc(passes: u64) -> u64 {
 }
 
 fn read(passes: u64) -> u64 {
-    let mut ring = RingProbe::new();
+    let mut ring = RingProbe::shared();
     let frames = ring.fill(&QUOTE) as u64;
     // A pass reads a whole ring: some ten thousand frames.
     frames * run(passes.div_ceil(1_000), || assert!(black_box(&ring).read().0 > 0))
@@ -88,6 +91,13 @@ fn parse_packet(passes: u64) -> u64 {
     let packet = RingProbe::packet(&QUOTE);
     let frames = parse(&packet).0 as u64;
     frames * run(passes, || assert!(parse(black_box(&packet)).0 > 0))
+}
+
+fn receive(passes: u64) -> u64 {
+    let mut stream = ReceiveProbe::new(&QUOTE);
+    let messages = stream.messages() as u64;
+    // A pass receives a whole ring: some forty thousand messages.
+    messages * run(passes.div_ceil(10_000), || assert!(stream.receive() > 0))
 }
 
 fn dispatch(topics: usize, passes: u64) -> u64 {

@@ -13,7 +13,7 @@ fn append(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append");
     for bytes in PAYLOADS {
         let payload = vec![7; bytes];
-        let mut ring = RingProbe::new();
+        let mut ring = RingProbe::packets();
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::from_parameter(bytes), |bencher| {
             bencher.iter(|| ring.append(black_box(&payload)));
@@ -21,11 +21,11 @@ fn append(criterion: &mut Criterion) {
     }
 }
 
-/// One iteration reads a whole ring; the throughput counts frames.
+/// One iteration reads a whole shared ring, with all payloads; the throughput counts frames.
 fn read(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("read");
     for bytes in PAYLOADS {
-        let mut ring = RingProbe::new();
+        let mut ring = RingProbe::shared();
         let frames = ring.fill(&vec![7; bytes]);
         assert_eq!(ring.read().0, frames);
         group.throughput(Throughput::Elements(frames as u64));

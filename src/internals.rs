@@ -7,8 +7,10 @@ use std::time::Duration;
 
 pub use crate::engine::probe::{DispatchProbe, RequestProbe};
 
+use crate::config::{Config, Template, Transport};
 use crate::counters::{Counter, Counters, Row, SubscriptionColumn};
-use crate::id::{InstanceId, SessionId, TopicHash};
+use crate::id::{InstanceId, ReceiverId, SessionId, TopicHash};
+use crate::protocol::receiver::{ReceiveSession, ReceiveSettings};
 use crate::random::SplitMix64;
 use crate::request::RequestTable;
 use crate::ring::Layout;
@@ -19,23 +21,41 @@ use crate::time::Timestamp;
 use crate::wire::frame::{FrameKind, Frames};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader};
 
-/// As in the built-in configuration.
-const PACKET_BYTES: usize = 1408;
-const WINDOW_BYTES: usize = 1 << 20;
+/// The built-in template of a transport.
+fn built_in(transport: Transport) -> Template {
+    let templates = Config::default().templates;
+    match templates.into_iter().find(|template| template.transport() == transport) {
+        Some(template) => template,
+        None => unreachable!("each transport has a built-in template"),
+    }
+}
 
-/// A packet ring with its writer.
+/// A ring with its writer.
 #[derive(Debug)]
 pub struct RingProbe {
     slots: Slots,
     appender: Appender,
+    topic: TopicHash,
     sequence: u64,
 }
 
 impl RingProbe {
-    /// A ring of the built-in configuration's size, with all its pages touched.
+    /// A ring of packets for the network, of the built-in configuration's size.
     #[must_use]
-    pub fn new() -> Self {
-        let slots = Slots::heap(Layout::for_window(PACKET_BYTES, WINDOW_BYTES));
+    pub fn packets() -> Self {
+        let Template { packet_bytes, window_bytes, .. } = built_in(Transport::Multicast);
+        Self::new(Layout::for_window(packet_bytes, window_bytes), TopicHash(7)).touched()
+    }
+
+    /// A ring that others map, the same.
+    #[must_use]
+    pub fn shared() -> Self {
+        let Template { packet_bytes, window_bytes, .. } = built_in(Transport::Ipc);
+        Self::new(Layout::for_shared_window(packet_bytes, window_bytes), TopicHash(7)).touched()
+    }
+
+    fn new(layout: Layout, topic: TopicHash) -> Self {
+        let slots = Slots::heap(layout);
         let header = PacketHeader {
             session: SessionId(1),
             sequence: 0,
@@ -43,9 +63,13 @@ impl RingProbe {
             instance: InstanceId::from_bytes([1; 16]),
         };
         let appender = Appender::new(slots.clone(), &header);
-        let mut probe = Self { slots, appender, sequence: 0 };
-        probe.fill(&[0; PACKET_BYTES / 2]);
-        probe
+        Self { slots, appender, topic, sequence: 0 }
+    }
+
+    /// With all its pages there.
+    fn touched(mut self) -> Self {
+        self.fill(&[0; 1024]);
+        self
     }
 
     /// Appends a message. A ring that is full is taken to have been read.
@@ -69,26 +93,26 @@ impl RingProbe {
         count
     }
 
-    /// Reads what [`RingProbe::fill`] has left, as a process does that maps the ring. Returns how
-    /// many frames there were, and the sum of their lengths.
+    /// Reads what [`RingProbe::fill`] has left, as a process does that maps the ring, and looks at each
+    /// byte. Returns how many frames there were, and the sum of the payloads' bytes.
     #[must_use]
-    pub fn read(&self) -> (usize, usize) {
+    pub fn read(&self) -> (usize, u64) {
         let open = self.appender.open_packet();
         let first = open + 1 - self.slots.layout().slots as u64;
         let mut reader = Reader::new(self.slots.clone(), first);
-        let mut bytes = 0;
-        let frames = reader.poll(usize::MAX, |header, rest| {
-            bytes += header.len() + rest.len();
+        let mut sum = 0;
+        let frames = reader.poll(usize::MAX, |_, payload| {
+            sum += payload.iter().copied().map(u64::from).sum::<u64>();
             true
         });
         // Only a writer that breaks the rules corrupts a ring, and this one does not.
-        (frames.unwrap_or_default(), bytes)
+        (frames.unwrap_or_default(), sum)
     }
 
     /// A closed packet full of messages, as it arrives in a datagram.
     #[must_use]
     pub fn packet(payload: &[u8]) -> Vec<u8> {
-        let mut probe = Self::new();
+        let mut probe = Self::packets();
         probe.fill(payload);
         let last_closed = probe.appender.open_packet() - 1;
         probe.appender.closed_run(last_closed, 1).0.to_vec()
@@ -100,7 +124,7 @@ impl RingProbe {
         let entry = Entry {
             kind: FrameKind::Message,
             publisher: 0,
-            topic: TopicHash(7),
+            topic: self.topic,
             sequence: self.sequence,
             prefix: &[],
             payload,
@@ -114,9 +138,52 @@ impl RingProbe {
     }
 }
 
-impl Default for RingProbe {
-    fn default() -> Self {
-        Self::new()
+/// A stream of full packets, on its way from the socket to the listener of its topic.
+#[derive(Debug)]
+pub struct ReceiveProbe {
+    dispatch: DispatchProbe,
+    packets: Vec<Box<[u8]>>,
+}
+
+impl ReceiveProbe {
+    /// Packets of messages of this payload, as many as a ring of the built-in configuration holds.
+    #[must_use]
+    pub fn new(payload: &[u8]) -> Self {
+        let dispatch = DispatchProbe::new(1);
+        let Template { packet_bytes, window_bytes, .. } = built_in(Transport::Multicast);
+        let layout = Layout::for_window(packet_bytes, window_bytes);
+        let mut ring = RingProbe::new(layout, dispatch.topic(0));
+        while ring.try_append(payload) {}
+        let closed = 0..ring.appender.open_packet();
+        let packets = closed.map(|packet| ring.appender.closed_run(packet, 1).0.into()).collect();
+        Self { dispatch, packets }
+    }
+
+    /// Messages in all packets.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.packets.iter().map(|packet| parse(packet).0).sum()
+    }
+
+    /// Receives all of them, in order and without a gap, by a session of their own. Returns how many
+    /// packets it has taken.
+    pub fn receive(&mut self) -> u64 {
+        let instance = InstanceId::from_bytes([3; 16]);
+        let settings = ReceiveSettings {
+            window_packets: u32::MAX,
+            max_message_bytes: 1 << 20,
+            repair_timeout: Duration::from_secs(1),
+            is_group: true,
+            tag: 0,
+        };
+        let receiver = ReceiverId { instance, port: 1 };
+        let mut session = ReceiveSession::new(SessionId(1), receiver, settings);
+        let mut sink = self.dispatch.sink();
+        for (packet, sequence) in self.packets.iter().zip(0..) {
+            let frames = &packet[PACKET_HEADER_LENGTH..];
+            session.handle_packet(Timestamp::default(), sequence, frames, &mut sink);
+        }
+        session.counters().packets
     }
 }
 

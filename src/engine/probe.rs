@@ -88,6 +88,18 @@ impl DispatchProbe {
     }
 }
 
+impl DispatchProbe {
+    /// The hash of the topic of this number.
+    pub(crate) fn topic(&self, number: usize) -> TopicHash {
+        self.topics[number]
+    }
+
+    /// Where frames of its origin go.
+    pub(crate) fn sink(&mut self) -> impl Sink {
+        self.dispatch.sink(&self.origin)
+    }
+}
+
 impl fmt::Debug for DispatchProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DispatchProbe").field("topics", &self.topics.len()).finish_non_exhaustive()
