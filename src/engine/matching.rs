@@ -24,6 +24,7 @@ use super::request_processor::RequestProcessor;
 use crate::config::{Family, RingPages, Transport};
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
+use crate::discovery::event::DownReason;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Event;
 use crate::protocol::delivery::Delivery;
@@ -250,8 +251,16 @@ impl Matching {
     }
 
     /// Called after everything that the instance advertised has been withdrawn.
-    pub(super) fn instance_down(&mut self, instance: InstanceId, pollers: &[PollerHandle]) {
+    pub(super) fn instance_down(
+        &mut self,
+        instance: InstanceId,
+        reason: DownReason,
+        pollers: &[PollerHandle],
+    ) {
         self.rings.instance_down(instance);
+        if reason == DownReason::Goodbye {
+            self.rings.departed(instance, &mut self.backlog);
+        }
         for poller in pollers {
             if self.backlog.has_room(poller) {
                 self.backlog.submit(poller, Command::ForgetInstance(instance));

@@ -142,6 +142,18 @@ impl Rings {
         }
     }
 
+    /// An instance has said goodbye: it writes nothing more, even where its publishers are still held.
+    pub(super) fn departed(&mut self, instance: InstanceId, backlog: &mut Backlog) {
+        self.wanted.retain(|wanted| !wanted.is_unseen || wanted.instance != instance);
+        let is_its_own = |session: &&SessionId| {
+            self.attached.get(*session).is_some_and(|attached| attached.instance == instance)
+        };
+        let sessions: Vec<_> = self.unseen.iter().filter(is_its_own).copied().collect();
+        for session in sessions {
+            self.detach(session, backlog);
+        }
+    }
+
     /// The subscription has ended: its rings, which are among those that are advertised, are not read
     /// on.
     pub(super) fn unsubscribed(
@@ -422,6 +434,20 @@ mod tests {
         rings.reclaim(session, &mut backlog);
         assert!(matches!(commands.take(), Some(Command::DetachRing(ended)) if ended == session));
         assert_eq!((subscriber.matches.count(), rings.attached().len()), (1, 0));
+    }
+
+    #[test]
+    fn a_ring_whose_writer_has_said_goodbye_is_not_read_on() {
+        let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(8);
+        let mut backlog = Backlog::default();
+        rings.advertised(subscriber, *own, SESSION, clock.now(), &mut backlog);
+        rings.withdrawn(*own, SESSION, &mut backlog);
+        rings.departed(InstanceId::random(), &mut backlog);
+        assert_eq!(rings.attached().len(), 1);
+        rings.departed(*own, &mut backlog);
+        assert!(matches!(commands.take(), Some(Command::AttachRing(_))));
+        assert!(matches!(commands.take(), Some(Command::DetachRing(ended)) if ended == SESSION));
+        assert_eq!((rings.attached().len(), rings.unseen.len()), (0, 0));
     }
 
     #[test]
