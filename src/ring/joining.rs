@@ -88,12 +88,14 @@ pub(super) fn reclaim(state: &impl Word, is_dead: impl FnOnce() -> bool) -> bool
     seen & KIND != FREE && is_dead() && state.exchange(seen, of_kind(seen, FREE))
 }
 
-/// Writer: cuts off the reader of an entry, if it is one that holds the writer back. What the reader
-/// was about to read may be overwritten after the next [`look`].
-pub(super) fn evict(state: &impl Word) -> bool {
+/// Writer: cuts off the reader of an entry, if it is one that holds the writer back at or before a
+/// packet. What the reader was about to read may be overwritten after the next [`look`].
+pub(super) fn evict(state: &impl Word, position: &impl Word, packet: u64) -> bool {
     loop {
         let seen = state.load(Ordering::Acquire);
-        if !matches!(seen & KIND, JOINING | ACTIVE) {
+        let holds_back = matches!(seen & KIND, JOINING | ACTIVE);
+        // Of this reader, or of one that has the entry since: then the state is another one.
+        if !holds_back || u64::from_le(position.load(Ordering::Acquire)) > packet {
             return false;
         }
         // The fence in `look` orders this before what is written then.
@@ -174,7 +176,8 @@ mod tests {
         assert_eq!(position_of(&state, &position), Some(7));
         assert!(!is_in_place(&state) && !is_free(&state));
         assert!(settle(&state) && is_in_place(&state));
-        assert!(evict(&state) && !evict(&state));
+        assert!(!evict(&state, &position, 6));
+        assert!(evict(&state, &position, 7) && !evict(&state, &position, 7));
         assert!(!is_in_place(&state) && !settle(&state));
         leave(&state);
         assert!(is_free(&state) && !reclaim(&state, || true));

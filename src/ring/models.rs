@@ -240,7 +240,7 @@ fn who_is_cut_off_while_joining_does_not_join() {
         let [edge, state, position] = &*words;
         let slots = LAYOUT.slots as u64;
         let mut limit = limit_of(edge, slots - 1, state, position);
-        let is_cut_off = position_of(state, position).is_some() && evict(state);
+        let is_cut_off = position_of(state, position).is_some() && evict(state, position, u64::MAX);
         if is_cut_off {
             limit = limit_of(edge, limit - 1, state, position);
             assert!(limit > slots, "nobody holds back the writer");
@@ -281,7 +281,7 @@ fn who_is_cut_off_takes_nothing_that_was_written_over_it() {
             assert!(polled.is_ok() || !is_in_place(&shared[1]));
             sequences
         });
-        assert!(evict(state));
+        assert!(evict(state, position, u64::MAX));
         appender.set_limit(limit_of(edge, appender.open_packet(), state, position));
         for _ in 0..3 {
             sequence += 1;

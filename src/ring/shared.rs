@@ -258,10 +258,9 @@ impl SharedRing {
     /// Cuts off the readers that stand at or before `packet`; they notice and attach again.
     pub(crate) fn evict_up_to(&self, packet: u64) -> usize {
         let mut evicted = 0;
-        for (index, position) in self.positions() {
-            if position <= packet && evict(self.reader(index).0) {
-                evicted += 1;
-            }
+        for index in 0..MAX_READERS {
+            let (state, position) = self.reader(index);
+            evicted += usize::from(evict(state, position, packet));
         }
         evicted
     }
