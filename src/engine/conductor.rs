@@ -214,6 +214,8 @@ impl Conductor {
 
     /// Says goodbye.
     fn leave(mut self) {
+        // Before others hear of it, so that they need not ask themselves whether it was only out of sight.
+        self.matching.finish_rings();
         self.driver.leave(self.clock.now());
         self.counters.settle();
     }

@@ -24,7 +24,6 @@ use super::request_processor::RequestProcessor;
 use crate::config::{Family, RingPages, Transport};
 use crate::counters::{Counter, Counters};
 use crate::discovery::Advert;
-use crate::discovery::event::DownReason;
 use crate::id::{InstanceId, SessionId, TopicHash};
 use crate::listener::Event;
 use crate::protocol::delivery::Delivery;
@@ -251,16 +250,8 @@ impl Matching {
     }
 
     /// Called after everything that the instance advertised has been withdrawn.
-    pub(super) fn instance_down(
-        &mut self,
-        instance: InstanceId,
-        reason: DownReason,
-        pollers: &[PollerHandle],
-    ) {
+    pub(super) fn instance_down(&mut self, instance: InstanceId, pollers: &[PollerHandle]) {
         self.rings.instance_down(instance);
-        if reason == DownReason::Goodbye {
-            self.rings.departed(instance, &mut self.backlog);
-        }
         for poller in pollers {
             if self.backlog.has_room(poller) {
                 self.backlog.submit(poller, Command::ForgetInstance(instance));
@@ -349,7 +340,18 @@ impl Matching {
         self.forget_if_empty(advert.hash);
     }
 
-    /// A poller lost its place in a ring: attach again, if the ring is still advertised.
+    /// This instance leaves: nothing more will be written to its rings, even where their publishers are
+    /// held on to.
+    pub(super) fn finish_rings(&self) {
+        let publishers = self.topics.values().filter_map(|topic| topic.publisher.as_ref());
+        for publisher in publishers {
+            if let PublisherPath::Ring(ring) = &publisher.path {
+                ring.finish();
+            }
+        }
+    }
+
+    /// A poller lost its place in a ring: attach again, as long as somebody may write it.
     pub(super) fn ring_lost(&mut self, session: SessionId, delivery: Delivery, now: Timestamp) {
         self.rings.lost(session, delivery, now);
     }

@@ -200,7 +200,7 @@ impl Poller {
         loop {
             self.take_commands();
             if self.is_stopping {
-                return;
+                return self.discard_commands();
             }
             let worked = self.work();
             self.is_idle = !worked;
@@ -255,6 +255,17 @@ impl Poller {
             && let Some(command) = self.inbox.take()
         {
             self.execute(command);
+        }
+    }
+
+    /// Drops what will not be done, listeners one by one: each may panic, or give commands.
+    #[cold]
+    fn discard_commands(&self) {
+        for command in self.inbox.close() {
+            if let Command::Subscribe(subscription) = command {
+                let topic = Arc::clone(&subscription.topic);
+                callback::discard(&self.parts.counters, &topic, subscription);
+            }
         }
     }
 

@@ -24,7 +24,7 @@ impl Conductor {
                 }
                 event::Event::InstanceDown { peer: info, reason } => {
                     self.responses.forget(info.instance);
-                    self.matching.instance_down(info.instance, reason, &self.pollers);
+                    self.matching.instance_down(info.instance, &self.pollers);
                     self.heartbeats.instance_down(info.instance);
                     self.requests.tell(Event::InstanceDown(peer(&info), down_reason(reason)));
                 }

@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +131,10 @@ impl Rings {
         session: SessionId,
         backlog: &mut Backlog,
     ) {
-        self.wanted.retain(|wanted| wanted.session != session || wanted.instance != instance);
+        // What has been delivered of it is not forgotten as long as its writer may write.
+        let is_it = |wanted: &Wanted| wanted.session == session && wanted.instance == instance;
+        self.wanted.retain(|wanted| !is_it(wanted) || wanted.delivery.is_some());
+        self.wanted.iter_mut().filter(|it| is_it(it)).for_each(|wanted| wanted.is_unseen = true);
         let Some(attached) = self.attached.get(&session) else { return };
         if attached.instance != instance {
             return;
@@ -139,18 +143,6 @@ impl Rings {
             self.detach(session, backlog);
         } else if self.unseen.insert(session) {
             attached.subscriber.unmatch(instance, &self.parts.requests);
-        }
-    }
-
-    /// An instance has said goodbye: it writes nothing more, even where its publishers are still held.
-    pub(super) fn departed(&mut self, instance: InstanceId, backlog: &mut Backlog) {
-        self.wanted.retain(|wanted| !wanted.is_unseen || wanted.instance != instance);
-        let is_its_own = |session: &&SessionId| {
-            self.attached.get(*session).is_some_and(|attached| attached.instance == instance)
-        };
-        let sessions: Vec<_> = self.unseen.iter().filter(is_its_own).copied().collect();
-        for session in sessions {
-            self.detach(session, backlog);
         }
     }
 
@@ -217,7 +209,8 @@ impl Rings {
     }
 
     /// Maps a ring and hands it to the subscription's poller. A ring that is not there yet, or not
-    /// any more, is tried again until its advert is withdrawn.
+    /// any more, is tried again until its advert is withdrawn; one that is out of sight, until nobody
+    /// writes it.
     fn attach(&mut self, wanted: Wanted, now: Timestamp, backlog: &mut Backlog) {
         let Wanted { instance, session, .. } = wanted;
         let shares_memory = wanted.is_unseen || self.shares_memory(instance);
@@ -289,8 +282,12 @@ enum OpenRingError {
 
 impl OpenRingError {
     /// Whether nobody writes the ring any more.
-    const fn is_final(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Ring(AttachError::WriterGone))
+    fn is_final(&self) -> bool {
+        match self {
+            Self::File(ShmError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+            Self::Ring(error) => matches!(error, AttachError::WriterGone),
+            Self::File(_) => false,
+        }
     }
 }
 
@@ -437,20 +434,6 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_whose_writer_has_said_goodbye_is_not_read_on() {
-        let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(8);
-        let mut backlog = Backlog::default();
-        rings.advertised(subscriber, *own, SESSION, clock.now(), &mut backlog);
-        rings.withdrawn(*own, SESSION, &mut backlog);
-        rings.departed(InstanceId::random(), &mut backlog);
-        assert_eq!(rings.attached().len(), 1);
-        rings.departed(*own, &mut backlog);
-        assert!(matches!(commands.take(), Some(Command::AttachRing(_))));
-        assert!(matches!(commands.take(), Some(Command::DetachRing(ended)) if ended == SESSION));
-        assert_eq!((rings.attached().len(), rings.unseen.len()), (0, 0));
-    }
-
-    #[test]
     fn a_ring_whose_writer_is_out_of_sight_ends_with_its_subscription() {
         let Fixture { own, rings, subscriber, commands, clock, .. } = &mut fixture(8);
         let mut backlog = Backlog::default();
@@ -475,7 +458,11 @@ mod tests {
             rings.retry(now, &mut backlog);
             assert_eq!((subscriber.matches.count(), rings.attached().len()), (0, 1));
         }
+        // In either order, and before it was tried again.
         rings.lost(SESSION, Delivery::new(1024), now);
+        rings.advertised(subscriber, *own, SESSION, now, &mut backlog);
+        rings.withdrawn(*own, SESSION, &mut backlog);
+        assert!(rings.wanted.iter().all(|it| it.delivery.is_some() && it.is_unseen));
         rings.advertised(subscriber, *own, SESSION, now, &mut backlog);
         rings.retry(now, &mut backlog);
         assert_eq!(subscriber.matches.all(), [*own]);

@@ -82,10 +82,17 @@ impl PollerHandle {
     }
 
     /// Gives a command, and never waits. From the poller's own callbacks it is carried out after the
-    /// callback.
+    /// callback. A poller that is gone has nothing left to do.
     pub(crate) fn submit(&self, command: Command) {
-        self.commands.put(command);
+        drop(self.hand_over(command));
+    }
+
+    /// The same, for a command with a listener in it, from who holds a lock: gives back what a poller that
+    /// is gone does not take.
+    pub(in crate::engine) fn hand_over(&self, command: Command) -> Option<Command> {
+        let refused = self.commands.put(command);
         self.wake();
+        refused
     }
 
     /// Gives a command unless too many are waiting.

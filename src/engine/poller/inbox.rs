@@ -4,7 +4,8 @@
 //! Who gives a command never waits in here: callers hold locks that callbacks take as well, and a poller
 //! in a callback takes no commands. What bounds the queue is that callers without locks
 //! [wait for room](Queue::wait_for_room) first, and that the conductor
-//! [asks whether there is any](Queue::try_put).
+//! [asks whether there is any](Queue::try_put). Callbacks do neither: what they give is bounded by how
+//! long they run.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,14 +34,18 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Puts a command in, however many wait.
-    pub(super) fn put(&self, command: Command) {
+    /// Puts a command in, however many wait. Gives it back when nobody takes commands any more: with it a
+    /// listener may have to be dropped, which is user code, and not for who holds a lock.
+    #[must_use = "what is given back has to be dropped without a lock"]
+    pub(super) fn put(&self, command: Command) -> Option<Command> {
         let mut waiting = self.waiting.lock();
-        if !waiting.is_closed {
-            waiting.commands.push_back(command);
+        if waiting.is_closed {
+            return Some(command);
         }
+        waiting.commands.push_back(command);
         drop(waiting);
         self.announce();
+        None
     }
 
     /// Puts a command in, unless too many wait.
@@ -109,15 +114,19 @@ impl Inbox {
     }
 }
 
-impl Drop for Inbox {
-    fn drop(&mut self) {
+impl Inbox {
+    /// Takes no more commands, and returns those that wait.
+    pub(super) fn close(&self) -> VecDeque<Command> {
         let mut waiting = self.0.waiting.lock();
         waiting.is_closed = true;
-        let discarded = std::mem::take(&mut waiting.commands);
         self.0.has_room.notify_all();
-        drop(waiting);
-        // Without the lock: listeners among them are dropped by it, which may give commands.
-        drop(discarded);
+        std::mem::take(&mut waiting.commands)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        drop(self.close());
     }
 }
 
@@ -145,11 +154,11 @@ mod tests {
     fn commands_keep_their_order_and_only_who_asks_is_refused() {
         let (queue, inbox) = Inbox::with_room(2);
         assert!(!inbox.is_ready());
-        queue.put(command(1));
+        assert!(queue.put(command(1)).is_none());
         assert!(inbox.is_ready());
         assert!(queue.try_put(command(2)).is_ok());
         assert!(queue.try_put(command(3)).is_err());
-        queue.put(command(4));
+        assert!(queue.put(command(4)).is_none());
         inbox.begin();
         assert!(!inbox.is_ready());
         assert_eq!(taken(&inbox), [1, 2, 4].map(|number| InstanceId::from_bytes([number; 16])));
@@ -160,8 +169,7 @@ mod tests {
     fn who_waits_for_room_goes_on_when_there_is_some_or_nobody_is_left() {
         for takes in [true, false] {
             let (queue, inbox) = Inbox::with_room(1);
-            queue.put(command(1));
-            queue.put(command(2));
+            assert!((1..=2).all(|number| queue.put(command(number)).is_none()));
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| queue.wait_for_room());
                 // Most of the time it waits by now.
@@ -178,15 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_poller_that_ends_is_discarded_and_so_is_what_comes_later() {
+    fn what_waits_for_a_poller_that_ends_is_discarded_and_what_comes_later_given_back() {
         let (queue, inbox) = Inbox::with_room(1);
-        let passes = [(); 2].map(|()| crossbeam_channel::bounded::<()>(0));
-        let [(first, first_passed), (second, second_passed)] = passes;
-        queue.put(Command::Pass(first));
+        let (pass, passed) = crossbeam_channel::bounded::<()>(0);
+        assert!(queue.put(Command::Pass(pass)).is_none());
         drop(inbox);
-        assert!(first_passed.recv().is_err());
-        queue.put(Command::Pass(second));
-        assert!(second_passed.recv().is_err());
+        assert!(passed.recv().is_err());
+        assert!(queue.put(command(2)).is_some());
         assert!(queue.try_put(command(1)).is_ok());
         queue.wait_for_room();
     }

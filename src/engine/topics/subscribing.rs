@@ -14,6 +14,7 @@ use crate::counters::SubscriptionColumn;
 use crate::discovery::Advert;
 use crate::engine::Engine;
 use crate::engine::audience::{Member, Rank};
+use crate::engine::callback;
 use crate::engine::conductor::Command as ConductorCommand;
 use crate::engine::dispatch::{Ticket, TopicSubscription};
 use crate::engine::endpoint::{EndpointId, SocketEndpoint};
@@ -92,7 +93,7 @@ impl Engine {
         subscription.members += 1;
         subscription.is_direct |= is_direct;
         // After the conductor: it hears from the poller when the topic is being served.
-        self.poller(subscription.poller).submit(Command::Subscribe(Box::new(TopicSubscription {
+        let command = Command::Subscribe(Box::new(TopicSubscription {
             topic: Arc::clone(&subscription.topic),
             hash,
             endpoint: subscription.endpoint,
@@ -100,13 +101,14 @@ impl Engine {
             member: Member { ticket, rank, closed: Arc::clone(&closed), listener },
             opening: subscription.opening,
             row: subscription.row.share(),
-        })));
+        }));
+        let refused = self.poller(subscription.poller).hand_over(command);
         let joined = (is_direct && subscription.members > 1).then(|| {
             let (done, joined) = crossbeam_channel::bounded(0);
             self.poller(subscription.poller).submit(Command::Pass(done));
             joined
         });
-        Ok(Subscribed {
+        let subscribed = Subscribed {
             topic: Arc::clone(&subscription.topic),
             hash,
             transport: subscription.transport,
@@ -116,7 +118,11 @@ impl Engine {
             ticket,
             closed,
             is_direct,
-        })
+        };
+        drop(topics);
+        // The instance is being closed. A listener that holds handles lets go of topics.
+        callback::discard(&self.counters, topic, refused);
+        Ok(subscribed)
     }
 
     /// Opens what listening to a topic needs, and tells the conductor. Nobody listens yet.
