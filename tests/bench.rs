@@ -286,6 +286,7 @@ fn an_open_loop_has_a_baseline() {
         assert_eq!(number(&document, "received"), 200.0, "{document}");
         let quantiles = ["baseline_p50_ns", "baseline_p99_ns"].map(|key| number(&document, key));
         assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{document}");
+        assert_eq!(number(&document, "baseline_lost"), 0.0, "{document}");
     }
 }
 

@@ -93,9 +93,10 @@ pub(crate) struct OpenLoop {
     p99_ns: u64,
     p999_ns: u64,
     max_ns: u64,
-    /// Null without a baseline, like the next one.
+    /// Null without a baseline, like the next two.
     baseline_p50_ns: Option<u64>,
     baseline_p99_ns: Option<u64>,
+    baseline_lost: Option<u64>,
 }
 
 impl OpenLoop {
@@ -111,6 +112,7 @@ impl OpenLoop {
             max_ns: latency.max_ns(),
             baseline_p50_ns: raw.map(|raw| raw.quantile_ns(0.5)),
             baseline_p99_ns: raw.map(|raw| raw.quantile_ns(0.99)),
+            baseline_lost: raw.map(Latency::lost),
         }
     }
 }

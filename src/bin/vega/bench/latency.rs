@@ -48,6 +48,11 @@ impl Latency {
         self.lost += 1;
     }
 
+    /// So many did not come.
+    pub(crate) const fn lose_many(&mut self, count: u64) {
+        self.lost += count;
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
     }

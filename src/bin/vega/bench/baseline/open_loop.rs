@@ -32,7 +32,7 @@ const NO_STAMP: u64 = 0;
 /// When the system refuses a socket or a thread, and when the user wants to stop.
 pub(crate) fn round(bench: &Bench, per_second: u64, goal: Goal) -> anyhow::Result<Latency> {
     let size = bench.load.size;
-    let (_, latency) = match bench.load.transport {
+    let (sent, mut latency) = match bench.load.transport {
         TransportArg::Ipc => {
             let (writer, reader) = words::ring(size);
             let mut way = Words(writer);
@@ -55,16 +55,19 @@ pub(crate) fn round(bench: &Bench, per_second: u64, goal: Goal) -> anyhow::Resul
     if bench.stop.is_raised() {
         bail!("interrupted");
     }
+    // Nothing holds the sender back: what the socket has no room for is gone.
+    latency.lose_many(sent.saturating_sub(latency.count()));
     Ok(latency)
 }
 
-/// Sends at even distances, first to warm up.
+/// Sends at even distances, first to warm up. Returns how many were sent that count.
 fn keep_pace(
     bench: &Bench,
     per_second: u64,
     goal: Goal,
     mut send: impl FnMut(u64) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<u64> {
+    let mut counted = 0;
     for (goal, counts) in [(Goal::Duration(WARM_UP), false), (goal, true)] {
         let schedule = Schedule::start(per_second, goal);
         let (mut number, mut late_ns) = (0, 0);
@@ -73,8 +76,9 @@ fn keep_pace(
             send(if counts { due_ns } else { NO_STAMP })?;
             number += 1;
         }
+        counted = if counts { number } else { 0 };
     }
-    Ok(())
+    Ok(counted)
 }
 
 struct Words(Writer);
