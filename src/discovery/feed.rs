@@ -50,20 +50,20 @@ pub(super) struct Feed {
     /// The group has been served anew in this window.
     shared: bool,
     /// What may leave in all, and what of it to the group.
-    all: Allowance,
-    turn: Allowance,
+    all: Quota,
+    turn: Quota,
     /// The group may be told something.
     is_open: bool,
 }
 
 /// Pages that may leave before an instant, at which there are new ones.
 #[derive(Debug, Default)]
-struct Allowance {
+struct Quota {
     left: u32,
     end: Timestamp,
 }
 
-impl Allowance {
+impl Quota {
     fn renew(&mut self, now: Timestamp, pages: u32, interval: Duration) {
         if now >= self.end {
             self.end = now + interval;
@@ -104,8 +104,8 @@ impl Feed {
             askers: Vec::new(),
             window_end: Timestamp::default(),
             shared: false,
-            all: Allowance::default(),
-            turn: Allowance::default(),
+            all: Quota::default(),
+            turn: Quota::default(),
             is_open: false,
         }
     }
