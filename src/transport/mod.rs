@@ -41,4 +41,5 @@ pub(crate) mod udp;
 
 pub(crate) use sys::{
     Alarm, accept_barriers, barrier_in_all_processes, can_demote, cycles, demote, fetch,
+    finish_loads,
 };

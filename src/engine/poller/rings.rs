@@ -6,6 +6,7 @@ use super::PollerParts;
 use crate::engine::dispatch::Dispatch;
 use crate::engine::ring_endpoint::{RingEndpoint, RingState};
 use crate::id::SessionId;
+use crate::transport::finish_loads;
 
 /// How often rings are looked at in one cycle that finds nothing, if they are few.
 const MOST_LOOKS: usize = 128;
@@ -75,7 +76,13 @@ impl Rings {
     pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
         // Nothing but the looks themselves stands between two of them: whoever waits here sees a message
         // as soon as it can be seen.
-        let found = (0..self.looks).find_map(|_| self.rings.iter().position(RingEndpoint::is_due));
+        let found = (0..self.looks).find_map(|_| {
+            let due = self.rings.iter().position(RingEndpoint::is_due);
+            if due.is_none() {
+                finish_loads();
+            }
+            due
+        });
         found.is_some_and(|at| self.read_from(at, dispatch, parts))
     }
 

@@ -52,6 +52,17 @@ pub(crate) fn fetch(at: NonNull<u8>) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast()) };
 }
 
+/// Begins no later load before all earlier ones are done. Between two looks at a word that another core
+/// writes: a processor that runs ahead would have many looks under way, and take back all of them when
+/// the word changes.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
+pub(crate) fn finish_loads() {
+    // SAFETY: the instruction exists on every x86-64 processor, and changes nothing that a program can
+    // see.
+    unsafe { std::arch::x86_64::_mm_lfence() };
+}
+
 /// Whether [`demote`] does anything on this processor.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 pub(crate) fn can_demote() -> bool {
@@ -62,6 +73,13 @@ pub(crate) fn can_demote() -> bool {
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 #[inline]
 pub(crate) fn fetch(_at: NonNull<u8>) {}
+
+/// Lets time pass instead: nothing else is known here.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline]
+pub(crate) fn finish_loads() {
+    std::hint::spin_loop();
+}
 
 /// Nothing is known here that does it.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]

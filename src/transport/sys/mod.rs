@@ -24,7 +24,7 @@ pub(super) use other as native;
 
 pub(crate) use alarm::Alarm;
 pub(crate) use barrier::{accept_barriers, barrier_in_all_processes};
-pub(crate) use cache::{can_demote, demote, fetch};
+pub(crate) use cache::{can_demote, demote, fetch, finish_loads};
 pub(crate) use cycles::cycles;
 pub(super) use files::{
     effective_user, is_locked_by_other, lock_byte, make_huge, prefault, reserve, unlock_all,
