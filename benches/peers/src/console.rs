@@ -6,7 +6,7 @@
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -87,10 +87,7 @@ impl Console {
 
     /// A command, if there is one within this time.
     pub(crate) fn command(&self, within: Duration) -> Option<Command> {
-        match self.commands.recv_timeout(within) {
-            Ok(command) => Some(command),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.commands.recv_timeout(within).ok()
     }
 
     /// Waits until it is time to leave.

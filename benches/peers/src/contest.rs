@@ -10,6 +10,7 @@ use anyhow::bail;
 use crate::cases::Case;
 use crate::exchange::{self, Outcome};
 use crate::links;
+use crate::rounds::{Rounds, Spread};
 use crate::setups::{Peer, Setup};
 
 /// How long and how often is measured.
@@ -31,11 +32,11 @@ pub(crate) struct Result {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Standing {
-    /// The best of so many setups, and all its rounds together.
+    /// The best of so many setups, and its rounds.
     Measured {
         setup: Setup,
         tried: usize,
-        outcome: Outcome,
+        rounds: Rounds,
     },
     NotAvailable(String),
 }
@@ -66,23 +67,21 @@ pub(crate) fn hold(
             Some(reason) => Err(reason),
             None => try_out(&peer.setups(&case), |setup| exchange(setup, effort.trial))?,
         };
-        contestants.push((peer, entry, None::<Outcome>));
+        contestants.push((peer, entry, Rounds::default()));
     }
     for _ in 0..effort.rounds {
-        for (_, entry, sum) in &mut contestants {
+        for (_, entry, rounds) in &mut contestants {
             let Ok((setup, _)) = *entry else { continue };
-            match (exchange(setup, effort.duration)?, &mut *sum) {
-                (Ok(outcome), Some(sum)) => sum.add(&outcome)?,
-                (Ok(outcome), None) => *sum = Some(outcome),
-                (Err(error), _) => *entry = Err(format!("{error:#}")),
+            match exchange(setup, effort.duration)? {
+                Ok(outcome) => rounds.push(outcome),
+                Err(error) => *entry = Err(format!("{error:#}")),
             }
         }
     }
-    let results = contestants.into_iter().map(|(peer, entry, sum)| {
-        let standing = match (entry, sum) {
-            (Ok((setup, tried)), Some(outcome)) => Standing::Measured { setup, tried, outcome },
-            (Ok(_), None) => Standing::NotAvailable("not measured".to_owned()),
-            (Err(reason), _) => Standing::NotAvailable(reason),
+    let results = contestants.into_iter().map(|(peer, entry, rounds)| {
+        let standing = match entry {
+            Ok((setup, tried)) => Standing::Measured { setup, tried, rounds },
+            Err(reason) => Standing::NotAvailable(reason),
         };
         Result { peer, standing }
     });
@@ -92,7 +91,7 @@ pub(crate) fn hold(
 /// Setups that are tried again after the first attempt...
 const FINALISTS: usize = 4;
 /// ...and how often each of them, in turns: a machine may have been at its worst for one attempt.
-const FINAL_HEATS: usize = 2;
+const FINAL_HEATS: usize = 4;
 
 /// The best setup and how many there were, or why none works.
 fn try_out(
@@ -123,10 +122,7 @@ fn try_out(
 
 /// The best first, by the median of the merits of each.
 fn rank(tried: &mut [(Setup, Vec<f64>)]) {
-    for (_, merits) in tried.iter_mut() {
-        merits.sort_by(f64::total_cmp);
-    }
-    let median = |merits: &[f64]| merits.get(merits.len() / 2).copied().unwrap_or(0.0);
+    let median = |merits: &[f64]| Spread::of(merits.iter().copied()).map_or(0.0, |all| all.median);
     tried.sort_by(|(_, one), (_, other)| median(other).total_cmp(&median(one)));
 }
 

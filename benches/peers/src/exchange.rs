@@ -1,6 +1,7 @@
 //! One exchange between two processes, and what it came to. Layer: peers; runs on the commanding
 //! thread.
 
+use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::setups::Setup;
 /// How long a process may take for what is not measured: to start, to find another one, to count.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What exchanges of one case and setup came to, together.
+/// What an exchange came to.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     /// Nanoseconds.
@@ -28,7 +29,7 @@ pub(crate) enum Outcome {
     Stream(Flow),
 }
 
-/// Sums over rounds, so that their ratios are rates.
+/// What became of the messages of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) sent: u64,
@@ -50,27 +51,22 @@ impl Flow {
     }
 }
 
-impl Outcome {
-    /// Takes in another round.
-    ///
-    /// # Errors
-    ///
-    /// When it measured something else.
-    pub(crate) fn add(&mut self, other: &Self) -> anyhow::Result<()> {
-        match (self, other) {
-            (Self::RoundTrips(sum), Self::RoundTrips(other)) => sum.add(other)?,
-            (Self::Stream(sum), Self::Stream(other)) => {
-                sum.sent += other.sent;
-                sum.received += other.received;
-                sum.astray += other.astray;
-                sum.timed += other.timed;
-                sum.elapsed_ns += other.elapsed_ns;
-            }
-            _ => bail!("round trips and streams do not add up"),
-        }
-        Ok(())
-    }
+/// Both together.
+impl Add for Flow {
+    type Output = Self;
 
+    fn add(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            astray: self.astray + other.astray,
+            timed: self.timed + other.timed,
+            elapsed_ns: self.elapsed_ns + other.elapsed_ns,
+        }
+    }
+}
+
+impl Outcome {
     /// The larger the better: what chooses among setups. Nothing if messages were lost.
     pub(crate) fn merit(&self) -> f64 {
         match self {

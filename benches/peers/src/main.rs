@@ -13,6 +13,7 @@ mod place;
 mod polled;
 mod processes;
 mod round_trips;
+mod rounds;
 mod setups;
 mod stream;
 mod table;

@@ -6,17 +6,21 @@ use serde::Serialize;
 
 use crate::cases::Case;
 use crate::contest::{Result, Standing};
-use crate::exchange::Outcome;
+use crate::rounds::{Rounds, Spread};
 use crate::setups::Peer;
 
-/// One contestant of one case. What was not measured is null.
+/// One contestant of one case: medians of its rounds, and what the rounds in the middle half came to.
+/// What was not measured is null.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     case: String,
     peer: String,
     p50_us: Option<f64>,
+    p50_us_quartiles: Option<[f64; 2]>,
     p99_us: Option<f64>,
+    p99_us_quartiles: Option<[f64; 2]>,
     msgs_per_sec: Option<f64>,
+    msgs_per_sec_quartiles: Option<[f64; 2]>,
     sent: Option<u64>,
     received: Option<u64>,
     /// Messages that were skipped, repeated, damaged or out of order.
@@ -34,19 +38,22 @@ impl Row {
     /// The rows of a case.
     pub(crate) fn all(case: &Case, results: &[Result]) -> Vec<Self> {
         let vega = results.iter().find_map(|result| match &result.standing {
-            Standing::Measured { outcome, .. } if result.peer == Peer::Vega => Some(outcome),
+            Standing::Measured { rounds, .. } if result.peer == Peer::Vega => Some(rounds),
             _ => None,
         });
         results.iter().map(|result| Self::of(case, result, vega)).collect()
     }
 
-    fn of(case: &Case, result: &Result, vega: Option<&Outcome>) -> Self {
+    fn of(case: &Case, result: &Result, vega: Option<&Rounds>) -> Self {
         let mut row = Self {
             case: case.to_string(),
             peer: result.peer.to_string(),
             p50_us: None,
+            p50_us_quartiles: None,
             p99_us: None,
+            p99_us_quartiles: None,
             msgs_per_sec: None,
+            msgs_per_sec_quartiles: None,
             sent: None,
             received: None,
             astray: None,
@@ -58,67 +65,60 @@ impl Row {
         };
         match &result.standing {
             Standing::NotAvailable(reason) => row.not_available = Some(reason.clone()),
-            Standing::Measured { setup, tried, outcome } => {
+            Standing::Measured { setup, tried, rounds } => {
                 row.setup = Some(setup.to_string());
                 row.setups_tried = Some(*tried);
-                row.measure(outcome);
+                row.measure(rounds);
                 if let Some(vega) = vega.filter(|_| result.peer != Peer::Vega) {
-                    row.compare(outcome, vega);
+                    row.compare(rounds, vega);
                 }
             }
         }
         row
     }
 
-    fn measure(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::RoundTrips(latency) => {
-                let us = |quantile| rounded(latency.value_at_quantile(quantile) as f64 / 1e3);
-                (self.p50_us, self.p99_us) = (Some(us(0.5)), Some(us(0.99)));
-            }
-            Outcome::Stream(flow) => {
-                self.msgs_per_sec = Some(flow.messages_per_second().round());
-                self.sent = Some(flow.sent);
-                self.received = Some(flow.received);
-                self.astray = Some(flow.astray);
-            }
+    fn measure(&mut self, rounds: &Rounds) {
+        let us = |quantile| rounds.latency_ns(quantile).map(|ns| ns.map(|ns| rounded(ns / 1e3)));
+        (self.p50_us, self.p50_us_quartiles) = median_and_quartiles(us(0.5));
+        (self.p99_us, self.p99_us_quartiles) = median_and_quartiles(us(0.99));
+        let rate = rounds.rate().map(|rate| rate.map(f64::round));
+        (self.msgs_per_sec, self.msgs_per_sec_quartiles) = median_and_quartiles(rate);
+        if let Some(flow) = rounds.flow() {
+            self.sent = Some(flow.sent);
+            self.received = Some(flow.received);
+            self.astray = Some(flow.astray);
         }
     }
 
     /// Streams that lost something are not compared.
-    fn compare(&mut self, outcome: &Outcome, vega: &Outcome) {
-        match (outcome, vega) {
-            (Outcome::RoundTrips(other), Outcome::RoundTrips(vega)) => {
-                let ratio = |quantile| {
-                    let vega = vega.value_at_quantile(quantile).max(1);
-                    rounded(other.value_at_quantile(quantile) as f64 / vega as f64)
-                };
-                (self.vega_ahead, self.vega_ahead_p99) = (Some(ratio(0.5)), Some(ratio(0.99)));
-            }
-            (Outcome::Stream(other), Outcome::Stream(vega))
-                if other.is_reliable() && vega.is_reliable() && other.timed > 0 =>
-            {
-                let ratio = vega.messages_per_second() / other.messages_per_second();
-                self.vega_ahead = Some(rounded(ratio));
-            }
-            _ => {}
+    fn compare(&mut self, other: &Rounds, vega: &Rounds) {
+        let ratio = |slower: Option<Spread>, faster: Option<Spread>| {
+            let (slower, faster) = (slower?.median, faster?.median);
+            (faster > 0.0).then(|| rounded(slower / faster))
+        };
+        let latency = |quantile| ratio(other.latency_ns(quantile), vega.latency_ns(quantile));
+        self.vega_ahead = latency(0.5);
+        self.vega_ahead_p99 = latency(0.99);
+        if let (Some(others), Some(own)) = (other.flow(), vega.flow())
+            && others.is_reliable()
+            && own.is_reliable()
+        {
+            self.vega_ahead = ratio(vega.rate(), other.rate());
         }
     }
 
     fn cells(&self) -> [String; 7] {
-        let number = |value: Option<f64>, decimals: usize| {
-            value.map_or_else(String::new, |value| format!("{value:.decimals$}"))
-        };
         let ahead = match (self.vega_ahead, self.vega_ahead_p99) {
             (Some(ratio), Some(p99)) => format!("{ratio:.2} (p99 {p99:.2})"),
-            (ratio, _) => number(ratio, 2),
+            (Some(ratio), None) => format!("{ratio:.2}"),
+            (None, _) => String::new(),
         };
         [
             self.case.clone(),
             self.peer.clone(),
-            number(self.p50_us, 2),
-            number(self.p99_us, 2),
-            number(self.msgs_per_sec.map(|rate| rate / 1e6), 3),
+            spread_cell(self.p50_us, self.p50_us_quartiles, 1.0),
+            spread_cell(self.p99_us, self.p99_us_quartiles, 1.0),
+            spread_cell(self.msgs_per_sec, self.msgs_per_sec_quartiles, 1e6),
             ahead,
             self.remark(),
         ]
@@ -136,6 +136,16 @@ impl Row {
             _ => setup,
         }
     }
+}
+
+fn median_and_quartiles(spread: Option<Spread>) -> (Option<f64>, Option<[f64; 2]>) {
+    spread.map(|Spread { low, median, high }| (median, [low, high])).unzip()
+}
+
+/// The median, and in brackets the quartiles.
+fn spread_cell(median: Option<f64>, quartiles: Option<[f64; 2]>, unit: f64) -> String {
+    let (Some(median), Some([low, high])) = (median, quartiles) else { return String::new() };
+    format!("{:.2} ({:.2} to {:.2})", median / unit, low / unit, high / unit)
 }
 
 /// To as many decimals as repeated measurements agree on.
@@ -163,7 +173,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
 mod tests {
     use super::*;
     use crate::cases::Measure;
-    use crate::exchange::Flow;
+    use crate::exchange::{Flow, Outcome};
     use crate::round_trips::histogram;
 
     fn case(measure: Measure) -> Case {
@@ -172,7 +182,9 @@ mod tests {
 
     fn measured(peer: Peer, case: &Case, outcome: Outcome) -> Result {
         let setup = peer.setups(case)[0];
-        Result { peer, standing: Standing::Measured { setup, tried: 1, outcome } }
+        let mut rounds = Rounds::default();
+        rounds.push(outcome);
+        Result { peer, standing: Standing::Measured { setup, tried: 1, rounds } }
     }
 
     fn stream(received: u64, elapsed_ns: u64) -> Outcome {
