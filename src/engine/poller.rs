@@ -54,8 +54,12 @@ const QUIET_NS: u64 = 12_000;
 const ATTEND_EVERY: u32 = 2;
 /// The same for a poller that is busy.
 const ATTEND_BUSY_EVERY: u32 = 32;
-/// The same when nothing is being sent: about a millisecond.
+/// But not before this time has passed: with rings, so many cycles take no longer than that many messages.
+const ATTEND_BUSY_PAUSE_NS: u64 = 20_000;
+/// The same when nothing is being sent: about a millisecond with sockets.
 const ATTEND_ALL_EVERY: u32 = 512;
+/// But not before this time has passed: it is a system call for each socket.
+const ATTEND_ALL_PAUSE_NS: u64 = 1_000_000;
 /// How often a poller that spins looks at its hot sockets in one cycle that finds nothing, unless it
 /// has rings to look at.
 const SOCKET_LOOKS: usize = 4;
@@ -153,6 +157,9 @@ struct Poller {
     cycle: u32,
     /// When cold sockets were asked, as the stopwatch counts.
     cold_asked: u64,
+    /// When the sending side was looked after, and when thoroughly, as the stopwatch counts.
+    attended: u64,
+    attended_all: u64,
     is_stopping: bool,
 }
 
@@ -191,6 +198,8 @@ impl Poller {
             has_gaps: false,
             cycle: 0,
             cold_asked: 0,
+            attended: 0,
+            attended_all: 0,
             is_stopping: false,
         };
         Ok((handle, poller))
@@ -235,10 +244,18 @@ impl Poller {
     fn attend(&mut self) {
         let is_quiet = self.is_idle && self.stopwatch.since(self.worked_at) >= QUIET_NS;
         let every = if is_quiet { ATTEND_EVERY } else { ATTEND_BUSY_EVERY };
-        if self.cycle.is_multiple_of(every) {
-            let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY);
-            self.parts.tending.attend(&self.parts.clock, thorough);
+        if !self.cycle.is_multiple_of(every) {
+            return;
         }
+        let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY)
+            && self.stopwatch.since(self.attended_all) >= ATTEND_ALL_PAUSE_NS;
+        if thorough {
+            self.attended_all = self.stopwatch.started();
+        } else if !is_quiet && self.stopwatch.since(self.attended) < ATTEND_BUSY_PAUSE_NS {
+            return;
+        }
+        self.attended = self.stopwatch.started();
+        self.parts.tending.attend(&self.parts.clock, thorough);
     }
 
     #[inline]
