@@ -40,7 +40,7 @@ pub(super) fn play(part: &Part, console: &Console) -> anyhow::Result<()> {
 }
 
 /// Everything that is not about this machine is as in the built-in configuration, as in `vega
-/// bench`. Its patterns make transports of the prefixes `ipc.` and `unicast.`.
+/// bench`, but for the pages of rings, which are brought in before, as Aeron's clients do with their logs. Its patterns make transports of the prefixes `ipc.` and `unicast.`.
 fn configuration(part: &Part) -> String {
     // Who sends a stream is not called back, and leaves the core to the thread that sends.
     let receives = part.role != Role::Send;
@@ -77,6 +77,7 @@ ports = "{ports}"
 port = {port}
 [ipc]
 directory = {rings:?}
+pages = "prefault"
 [[template]]
 name = "multicast"
 transport = "multicast"
