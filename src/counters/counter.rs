@@ -107,6 +107,9 @@ counters! {
     ReceiveErrors => "receive_errors", "receives";
     /// Sockets whose runs the device would not take in one piece, and that send them otherwise since.
     OffloadsRefused => "offloads_refused", "sockets";
+    /// Sockets that send or receive runs packet by packet from the start: the system cannot do better, or
+    /// the configuration does not let it, with `offload` or `[fault]`.
+    OffloadsMissing => "offloads_missing", "sockets";
     /// Sessions that were forgotten, the longest silent first, because too many were followed.
     SessionsForgotten => "sessions_forgotten", "sessions";
     /// Commands that a poller was not given, because thousands waited for it already.

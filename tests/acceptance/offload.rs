@@ -40,6 +40,10 @@ fn messages_of_all_sizes_arrive_without_offload_on_either_side() {
             assert_eq!(receiver.expect(&topic, all), Report::complete(all), "{topic} {ways:?}");
         }
         assert_eq!(sender.counter(Counter::OffloadsRefused), 0, "what is off is not refused");
+        for (side, way) in [&mut sender, &mut receiver].into_iter().zip(ways) {
+            let is_missing = side.counter(Counter::OffloadsMissing) > 0;
+            assert_eq!(is_missing, way == "off" || cfg!(not(target_os = "linux")), "{ways:?}");
+        }
     }
 }
 

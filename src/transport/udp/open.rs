@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::{FaultSource, UdpSocket};
 use crate::config::Family;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::transport::interface::Interface;
 use crate::transport::sys;
 
@@ -41,7 +41,7 @@ pub(crate) struct SocketOptions {
     /// What happens to what is received, if anything is to. The kernel then keeps no runs together,
     /// so that each datagram has its own fate.
     pub(crate) faults: Option<Arc<FaultSource>>,
-    /// Where it is counted that the device refuses what the kernel knows.
+    /// Where it is counted that the kernel does not know runs, or that the device refuses them.
     pub(crate) counters: Option<Arc<Counters>>,
 }
 
@@ -375,8 +375,12 @@ fn finish(
     let receives_runs = !options.force_portable
         && options.faults.is_none()
         && sys::native::receive_runs(&socket, true);
+    let can_segment = !options.force_portable && sys::native::can_segment(&socket);
+    if let Some(counters) = options.counters.as_ref().filter(|_| !(can_segment && receives_runs)) {
+        counters.add(Counter::OffloadsMissing, 1);
+    }
     Ok(UdpSocket {
-        can_segment: AtomicBool::new(!options.force_portable && sys::native::can_segment(&socket)),
+        can_segment: AtomicBool::new(can_segment),
         socket,
         local_address,
         interface_index: interface.index,

@@ -82,6 +82,7 @@ fn a_socket_that_is_refused_segmentation_finds_another_way() {
     let options = SocketOptions { counters: Some(Arc::clone(&counters)), ..SEGMENTED.options() };
     let sender = UdpSocket::open_sender(&loopback(), 0, &options).unwrap();
     assert_eq!(sender.path(), ("UDP_SEGMENT", "UDP_GRO"));
+    assert_eq!(counters.get(Counter::OffloadsMissing), 0);
     sys::native::send_without_checksums(&sender.socket);
     let receiver = SEGMENTED.receiver();
     let mut inbox = Inbox::of(&receiver);
@@ -95,9 +96,12 @@ fn a_socket_that_is_refused_segmentation_finds_another_way() {
 
 #[test]
 fn what_is_forced_is_what_is_used() {
-    assert_eq!(PORTABLE.receiver().path(), ("sendto", "recvmsg"));
-    let faults = Config::parse("[fault]\nloss = 1").unwrap().fault;
     let counters = Arc::new(Counters::new());
+    let options = SocketOptions { counters: Some(Arc::clone(&counters)), ..PORTABLE.options() };
+    let socket = UdpSocket::bind_unicast(&loopback(), [0], &options).unwrap();
+    assert_eq!(socket.path(), ("sendto", "recvmsg"));
+    assert_eq!(counters.get(Counter::OffloadsMissing), 1);
+    let faults = Config::parse("[fault]\nloss = 1").unwrap().fault;
     let faults = FaultSource::new(faults, crate::time::Clock::start(), counters);
     let options = SocketOptions { faults: Some(Arc::new(faults)), ..SEGMENTED.options() };
     let socket = UdpSocket::bind_unicast(&loopback(), [0], &options).unwrap();
