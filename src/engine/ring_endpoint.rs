@@ -15,6 +15,9 @@ use crate::wire::frame::{Frame, FrameHeader, FrameKind};
 
 /// Frames read from one ring before others get their turn.
 const RING_BURST: usize = 256;
+/// Up to so many, and more than one, are what a writer that streams leaves behind between two looks. More
+/// have waited.
+const EDGE_BATCH: usize = 16;
 
 /// A shared ring that a topic of this poller reads.
 pub(crate) struct RingEndpoint {
@@ -42,6 +45,8 @@ pub(crate) struct RingEndpoint {
 pub(super) enum RingState {
     Idle,
     Busy,
+    /// There were a few messages: somebody streams, and is not far ahead.
+    Edge,
     /// Closed, and everything in it has been read.
     Drained,
     /// The writer cut this reader off, or wrote nonsense: to be attached anew.
@@ -172,7 +177,7 @@ impl RingEndpoint {
             self.drained = self.closing;
             return if self.closing { RingState::Drained } else { RingState::Idle };
         }
-        RingState::Busy
+        if (2..=EDGE_BATCH).contains(&frames) { RingState::Edge } else { RingState::Busy }
     }
 
     #[cold]

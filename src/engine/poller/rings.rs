@@ -21,11 +21,19 @@ pub(super) struct Rings {
     places: HashMap<SessionId, usize>,
     /// How often a cycle that finds nothing looks at all of them.
     looks: usize,
+    /// The last cycle found a few messages in one ring, and nothing behind them.
+    is_at_edge: bool,
 }
 
 impl Rings {
     pub(super) fn new() -> Self {
-        Self { rings: Vec::new(), places: HashMap::new(), looks: 0 }
+        Self { rings: Vec::new(), places: HashMap::new(), looks: 0, is_at_edge: false }
+    }
+
+    /// Whether the last cycle came to the edge of a stream.
+    #[inline]
+    pub(super) const fn is_at_edge(&self) -> bool {
+        self.is_at_edge
     }
 
     #[inline]
@@ -74,6 +82,7 @@ impl Rings {
     /// in between. True when there was something.
     #[inline]
     pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
+        self.is_at_edge = false;
         // Nothing but the looks themselves stands between two of them: whoever waits here sees a message
         // as soon as it can be seen.
         let found = (0..self.looks).find_map(|_| {
@@ -105,6 +114,7 @@ impl Rings {
             match ring.read(dispatch, &parts.counters, &parts.clock) {
                 RingState::Idle => {}
                 RingState::Busy => worked = true,
+                RingState::Edge => (worked, self.is_at_edge) = (true, true),
                 RingState::Drained => drained = true,
                 RingState::Lost => lost = Some(at),
             }
