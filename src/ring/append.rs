@@ -391,8 +391,9 @@ impl Appender {
     /// could not be seen before its reader has let go of that line.
     #[inline]
     fn step_over(&mut self, length: usize) {
-        self.last = self.layout().align(length);
-        self.offset += self.last;
+        let next = self.layout().next_frame(self.offset, length);
+        self.last = next - self.offset;
+        self.offset = next;
         let is_zero = self.offset < self.zeroed && self.offset.is_multiple_of(CACHE_LINE);
         if !is_zero && self.offset + 8 <= self.layout().packet_bytes {
             self.slots.word(self.start + self.offset).store(0, Ordering::Relaxed);

@@ -85,7 +85,7 @@ impl Reader {
             last = FrameHeader::decode(&self.header(self.offset, word))
                 .ok()
                 .map(|header| header.sequence);
-            self.offset += self.slots.layout().align(committed_length(word));
+            self.offset = self.slots.layout().next_frame(self.offset, committed_length(word));
         }
         last
     }
@@ -153,8 +153,9 @@ impl Reader {
                 )
             };
             let header = self.header(offset, word);
-            let stride = layout.align(length);
-            offset += stride;
+            let next = layout.next_frame(offset, length);
+            let stride = next - offset;
+            offset = next;
             *count += 1;
             if *count > FETCHED_AHEAD && stride <= MAX_FETCHED_BYTES {
                 self.fetch_ahead(offset, stride);

@@ -47,7 +47,7 @@ use crate::transport::shm::{LockByte, MappedFile};
 pub(crate) const MAX_READERS: usize = 64;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"VEGARING");
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const SIZES_AT: usize = 8;
 const SLOTS_AT: usize = 16;
 const TOPIC_AT: usize = 24;

@@ -84,6 +84,24 @@ fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
 
 /// Short bodies are copied by their length; each of them has to arrive whole.
 #[test]
+fn short_and_long_frames_end_with_a_line_and_those_between_do_not() {
+    assert_eq!(LINES.first_frame(), 64);
+    for (offset, length, next) in [
+        (64, 24, 128),
+        (64, 128, 192),
+        (64, 129, 200),
+        (200, 280, 480),
+        (200, 56, 256),
+        (64, 511, 576),
+        (64, 512, 576),
+        (72, 512, 640),
+    ] {
+        assert_eq!(LINES.next_frame(offset, length), next, "{offset} {length}");
+    }
+    assert_eq!(Layout::packets(512, 8).next_frame(40, 56), 96);
+}
+
+#[test]
 fn bodies_of_every_short_length_are_read_as_they_were_written() {
     let body: Vec<u8> = (0..140).collect();
     for length in 0..=130 {
