@@ -46,7 +46,7 @@ use crate::wire::packet::PACKET_HEADER_LENGTH;
 const CACHE_LINE: usize = 64;
 
 /// Lengths of frames that the next one follows closely in any ring. To begin each of these with a line makes a
-/// stream of them longer by up to a third, and their round trips no shorter. Shorter ones have one line, or two,
+/// stream of them longer by up to two fifths, and their round trips no shorter. Shorter ones have one line, or two,
 /// to themselves; longer ones lose little room.
 const PACKED_FRAMES: Range<usize> = 129..512;
 

@@ -82,7 +82,6 @@ fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
     messages
 }
 
-/// Short bodies are copied by their length; each of them has to arrive whole.
 #[test]
 fn short_and_long_frames_end_with_a_line_and_those_between_do_not() {
     assert_eq!(LINES.first_frame(), 64);
@@ -101,6 +100,7 @@ fn short_and_long_frames_end_with_a_line_and_those_between_do_not() {
     assert_eq!(Layout::packets(512, 8).next_frame(40, 56), 96);
 }
 
+/// Short bodies are copied by their length; each of them has to arrive whole.
 #[test]
 fn bodies_of_every_short_length_are_read_as_they_were_written() {
     let body: Vec<u8> = (0..140).collect();
