@@ -4,6 +4,7 @@
 //! [`PollerHandle`] only. With few sockets it asks each of them directly, with many it asks the
 //! kernel which have something.
 
+mod attendance;
 mod handle;
 mod inbox;
 mod rings;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use self::attendance::{Attendance, Care};
 use self::handle::WAKE;
 #[cfg(test)]
 pub(super) use self::handle::stalled;
@@ -47,19 +49,6 @@ const COLD_EVERY: u32 = 8;
 /// The same while rings have something in each cycle: to ask takes longer than a message takes from one
 /// process to the other and back.
 const COLD_PAUSE_NS: u64 = 50_000;
-/// A poller that spins and finds nothing for this long looks after the sending side: what was expected
-/// may have been lost. Sooner would slow down who is not waiting.
-const QUIET_NS: u64 = 12_000;
-/// It does so again in every so many cycles: often enough for repairs within tens of microseconds.
-const ATTEND_EVERY: u32 = 2;
-/// The same for a poller that is busy.
-const ATTEND_BUSY_EVERY: u32 = 32;
-/// But not before this time has passed: with rings, so many cycles take no longer than that many messages.
-const ATTEND_BUSY_PAUSE_NS: u64 = 20_000;
-/// The same when nothing is being sent: about a millisecond with sockets.
-const ATTEND_ALL_EVERY: u32 = 512;
-/// But not before this time has passed: it is a system call for each socket.
-const ATTEND_ALL_PAUSE_NS: u64 = 1_000_000;
 /// How often a poller that spins looks at its hot sockets in one cycle that finds nothing, unless it
 /// has rings to look at.
 const SOCKET_LOOKS: usize = 4;
@@ -157,9 +146,7 @@ struct Poller {
     cycle: u32,
     /// When cold sockets were asked, as the stopwatch counts.
     cold_asked: u64,
-    /// When the sending side was looked after, and when thoroughly, as the stopwatch counts.
-    attended: u64,
-    attended_all: u64,
+    attendance: Attendance,
     is_stopping: bool,
 }
 
@@ -198,8 +185,7 @@ impl Poller {
             has_gaps: false,
             cycle: 0,
             cold_asked: 0,
-            attended: 0,
-            attended_all: 0,
+            attendance: Attendance::default(),
             is_stopping: false,
         };
         Ok((handle, poller))
@@ -242,20 +228,13 @@ impl Poller {
     /// Looks after the sending side, when it is time to.
     #[inline]
     fn attend(&mut self) {
-        let is_quiet = self.is_idle && self.stopwatch.since(self.worked_at) >= QUIET_NS;
-        let every = if is_quiet { ATTEND_EVERY } else { ATTEND_BUSY_EVERY };
-        if !self.cycle.is_multiple_of(every) {
-            return;
+        let Self { stopwatch, attendance, .. } = self;
+        let idle_ns = if self.is_idle { stopwatch.since(self.worked_at) } else { 0 };
+        let due = attendance
+            .take_due(self.cycle, idle_ns, stopwatch.started(), |earlier| stopwatch.since(earlier));
+        if let Some(care) = due {
+            self.parts.tending.attend(&self.parts.clock, care == Care::Thorough);
         }
-        let thorough = self.cycle.is_multiple_of(ATTEND_ALL_EVERY)
-            && self.stopwatch.since(self.attended_all) >= ATTEND_ALL_PAUSE_NS;
-        if thorough {
-            self.attended_all = self.stopwatch.started();
-        } else if !is_quiet && self.stopwatch.since(self.attended) < ATTEND_BUSY_PAUSE_NS {
-            return;
-        }
-        self.attended = self.stopwatch.started();
-        self.parts.tending.attend(&self.parts.clock, thorough);
     }
 
     #[inline]
