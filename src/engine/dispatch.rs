@@ -49,6 +49,17 @@ struct Topic {
     row: Row<SubscriptionColumn>,
 }
 
+impl Topic {
+    /// Whether a frame of this topic is expected from there, and somebody still listens.
+    #[inline]
+    fn takes(&self, hash: TopicHash, origin: &Origin) -> bool {
+        self.hash == hash
+            && self.endpoint == origin.endpoint
+            && self.stream == origin.stream
+            && !self.audience.is_closed()
+    }
+}
+
 /// Which of an instance's subscriptions: each has a number of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) u64);
@@ -85,17 +96,10 @@ impl TopicTable {
     }
 
     /// The topic of a frame, if it is expected from there and somebody still listens.
-    #[inline]
     fn find(&mut self, hash: TopicHash, origin: &Origin) -> Option<&mut Topic> {
-        let hit = self.all.get(self.last).is_some_and(|last| last.hash == hash);
-        if !hit {
-            self.last = *self.by_hash.get(&hash)? as usize;
-        }
+        self.last = *self.by_hash.get(&hash)? as usize;
         let topic = self.all.get_mut(self.last)?;
-        let wanted = topic.endpoint == origin.endpoint
-            && topic.stream == origin.stream
-            && !topic.audience.is_closed();
-        wanted.then_some(topic)
+        topic.takes(hash, origin).then_some(topic)
     }
 }
 
@@ -262,9 +266,15 @@ impl Sink for DispatchSink<'_> {
     fn deliver(&mut self, arrival: Arrival<'_>) {
         let Self { dispatch: Dispatch { topics, counters, responder, foreign, timing }, origin } =
             self;
-        let Some(topic) = topics.find(arrival.topic, origin) else {
-            *foreign += 1;
-            return;
+        let topic = match topics.all.get_mut(topics.last) {
+            Some(last) if last.takes(arrival.topic, origin) => last,
+            _ => match topics.find(arrival.topic, origin) {
+                Some(other) => other,
+                None => {
+                    *foreign += 1;
+                    return;
+                }
+            },
         };
         let started = timing.start();
         let bytes = match arrival.kind {

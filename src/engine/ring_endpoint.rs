@@ -5,13 +5,13 @@ use super::dispatch::{Dispatch, DispatchSink, Origin};
 use super::endpoint::EndpointId;
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
-use crate::protocol::delivery::{Arrival, Delivery, Loss, Refusal, Sink};
+use crate::protocol::delivery::{Arrival, Delivery, Loss, Refusal, Sink, arrival};
 use crate::ring::demotion::Demotion;
 use crate::ring::read::Reader;
 use crate::ring::shared::ReaderEntry;
 use crate::time::Clock;
 use crate::transport::can_demote;
-use crate::wire::frame::{Frame, FrameHeader, FrameKind};
+use crate::wire::frame::{Frame, FrameKind, HeaderWords};
 
 /// Frames read from one ring before others get their turn.
 const RING_BURST: usize = 256;
@@ -37,7 +37,6 @@ pub(crate) struct RingEndpoint {
     demotion: Option<Demotion>,
     /// To be dropped once it is empty.
     closing: bool,
-    drained: bool,
 }
 
 /// What became of a ring.
@@ -77,7 +76,6 @@ impl RingEndpoint {
             lap_ends: published + lap,
             demotion: can_demote().then(|| Demotion::new(description.layout.bytes())),
             closing: false,
-            drained: false,
         }
     }
 
@@ -102,10 +100,6 @@ impl RingEndpoint {
         self.closing = false;
     }
 
-    pub(super) const fn is_drained(&self) -> bool {
-        self.drained
-    }
-
     pub(super) const fn entry(&self) -> &ReaderEntry {
         &self.entry
     }
@@ -127,34 +121,27 @@ impl RingEndpoint {
         counters: &Counters,
         clock: &Clock,
     ) -> RingState {
-        let (delivery, request, entry) = (&mut self.delivery, &mut self.request, &self.entry);
-        let mut sink = RingSink { dispatch: dispatch.sink(&self.origin), entry };
-        let (mut refused, mut malformed) = (0, 0);
+        let Self { delivery, request, entry, origin, .. } = self;
         let read = self.reader.poll(RING_BURST, |header, rest| {
             // The writer waits neither for callbacks nor for processes that stand still for ever, and
             // then this header may be another one's, or none.
             if entry.is_evicted() {
                 return false;
             }
-            let Ok(header) = FrameHeader::decode(header) else {
-                malformed += u64::from(entry.is_intact());
+            if let Some(header) = header.whole_message()
+                && delivery.take_next(&header)
+            {
+                dispatch.sink(origin).deliver(arrival(&header, rest));
                 return true;
-            };
-            let taken = if header.kind == FrameKind::Message && header.is_whole() {
-                delivery.handle_whole(&header, rest, &mut sink)
-            } else {
-                let Ok(frame) = Frame::behind(header, rest) else {
-                    malformed += u64::from(entry.is_intact());
-                    return true;
-                };
-                take_other(frame, request, delivery, &mut sink)
-            };
-            // What is refused because it was overwritten is lost, and will be told as such.
-            refused += u64::from(taken.is_err() && entry.is_intact());
+            }
+            let mut sink = RingSink { dispatch: dispatch.sink(origin), entry };
+            let taken = take_other(header, rest, request, delivery, &mut sink);
+            if let Err(counter) = taken {
+                // What is refused because it was overwritten is lost, and will be told as such.
+                counters.add(counter, u64::from(entry.is_intact()));
+            }
             true
         });
-        counters.add(Counter::FramesRefused, refused);
-        counters.add(Counter::Malformed, malformed);
         let Ok(frames) = read else {
             counters.add(Counter::Malformed, u64::from(self.entry.is_intact()));
             return RingState::Lost;
@@ -174,7 +161,6 @@ impl RingEndpoint {
             }
         }
         if frames == 0 {
-            self.drained = self.closing;
             return if self.closing { RingState::Drained } else { RingState::Idle };
         }
         if (2..=EDGE_BATCH).contains(&frames) { RingState::Edge } else { RingState::Busy }
@@ -211,22 +197,31 @@ impl Sink for RingSink<'_> {
     }
 }
 
-/// What is no whole message: apart, so that the way of those is short.
+/// What is not the next message, whole: apart, so that the way of those is short. Says what to count when it is of no
+/// use.
 #[inline(never)]
 fn take_other(
-    frame: Frame<'_>,
+    header: HeaderWords,
+    rest: &[u8],
     request: &mut Vec<u8>,
     delivery: &mut Delivery,
     sink: &mut RingSink<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Counter> {
+    let malformed = |_| Counter::Malformed;
+    let header = header.decode().map_err(malformed)?;
+    let frame = Frame::behind(header, rest).map_err(malformed)?;
     if frame.header.kind == FrameKind::Request {
         // It says where its answer goes: it is copied, so that nobody answers what was overwritten.
         request.clear();
         request.extend_from_slice(frame.body);
         if !sink.is_intact() {
-            return Err(Refusal::Overwritten);
+            return Err(Counter::FramesRefused);
         }
-        return delivery.handle_frame(&Frame { body: request, ..frame }, sink);
+        return delivery.handle_frame(&Frame { body: request, ..frame }, sink).map_err(refused);
     }
-    delivery.handle_frame(&frame, sink)
+    delivery.handle_frame(&frame, sink).map_err(refused)
+}
+
+const fn refused(_: Refusal) -> Counter {
+    Counter::FramesRefused
 }

@@ -85,9 +85,10 @@ impl RingPublication {
     /// [`SendError::BackPressured`]; nothing was written, or nothing that readers would deliver.
     #[inline(always)]
     pub(crate) fn send(&mut self, entry: &Entry<'_>, until: Timestamp) -> Result<(), SendError> {
-        if entry.body_bytes() > self.layout().whole_body_bytes()
-            || self.appender.append(entry).is_err()
-        {
+        let bytes = entry.body_bytes();
+        let fits =
+            self.appender.is_prepared_for(bytes) || bytes <= self.layout().whole_body_bytes();
+        if !fits || self.appender.append(entry).is_err() {
             return self.send_slowly(*entry, until);
         }
         self.after_append();

@@ -159,13 +159,24 @@ impl Delivery {
         body: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), Refusal> {
-        let publisher = self.publisher(header.publisher);
-        if header.sequence < publisher.expected {
-            publisher.step_back(header, true)?;
+        if !self.take_next(header) {
+            self.publisher(header.publisher).jump(header, sink)?;
         }
-        publisher.advance(header, sink)?;
         sink.deliver(arrival(header, body));
         Ok(())
+    }
+
+    /// Takes a whole message that is the next one of the publisher of the frame before, and is to be delivered
+    /// then. False of any other.
+    #[inline(always)]
+    pub(crate) fn take_next(&mut self, header: &FrameHeader) -> bool {
+        match self.publishers.get_mut(self.last) {
+            Some(last) if (last.index, last.expected) == (header.publisher, header.sequence) => {
+                last.expected += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     #[inline]
@@ -213,6 +224,15 @@ impl Publisher {
         }
         self.expected = sequence;
         Ok(())
+    }
+
+    /// Takes a whole message that need not be the next one.
+    #[inline(never)]
+    fn jump(&mut self, header: &FrameHeader, sink: &mut impl Sink) -> Result<(), Refusal> {
+        if header.sequence < self.expected {
+            self.step_back(header, true)?;
+        }
+        self.advance(header, sink)
     }
 
     /// Apart, so that the way of whole messages is short.
@@ -263,7 +283,7 @@ impl Publisher {
 }
 
 #[inline]
-fn arrival<'a>(header: &FrameHeader, body: &'a [u8]) -> Arrival<'a> {
+pub(crate) fn arrival<'a>(header: &FrameHeader, body: &'a [u8]) -> Arrival<'a> {
     Arrival {
         kind: header.kind,
         publisher: header.publisher,

@@ -64,8 +64,13 @@ pub(crate) struct Appender {
     start: usize,
     /// Where the next frame goes in the open slot; zero while the slot is not opened yet.
     offset: usize,
-    /// Length of the frame before, with what aligns it; zero when its slot was closed by hand.
+    /// Length of the frame before; zero when its slot was closed by hand.
     last: usize,
+    /// Length of a frame that fits in at `offset`, with a commit word of zero behind it; zero when none is
+    /// known to.
+    fitted: usize,
+    /// Where the frame behind that one begins.
+    next: usize,
     /// Where lines begin between `offset` and here, commit words are zero already.
     zeroed: usize,
     /// First packet sequence whose slot may not be opened yet.
@@ -123,6 +128,8 @@ impl Appender {
             start: 0,
             offset: 0,
             last: 0,
+            fitted: 0,
+            next: 0,
             zeroed: 0,
             limit,
             claimed: Vec::with_capacity(4),
@@ -177,9 +184,8 @@ impl Appender {
     /// [`Full`]: nothing was written.
     #[inline(always)]
     pub(crate) fn append(&mut self, entry: &Entry<'_>) -> Result<(), Full> {
-        let body = entry.body_bytes();
-        debug_assert!(body <= self.layout().whole_body_bytes());
-        let frame = self.reserve(FRAME_HEADER_LENGTH + body)?;
+        debug_assert!(entry.body_bytes() <= self.layout().whole_body_bytes());
+        let frame = self.reserve(FRAME_HEADER_LENGTH + entry.body_bytes())?;
         self.write_header(&entry.header(FLAG_WHOLE));
         // SAFETY: `reserve` made room for header and body.
         unsafe {
@@ -190,7 +196,7 @@ impl Appender {
             }
             copy_short(entry.payload, target);
         }
-        self.commit(FRAME_HEADER_LENGTH + body, entry.kind, FLAG_WHOLE, entry.publisher);
+        self.commit(entry.kind, FLAG_WHOLE, entry.publisher);
         Ok(())
     }
 
@@ -227,7 +233,7 @@ impl Appender {
             copy(&position.offset.to_le_bytes(), extension.add(4));
             copy_body(entry, offset, part, extension.add(FRAGMENT_LENGTH));
         }
-        self.commit(length, entry.kind, flags, entry.publisher);
+        self.commit(entry.kind, flags, entry.publisher);
         Ok(part)
     }
 
@@ -245,7 +251,7 @@ impl Appender {
         debug_assert!(body_bytes <= self.layout().whole_body_bytes());
         let frame = self.reserve(FRAME_HEADER_LENGTH + body_bytes)?;
         self.write_header(header);
-        self.step_over(FRAME_HEADER_LENGTH + body_bytes);
+        self.step_over();
         self.claimed.push(self.open);
         Ok(Claimed {
             frame,
@@ -307,6 +313,7 @@ impl Appender {
         self.start = self.slots.start(self.open);
         self.offset = 0;
         self.last = 0;
+        self.fitted = 0;
     }
 
     /// The bytes of closed packets from `first` on, as many as `most`, as far as they lie in one
@@ -338,15 +345,36 @@ impl Appender {
         (bytes, count)
     }
 
+    /// Whether the next message can be written at once, if its body has so many bytes.
+    #[inline]
+    pub(crate) const fn is_prepared_for(&self, body_bytes: usize) -> bool {
+        self.fitted == FRAME_HEADER_LENGTH + body_bytes
+    }
+
     /// Room for a frame of `length` bytes in the open slot, or in the next one.
     #[inline]
     fn reserve(&mut self, length: usize) -> Result<NonNull<u8>, Full> {
-        if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
-            self.open_slot()?;
+        if self.fitted != length {
+            if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
+                self.open_slot()?;
+            }
+            self.fit(length, self.layout().next_frame(self.offset, length));
         }
         let frame = self.start + self.offset;
         self.slots.note_write(frame + FRAME_HEADER_LENGTH, length - FRAME_HEADER_LENGTH);
         Ok(self.slots.byte(frame))
+    }
+
+    /// Takes the room at `offset` for a frame of `length` bytes and zeroes the commit word at `next`, behind
+    /// it, unless that is done: the frame could not be seen before its reader has let go of that line.
+    #[inline]
+    fn fit(&mut self, length: usize, next: usize) {
+        let is_zero = next < self.zeroed && next.is_multiple_of(CACHE_LINE);
+        if !is_zero && next + 8 <= self.layout().packet_bytes {
+            self.slots.word(self.start + next).store(0, Ordering::Relaxed);
+        }
+        self.fitted = length;
+        self.next = next;
     }
 
     #[cold]
@@ -374,6 +402,7 @@ impl Appender {
         // Release: pairs with the Acquire in `Reader::poll`; the zeroed commit word comes first.
         self.slots.word(self.start + PACKET_SEQUENCE_AT).store(next.to_le(), Ordering::Release);
         self.offset = first;
+        self.fitted = 0;
         self.zeroed = 0;
         Ok(())
     }
@@ -387,59 +416,62 @@ impl Appender {
         self.slots.word(frame + SEQUENCE_AT).store(header.sequence.to_le(), Ordering::Relaxed);
     }
 
-    /// Moves past a frame and zeroes the commit word that follows it, unless that is done: the frame
-    /// could not be seen before its reader has let go of that line.
+    /// Moves past the frame that was fitted in.
     #[inline]
-    fn step_over(&mut self, length: usize) {
-        let next = self.layout().next_frame(self.offset, length);
-        self.last = next - self.offset;
-        self.offset = next;
-        let is_zero = self.offset < self.zeroed && self.offset.is_multiple_of(CACHE_LINE);
-        if !is_zero && self.offset + 8 <= self.layout().packet_bytes {
-            self.slots.word(self.start + self.offset).store(0, Ordering::Relaxed);
-        }
+    const fn step_over(&mut self) {
+        self.offset = self.next;
+        self.last = self.fitted;
+        self.fitted = 0;
     }
 
-    /// Takes the cache lines of the next message, if it is as long as the last one, by a store to
-    /// each. A commit waits for the stores before it, and a line that a reader has read a lap ago
-    /// takes as long to come as the message takes to be seen. For rings that others read.
+    /// Does what can be done for the next message before it comes, if it is as long as the last one: then
+    /// all that is left is to write it. Takes its cache lines, by a store to each: a commit waits for the
+    /// stores before it, and a line that a reader has read a lap ago takes as long to come as the message
+    /// takes to be seen. For rings that others read.
     #[inline]
     pub(crate) fn prepare_next(&mut self) {
-        if self.offset + self.last > self.layout().packet_bytes {
-            self.open_ahead();
+        let length = self.last;
+        if self.offset + length > self.layout().packet_bytes && !self.open_ahead() {
+            return;
         }
+        let next = self.layout().next_frame(self.offset, length);
         // A reader may be looking at the line at `offset`.
         let mut at = (self.offset & !(CACHE_LINE - 1)) + CACHE_LINE;
-        let end = self.offset + self.last.min(MAX_AHEAD) + 8;
-        let end = end.min(self.layout().packet_bytes);
+        let end = (next.min(self.offset + MAX_AHEAD) + 8).min(self.layout().packet_bytes);
         while at < end {
             self.slots.note_write(self.start + at, 8);
             self.slots.word(self.start + at).store(0, Ordering::Relaxed);
             at += CACHE_LINE;
         }
         self.zeroed = at;
+        if length > 0 {
+            self.fit(length, next);
+        }
     }
 
     /// Opens the next slot before there is a message for it, which then goes as fast as the others: its
     /// reader has found the end of this slot meanwhile. Not where that would leave much of it unused,
     /// and not while the next one is still read.
     #[cold]
-    fn open_ahead(&mut self) {
+    fn open_ahead(&mut self) -> bool {
         let last = self.last;
         // When the ring is full, it is opened once a message comes.
-        if last <= self.layout().packet_bytes / AHEAD_SHARE && self.open_slot().is_ok() {
+        let is_open = last <= self.layout().packet_bytes / AHEAD_SHARE && self.open_slot().is_ok();
+        if is_open {
             self.last = last;
         }
+        is_open
     }
 
+    /// Makes the frame that was fitted in visible.
     #[inline]
-    fn commit(&mut self, length: usize, kind: FrameKind, flags: u8, publisher: u32) {
+    fn commit(&mut self, kind: FrameKind, flags: u8, publisher: u32) {
         let frame = self.start + self.offset;
-        self.step_over(length);
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
-        let word = commit_word(length as u16, kind, flags, publisher);
+        let word = commit_word(self.fitted as u16, kind, flags, publisher);
         // Release: pairs with the Acquire in `Reader::poll`.
         self.slots.word(frame).store(word.to_le(), Ordering::Release);
+        self.step_over();
     }
 }
 

@@ -60,19 +60,26 @@ pub(crate) struct Layout {
     pub(crate) slots: usize,
     /// Frames begin at multiples of this, but for those behind [`PACKED_FRAMES`].
     frame_alignment: usize,
+    /// Where the first frame of a slot begins.
+    first_frame: usize,
 }
 
 impl Layout {
     /// Slots that are sent as they are: frames follow each other as they do on the network.
     pub(crate) const fn packets(packet_bytes: usize, slots: usize) -> Self {
-        Self { packet_bytes, slots, frame_alignment: FRAME_ALIGNMENT }
+        Self::aligned(packet_bytes, slots, FRAME_ALIGNMENT)
     }
 
     /// Slots that are read where they are: frames begin with a cache line, so that their writer and
     /// the reader that waits for them have no more than the lines of one message to do with, where that is
     /// worth the room.
     pub(crate) const fn lines(packet_bytes: usize, slots: usize) -> Self {
-        Self { packet_bytes, slots, frame_alignment: CACHE_LINE }
+        Self::aligned(packet_bytes, slots, CACHE_LINE)
+    }
+
+    const fn aligned(packet_bytes: usize, slots: usize, frame_alignment: usize) -> Self {
+        let first_frame = PACKET_HEADER_LENGTH.next_multiple_of(frame_alignment);
+        Self { packet_bytes, slots, frame_alignment, first_frame }
     }
 
     /// The smallest ring that holds `window_bytes` of packets, twice: once in flight, once being
@@ -92,7 +99,7 @@ impl Layout {
     /// Where the first frame of a slot begins.
     #[inline]
     pub(crate) const fn first_frame(self) -> usize {
-        self.next_frame(0, PACKET_HEADER_LENGTH)
+        self.first_frame
     }
 
     /// Where the frame begins that follows one of `length` bytes at `offset`.
@@ -109,7 +116,7 @@ impl Layout {
 
     /// Largest body that fits into one packet.
     pub(crate) const fn whole_body_bytes(self) -> usize {
-        self.packet_bytes - self.first_frame() - FRAME_HEADER_LENGTH
+        self.packet_bytes - self.first_frame - FRAME_HEADER_LENGTH
     }
 
     /// Largest part of a body that one fragment carries.

@@ -78,7 +78,7 @@ fn read(reader: &mut Reader) -> Vec<u64> {
     let mut sequences = Vec::new();
     for _ in 0..POLLS {
         let polled = reader.poll(8, |header, body| {
-            let sequence = FrameHeader::decode(header).unwrap().sequence;
+            let sequence = header.decode().unwrap().sequence;
             assert_eq!(body, [sequence.to_le_bytes()[0]; BODY]);
             sequences.push(sequence);
             true
@@ -275,7 +275,7 @@ fn who_is_cut_off_takes_nothing_that_was_written_over_it() {
                 if !is_in_place(&shared[1]) {
                     return false;
                 }
-                sequences.push(FrameHeader::decode(header).unwrap().sequence);
+                sequences.push(header.decode().unwrap().sequence);
                 true
             });
             assert!(polled.is_ok() || !is_in_place(&shared[1]));

@@ -12,10 +12,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::storage::Slots;
+use super::storage::{Slot, Slots};
 use crate::transport::{demote, fetch};
 use crate::wire::frame::{
-    FRAME_HEADER_LENGTH, FrameHeader, SEQUENCE_AT, TOPIC_AT, committed_length, is_end,
+    FRAME_HEADER_LENGTH, HeaderWords, SEQUENCE_AT, TOPIC_AT, committed_length, is_end,
 };
 use crate::wire::packet::SEQUENCE_AT as PACKET_SEQUENCE_AT;
 
@@ -82,9 +82,8 @@ impl Reader {
     pub(crate) fn skip_committed(&mut self) -> Option<u64> {
         let mut last = None;
         while let Ok(Found::Frame(word)) = self.look() {
-            last = FrameHeader::decode(&self.header(self.offset, word))
-                .ok()
-                .map(|header| header.sequence);
+            let header = header(self.slots.slot(self.start), self.offset, word);
+            last = header.decode().ok().map(|header| header.sequence);
             self.offset = self.slots.layout().next_frame(self.offset, committed_length(word));
         }
         last
@@ -101,12 +100,12 @@ impl Reader {
     pub(crate) fn poll(
         &mut self,
         limit: usize,
-        mut on_frame: impl FnMut(&[u8; FRAME_HEADER_LENGTH], &[u8]) -> bool,
+        mut on_frame: impl FnMut(HeaderWords, &[u8]) -> bool,
     ) -> Result<usize, Corrupt> {
         let mut count = 0;
         while self.read_packet(limit, &mut count, &mut on_frame)? == Stopped::AtEnd {
             if self.demotes {
-                self.demote();
+                demote_read(self.slots.slot(self.start), self.demoted, self.offset);
             }
             self.packet += 1;
             self.start = self.slots.start(self.packet);
@@ -123,47 +122,40 @@ impl Reader {
         &mut self,
         limit: usize,
         count: &mut usize,
-        on_frame: &mut impl FnMut(&[u8; FRAME_HEADER_LENGTH], &[u8]) -> bool,
+        on_frame: &mut impl FnMut(HeaderWords, &[u8]) -> bool,
     ) -> Result<Stopped, Corrupt> {
-        let layout = self.slots.layout();
+        let (layout, slot) = (self.slots.layout(), self.slots.slot(self.start));
         let mut offset = self.offset;
-        if offset == layout.first_frame() && !self.opened() {
+        if offset == layout.first_frame() && !is_opened(slot, self.packet) {
             return Ok(Stopped::Before);
         }
         let stopped = loop {
             if *count == limit {
                 break Stopped::Before;
             }
-            let word = match self.look_at(offset)? {
+            let word = match look_at(slot, offset)? {
                 Found::Frame(word) => word,
                 Found::End => break Stopped::AtEnd,
                 Found::Nothing => break Stopped::Before,
             };
             let length = committed_length(word);
-            let body = self.start + offset + FRAME_HEADER_LENGTH;
-            self.slots.note_read(body, length - FRAME_HEADER_LENGTH);
+            let (body, body_bytes) = (offset + FRAME_HEADER_LENGTH, length - FRAME_HEADER_LENGTH);
+            slot.note_read(body, body_bytes);
             // SAFETY: `look_at` checked that the frame lies within the slot. The writer stored the
             // commit word after the frame's bytes and leaves them alone until this reader's
             // position is past the packet, or the reader has been cut off: that is for `on_frame` to
             // find out.
-            let rest = unsafe {
-                std::slice::from_raw_parts(
-                    self.slots.byte(body).as_ptr(),
-                    length - FRAME_HEADER_LENGTH,
-                )
-            };
-            let header = self.header(offset, word);
-            let next = layout.next_frame(offset, length);
-            let stride = next - offset;
-            offset = next;
+            let rest = unsafe { std::slice::from_raw_parts(slot.byte(body).as_ptr(), body_bytes) };
+            let header = header(slot, offset, word);
             *count += 1;
-            if *count > FETCHED_AHEAD && stride <= MAX_FETCHED_BYTES {
-                self.fetch_ahead(offset, stride);
+            if *count > FETCHED_AHEAD {
+                fetch_ahead(slot, offset, layout.next_frame(offset, length) - offset);
             }
-            let goes_on = on_frame(&header, rest);
+            let goes_on = on_frame(header, rest);
+            offset = layout.next_frame(offset, length);
             if self.demotes && offset - self.demoted >= DEMOTED_BYTES {
-                self.offset = offset;
-                self.demote();
+                demote_read(slot, self.demoted, offset);
+                self.demoted = offset;
             }
             if !goes_on {
                 break Stopped::Before;
@@ -173,85 +165,73 @@ impl Reader {
         Ok(stopped)
     }
 
-    /// Has the header of a message to come brought here meanwhile, in a stream of such frames. Only
-    /// behind others: the writer is that far ahead then.
-    #[inline]
-    fn fetch_ahead(&self, offset: usize, stride: usize) {
-        let messages = if stride < LONG_BYTES { FETCHED_AHEAD } else { FETCHED_AHEAD_LONG };
-        let ahead = offset + messages * stride;
-        if ahead < self.slots.layout().packet_bytes {
-            fetch(self.slots.byte(self.start + ahead));
-        }
-    }
-
-    /// Moves what has been read of this packet out of the caches, but for the line at the current
-    /// offset.
-    #[inline]
-    fn demote(&mut self) {
-        let length = self.offset - self.demoted;
-        // SAFETY: the offset lies within the slot, and the writer leaves what is before it alone
-        // until this reader's position is past the packet.
-        let read = unsafe {
-            let start = self.slots.byte(self.start + self.demoted);
-            std::slice::from_raw_parts(start.as_ptr(), length)
-        };
-        demote(read);
-        self.demoted = self.offset;
-    }
-
     /// What is at the current offset.
     #[inline]
     fn look(&self) -> Result<Found, Corrupt> {
-        if self.offset == self.slots.layout().first_frame() && !self.opened() {
+        let slot = self.slots.slot(self.start);
+        let is_first = self.offset == self.slots.layout().first_frame();
+        if is_first && !is_opened(slot, self.packet) {
             return Ok(Found::Nothing);
         }
-        self.look_at(self.offset)
+        look_at(slot, self.offset)
     }
+}
 
-    /// What is at an offset of the current packet, which is open. Looks at each word once: at the live
-    /// edge, each look takes the cache line away from the writer.
-    #[inline]
-    fn look_at(&self, offset: usize) -> Result<Found, Corrupt> {
-        let packet_bytes = self.slots.layout().packet_bytes;
-        if offset + 8 > packet_bytes {
-            return Ok(Found::End);
-        }
-        // Acquire: pairs with the Release in `Appender::commit`, `Appender::resolve_claim` and
-        // `Appender::close`.
-        let word = self.slots.word(self.start + offset).load(Ordering::Acquire);
-        let word = u64::from_le(word);
-        if word == 0 {
-            return Ok(Found::Nothing);
-        }
-        if is_end(word) {
-            return Ok(Found::End);
-        }
-        let length = committed_length(word);
-        if length < FRAME_HEADER_LENGTH || offset + length > packet_bytes {
-            return Err(Corrupt);
-        }
-        Ok(Found::Frame(word))
+/// What is at an offset of a slot that is open. Looks at each word once: at the live edge, each look
+/// takes the cache line away from the writer.
+#[inline]
+fn look_at(slot: Slot<'_>, offset: usize) -> Result<Found, Corrupt> {
+    if offset + 8 > slot.bytes() {
+        return Ok(Found::End);
     }
+    // Acquire: pairs with the Release in `Appender::commit`, `Appender::resolve_claim` and
+    // `Appender::close`.
+    let word = u64::from_le(slot.word(offset).load(Ordering::Acquire));
+    if word == 0 {
+        return Ok(Found::Nothing);
+    }
+    if is_end(word) {
+        return Ok(Found::End);
+    }
+    let length = committed_length(word);
+    if length < FRAME_HEADER_LENGTH || offset + length > slot.bytes() {
+        return Err(Corrupt);
+    }
+    Ok(Found::Frame(word))
+}
 
-    /// The header of the frame at an offset, whose commit word this is.
-    #[inline]
-    fn header(&self, offset: usize, word: u64) -> [u8; FRAME_HEADER_LENGTH] {
-        // Acquire: these come before the look at this reader's own word that says whether they count.
-        let frame = self.start + offset;
-        let at = |field| self.slots.word(frame + field).load(Ordering::Acquire);
-        let mut header = [0; FRAME_HEADER_LENGTH];
-        header[..TOPIC_AT].copy_from_slice(&word.to_le_bytes());
-        header[TOPIC_AT..SEQUENCE_AT].copy_from_slice(&at(TOPIC_AT).to_ne_bytes());
-        header[SEQUENCE_AT..].copy_from_slice(&at(SEQUENCE_AT).to_ne_bytes());
-        header
-    }
+/// The header of the frame at an offset, whose commit word this is.
+#[inline]
+fn header(slot: Slot<'_>, offset: usize, commit: u64) -> HeaderWords {
+    // Acquire: these come before the look at this reader's own word that says whether they count.
+    let at = |field| u64::from_le(slot.word(offset + field).load(Ordering::Acquire));
+    HeaderWords { commit, topic: at(TOPIC_AT), sequence: at(SEQUENCE_AT) }
+}
 
-    #[inline]
-    fn opened(&self) -> bool {
-        // Acquire: pairs with the Release in `Appender::open_slot`.
-        let sequence = self.slots.word(self.start + PACKET_SEQUENCE_AT).load(Ordering::Acquire);
-        u64::from_le(sequence) == self.packet
+/// Whether a slot belongs to this packet.
+#[inline]
+fn is_opened(slot: Slot<'_>, packet: u64) -> bool {
+    // Acquire: pairs with the Release in `Appender::open_slot`.
+    u64::from_le(slot.word(PACKET_SEQUENCE_AT).load(Ordering::Acquire)) == packet
+}
+
+/// Has the header of a message to come brought here meanwhile, in a stream of frames that are so far apart.
+/// Only behind others: the writer is that far ahead then.
+#[inline]
+fn fetch_ahead(slot: Slot<'_>, offset: usize, stride: usize) {
+    let messages = if stride < LONG_BYTES { FETCHED_AHEAD } else { FETCHED_AHEAD_LONG };
+    let ahead = offset + (messages + 1) * stride;
+    if stride <= MAX_FETCHED_BYTES && ahead < slot.bytes() {
+        fetch(slot.byte(ahead));
     }
+}
+
+/// Moves what has been read between two offsets out of the caches, but for the line of the second.
+#[inline]
+fn demote_read(slot: Slot<'_>, from: usize, to: usize) {
+    // SAFETY: both lie within the slot, and the writer leaves what is before the current offset alone
+    // until this reader's position is past the packet.
+    demote(unsafe { std::slice::from_raw_parts(slot.byte(from).as_ptr(), to - from) });
 }
 
 /// The sequence that the last frame of a closed packet carries, unless the writer has begun to use its
@@ -260,7 +240,7 @@ pub(super) fn last_sequence(slots: Slots, packet: u64) -> Option<u64> {
     let mut reader = Reader::new(slots, packet);
     let last = reader.skip_committed();
     // What was read came before, with Acquire; the writer stores the sequence of a slot before frames.
-    reader.opened().then_some(last)?
+    is_opened(reader.slots.slot(reader.start), packet).then_some(last)?
 }
 
 /// Why a reader goes no further.

@@ -3,6 +3,7 @@
 use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -80,6 +81,18 @@ impl Slots {
         (sequence & self.mask) as usize * self.layout.packet_bytes
     }
 
+    /// The slot of a packet, by where it begins.
+    #[inline]
+    pub(super) fn slot(&self, start: usize) -> Slot<'_> {
+        Slot {
+            base: self.byte(start),
+            bytes: self.layout.packet_bytes,
+            #[cfg(all(test, loom))]
+            checked: (&self.checked, start),
+            slots: PhantomData,
+        }
+    }
+
     /// The byte at a place. What follows it belongs to the same slot, up to its end, where an empty body
     /// may be.
     #[inline]
@@ -104,15 +117,7 @@ impl Slots {
         }
     }
 
-    /// Says that bytes of a slot, words apart, are about to be read: for model tests.
-    #[inline]
-    pub(super) fn note_read(&self, place: usize, length: usize) {
-        #[cfg(all(test, loom))]
-        self.checked.read(place, length);
-        let _ = (place, length);
-    }
-
-    /// The same of bytes that are about to be written.
+    /// Says that bytes of a slot, words apart, are about to be written: for model tests.
     #[inline]
     pub(super) fn note_write(&self, place: usize, length: usize) {
         #[cfg(all(test, loom))]
@@ -124,6 +129,54 @@ impl Slots {
     #[inline]
     pub(crate) const fn contiguous_from(&self, sequence: u64) -> u64 {
         self.mask + 1 - (sequence & self.mask)
+    }
+}
+
+/// One slot, to be read: its address is at hand, whatever other threads do meanwhile.
+#[derive(Clone, Copy)]
+pub(super) struct Slot<'a> {
+    base: NonNull<u8>,
+    bytes: usize,
+    /// And where the slot begins.
+    #[cfg(all(test, loom))]
+    checked: (&'a Checked, usize),
+    slots: PhantomData<&'a Slots>,
+}
+
+impl Slot<'_> {
+    /// Its length.
+    #[inline]
+    pub(super) const fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// The byte at an offset, or where the slot ends.
+    #[inline]
+    pub(super) fn byte(self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset <= self.bytes);
+        // SAFETY: inside the slot, or where it ends; the slots are borrowed.
+        unsafe { self.base.add(offset) }
+    }
+
+    /// The word at an offset.
+    #[inline]
+    pub(super) fn word(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.bytes);
+        #[cfg(all(test, loom))]
+        return self.checked.0.word(self.checked.1 + offset);
+        // SAFETY: as in `Slots::word`.
+        #[cfg(not(all(test, loom)))]
+        unsafe {
+            self.byte(offset).cast::<AtomicU64>().as_ref()
+        }
+    }
+
+    /// Says that bytes, words apart, are about to be read: for model tests.
+    #[inline]
+    pub(super) fn note_read(self, offset: usize, length: usize) {
+        #[cfg(all(test, loom))]
+        self.checked.0.read(self.checked.1 + offset, length);
+        let _ = (offset, length);
     }
 }
 

@@ -12,7 +12,9 @@ use super::read::{Reader, last_sequence};
 use super::storage::Slots;
 use crate::id::TopicHash;
 use crate::transport::can_demote;
-use crate::wire::frame::{FLAG_WHOLE, FRAME_HEADER_LENGTH, Frame, FrameHeader, FrameKind, Frames};
+use crate::wire::frame::{
+    FLAG_WHOLE, FRAME_HEADER_LENGTH, Frame, FrameHeader, FrameKind, Frames, HeaderWords,
+};
 use crate::wire::packet::{PACKET_HEADER_LENGTH, PacketHeader, Prefix};
 
 const LAYOUT: Layout = Layout::packets(512, 8);
@@ -64,8 +66,8 @@ fn received(appender: &Appender, first: u64) -> Vec<(u64, Vec<u8>)> {
     messages
 }
 
-fn frame<'a>(header: &[u8], rest: &'a [u8]) -> Frame<'a> {
-    Frame::behind(FrameHeader::decode(header).unwrap(), rest).unwrap()
+fn frame(header: HeaderWords, rest: &[u8]) -> Frame<'_> {
+    Frame::behind(header.decode().unwrap(), rest).unwrap()
 }
 
 fn read_all(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {

@@ -117,6 +117,45 @@ impl FrameHeader {
     }
 }
 
+/// The header of a frame in the words that it is made of, as they are copied from memory that others write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderWords {
+    pub(crate) commit: u64,
+    pub(crate) topic: u64,
+    pub(crate) sequence: u64,
+}
+
+impl HeaderWords {
+    /// The header, if the frame carries a whole message, as most do. None of any other: that takes longer to
+    /// tell.
+    #[inline]
+    pub(crate) fn whole_message(self) -> Option<FrameHeader> {
+        const WHOLE_MESSAGE: u64 = commit_word(0, FrameKind::Message, FLAG_WHOLE, 0) >> 16;
+        let is_such = (self.commit >> 16) & 0xffff == WHOLE_MESSAGE;
+        let header = FrameHeader {
+            kind: FrameKind::Message,
+            flags: FLAG_WHOLE,
+            publisher: (self.commit >> 32) as u32,
+            topic: TopicHash(self.topic),
+            sequence: self.sequence,
+        };
+        (is_such && header.sequence <= MAX_SEQUENCE).then_some(header)
+    }
+
+    /// Reads the header of any frame.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed`.
+    pub(crate) fn decode(self) -> Result<FrameHeader, WireError> {
+        let mut bytes = [0; FRAME_HEADER_LENGTH];
+        bytes[..TOPIC_AT].copy_from_slice(&self.commit.to_le_bytes());
+        bytes[TOPIC_AT..SEQUENCE_AT].copy_from_slice(&self.topic.to_le_bytes());
+        bytes[SEQUENCE_AT..].copy_from_slice(&self.sequence.to_le_bytes());
+        FrameHeader::decode(&bytes)
+    }
+}
+
 /// The frame's first eight bytes: length, kind, flags, publisher.
 #[inline]
 pub(crate) const fn commit_word(length: u16, kind: FrameKind, flags: u8, publisher: u32) -> u64 {

@@ -102,39 +102,38 @@ impl Rings {
         found.is_some_and(|at| self.read_from(at, dispatch, parts))
     }
 
-    /// Reads a ring that is due, and those behind it that are.
-    #[inline]
+    /// Reads a ring that is due, and those behind it that are. True when there was something.
+    #[inline(always)]
     fn read_from(&mut self, first: usize, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
-        let mut worked = false;
-        let (mut lost, mut drained) = (None, false);
-        for (at, ring) in self.rings.iter_mut().enumerate().skip(first) {
-            if at > first && !ring.is_due() {
-                continue;
+        let mut worked = self.read(first, dispatch, parts);
+        let mut at = first + 1;
+        while at < self.rings.len() {
+            if self.rings[at].is_due() {
+                worked |= self.read(at, dispatch, parts);
             }
-            match ring.read(dispatch, &parts.counters, &parts.clock) {
-                RingState::Idle => {}
-                RingState::Busy => worked = true,
-                RingState::Edge => (worked, self.is_at_edge) = (true, true),
-                RingState::Drained => drained = true,
-                RingState::Lost => lost = Some(at),
-            }
-        }
-        if let Some(at) = lost {
-            let ring = self.remove(at);
-            parts.reports.ring_lost(ring.session(), ring.into_delivery());
-        }
-        if drained {
-            self.remove_drained();
+            at += 1;
         }
         worked
     }
 
+    /// Reads one. True when there was something.
+    #[inline]
+    fn read(&mut self, at: usize, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
+        let state = self.rings[at].read(dispatch, &parts.counters, &parts.clock);
+        match state {
+            RingState::Idle | RingState::Busy => {}
+            RingState::Edge => self.is_at_edge = true,
+            RingState::Drained | RingState::Lost => self.end(at, state, parts),
+        }
+        matches!(state, RingState::Busy | RingState::Edge)
+    }
+
+    /// A ring is not read any more. The last one takes its place, and its turn in the next cycle.
     #[cold]
-    fn remove_drained(&mut self) {
-        for at in (0..self.rings.len()).rev() {
-            if self.rings[at].is_drained() {
-                self.remove(at);
-            }
+    fn end(&mut self, at: usize, state: RingState, parts: &PollerParts) {
+        let ring = self.remove(at);
+        if state == RingState::Lost {
+            parts.reports.ring_lost(ring.session(), ring.into_delivery());
         }
     }
 
