@@ -40,16 +40,11 @@ impl Idle {
         Self { kind, empty: 0, sleep: SHORTEST_SLEEP }
     }
 
-    /// To be called after a cycle that did something; `at_edge` if it has caught up with a stream in shared
-    /// memory. Who yields does so then, too: each look at the edge takes a cache line away from the
-    /// writer, who comes further without.
+    /// To be called after a cycle that did something.
     #[inline]
-    pub(super) fn worked(&mut self, at_edge: bool) {
+    pub(super) const fn worked(&mut self) {
         self.empty = 0;
         self.sleep = SHORTEST_SLEEP;
-        if at_edge && self.kind == IdleKind::Yield {
-            std::thread::yield_now();
-        }
     }
 
     /// To be called after a cycle that found nothing.
@@ -131,7 +126,7 @@ mod tests {
         let mut idle = Idle::new(IdleKind::Block);
         let spins = (0..1000).take_while(|_| idle.idle() == Pause::None).count();
         assert_eq!(spins, SPINS_BEFORE_BLOCKING as usize);
-        idle.worked(false);
+        idle.worked();
         assert_eq!(idle.idle(), Pause::None);
     }
 }

@@ -202,7 +202,7 @@ impl Poller {
             if worked {
                 self.worked_at = self.stopwatch.started();
                 self.stopwatch.finish(&mut self.dispatch.timing);
-                self.idle.worked(self.rings.is_at_edge());
+                self.idle.worked();
             } else if self.idle.idle() == Pause::Block {
                 self.wait();
             }

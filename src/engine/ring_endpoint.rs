@@ -1,23 +1,23 @@
 //! Where shared-memory data arrives: a ring that another process, or this one, writes. Layer: engine.
 //! Owned by one poller.
 
+mod rest;
+
+use self::rest::Rest;
 use super::dispatch::{Dispatch, DispatchSink, Origin};
 use super::endpoint::EndpointId;
 use crate::counters::{Counter, Counters};
 use crate::id::SessionId;
 use crate::protocol::delivery::{Arrival, Delivery, Loss, Refusal, Sink, arrival};
-use crate::ring::demotion::Demotion;
 use crate::ring::read::Reader;
 use crate::ring::shared::ReaderEntry;
+use crate::ring::trials::Trials;
 use crate::time::Clock;
 use crate::transport::can_demote;
 use crate::wire::frame::{Frame, FrameKind, HeaderWords};
 
 /// Frames read from one ring before others get their turn.
 const RING_BURST: usize = 256;
-/// Up to so many, and more than one, are what a writer that streams leaves behind between two looks. More
-/// have waited.
-const EDGE_BATCH: usize = 16;
 
 /// A shared ring that a topic of this poller reads.
 pub(crate) struct RingEndpoint {
@@ -33,8 +33,8 @@ pub(crate) struct RingEndpoint {
     /// Packets of one lap, and the one with which the next begins.
     lap: u64,
     lap_ends: u64,
-    /// None where there is no way to demote.
-    demotion: Option<Demotion>,
+    trials: Trials,
+    rest: Rest,
     /// To be dropped once it is empty.
     closing: bool,
 }
@@ -44,8 +44,6 @@ pub(crate) struct RingEndpoint {
 pub(super) enum RingState {
     Idle,
     Busy,
-    /// There were a few messages: somebody streams, and is not far ahead.
-    Edge,
     /// Closed, and everything in it has been read.
     Drained,
     /// The writer cut this reader off, or wrote nonsense: to be attached anew.
@@ -74,7 +72,8 @@ impl RingEndpoint {
             publish_every: (lap / 8).max(1),
             lap,
             lap_ends: published + lap,
-            demotion: can_demote().then(|| Demotion::new(description.layout.bytes())),
+            trials: Trials::new(description.layout.bytes(), can_demote()),
+            rest: Rest::default(),
             closing: false,
         }
     }
@@ -104,9 +103,18 @@ impl RingEndpoint {
         &self.entry
     }
 
+    /// Whether there is something to do now: not while a stream is let go ahead.
+    #[inline]
+    pub(super) fn is_due(&mut self, clock: &Clock) -> bool {
+        if self.rest.is_under_way(|| clock.now()) {
+            return false;
+        }
+        self.has_something()
+    }
+
     /// Whether there is something to do.
     #[inline]
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn has_something(&self) -> bool {
         !self.reader.is_at_edge()
             || self.published != self.reader.packet()
             || self.closing
@@ -163,15 +171,16 @@ impl RingEndpoint {
         if frames == 0 {
             return if self.closing { RingState::Drained } else { RingState::Idle };
         }
-        if (2..=EDGE_BATCH).contains(&frames) { RingState::Edge } else { RingState::Busy }
+        self.rest.handle_read(frames, || clock.now());
+        RingState::Busy
     }
 
     #[cold]
     fn finish_lap(&mut self, clock: &Clock) {
         self.lap_ends += self.lap;
-        if let Some(demotion) = &mut self.demotion {
-            self.reader.set_demoting(demotion.handle_lap(clock.now()));
-        }
+        let ways = self.trials.handle_lap(clock.now());
+        self.reader.set_demoting(ways.demotes);
+        self.rest.allow(ways.rests);
     }
 }
 

@@ -22,7 +22,6 @@ pub(crate) mod append;
 #[cfg(all(test, loom))]
 mod checked;
 mod copy;
-pub(crate) mod demotion;
 #[cfg(test)]
 mod fixture;
 mod joining;
@@ -31,6 +30,7 @@ mod models;
 pub(crate) mod read;
 pub(crate) mod shared;
 pub(crate) mod storage;
+pub(crate) mod trials;
 
 use std::ops::Range;
 

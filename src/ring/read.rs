@@ -72,7 +72,7 @@ impl Reader {
         matches!(self.look(), Ok(Found::Nothing))
     }
 
-    /// Whether to move what has been read out of the caches, see [`demotion`](super::demotion).
+    /// Whether to move what has been read out of the caches, see [`trials`](super::trials).
     pub(crate) const fn set_demoting(&mut self, demotes: bool) {
         self.demotes = demotes;
     }

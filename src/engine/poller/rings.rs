@@ -21,19 +21,11 @@ pub(super) struct Rings {
     places: HashMap<SessionId, usize>,
     /// How often a cycle that finds nothing looks at all of them.
     looks: usize,
-    /// The last cycle found a few messages in one ring, and nothing behind them.
-    is_at_edge: bool,
 }
 
 impl Rings {
     pub(super) fn new() -> Self {
-        Self { rings: Vec::new(), places: HashMap::new(), looks: 0, is_at_edge: false }
-    }
-
-    /// Whether the last cycle came to the edge of a stream.
-    #[inline]
-    pub(super) const fn is_at_edge(&self) -> bool {
-        self.is_at_edge
+        Self { rings: Vec::new(), places: HashMap::new(), looks: 0 }
     }
 
     #[inline]
@@ -82,11 +74,10 @@ impl Rings {
     /// in between. True when there was something.
     #[inline]
     pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
-        self.is_at_edge = false;
         // Nothing but the looks themselves stands between two of them: whoever waits here sees a message
         // as soon as it can be seen.
         let found = (0..self.looks).find_map(|_| {
-            let due = self.rings.iter().position(RingEndpoint::is_due);
+            let due = self.rings.iter_mut().position(|ring| ring.is_due(&parts.clock));
             if due.is_none() {
                 finish_loads();
             }
@@ -95,10 +86,10 @@ impl Rings {
         found.is_some_and(|at| self.read_from(at, dispatch, parts))
     }
 
-    /// Looks at each ring once. True when there was something.
+    /// Looks at each ring once, whatever was to be let go ahead. True when there was something.
     #[inline]
     pub(super) fn poll(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
-        let found = self.rings.iter().position(RingEndpoint::is_due);
+        let found = self.rings.iter().position(RingEndpoint::has_something);
         found.is_some_and(|at| self.read_from(at, dispatch, parts))
     }
 
@@ -108,7 +99,7 @@ impl Rings {
         let mut worked = self.read(first, dispatch, parts);
         let mut at = first + 1;
         while at < self.rings.len() {
-            if self.rings[at].is_due() {
+            if self.rings[at].is_due(&parts.clock) {
                 worked |= self.read(at, dispatch, parts);
             }
             at += 1;
@@ -121,11 +112,13 @@ impl Rings {
     fn read(&mut self, at: usize, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
         let state = self.rings[at].read(dispatch, &parts.counters, &parts.clock);
         match state {
-            RingState::Idle | RingState::Busy => {}
-            RingState::Edge => self.is_at_edge = true,
-            RingState::Drained | RingState::Lost => self.end(at, state, parts),
+            RingState::Idle => false,
+            RingState::Busy => true,
+            RingState::Drained | RingState::Lost => {
+                self.end(at, state, parts);
+                false
+            }
         }
-        matches!(state, RingState::Busy | RingState::Edge)
     }
 
     /// A ring is not read any more. The last one takes its place, and its turn in the next cycle.
