@@ -121,10 +121,11 @@ impl RingEndpoint {
             || self.entry.is_evicted()
     }
 
-    /// Reads what there is, if anything is.
+    /// Reads what there is, if anything is; `at_once` if it was there already when it was looked for.
     #[inline(never)]
     pub(super) fn read(
         &mut self,
+        at_once: bool,
         dispatch: &mut Dispatch,
         counters: &Counters,
         clock: &Clock,
@@ -171,7 +172,7 @@ impl RingEndpoint {
         if frames == 0 {
             return if self.closing { RingState::Drained } else { RingState::Idle };
         }
-        self.rest.handle_read(frames, || clock.now());
+        self.rest.handle_read(frames, at_once, || clock.now());
         RingState::Busy
     }
 

@@ -76,31 +76,38 @@ impl Rings {
     pub(super) fn poll_often(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
         // Nothing but the looks themselves stands between two of them: whoever waits here sees a message
         // as soon as it can be seen.
-        let found = (0..self.looks).find_map(|_| {
+        let found = (0..self.looks).find_map(|look| {
             let due = self.rings.iter_mut().position(|ring| ring.is_due(&parts.clock));
             if due.is_none() {
                 finish_loads();
             }
-            due
+            due.map(|at| (at, look == 0))
         });
-        found.is_some_and(|at| self.read_from(at, dispatch, parts))
+        found.is_some_and(|(at, at_once)| self.read_from(at, at_once, dispatch, parts))
     }
 
     /// Looks at each ring once, whatever was to be let go ahead. True when there was something.
     #[inline]
     pub(super) fn poll(&mut self, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
         let found = self.rings.iter().position(RingEndpoint::has_something);
-        found.is_some_and(|at| self.read_from(at, dispatch, parts))
+        found.is_some_and(|at| self.read_from(at, false, dispatch, parts))
     }
 
-    /// Reads a ring that is due, and those behind it that are. True when there was something.
+    /// Reads a ring that is due, and those behind it that are; `at_once` if it was when it was first looked at.
+    /// True when there was something.
     #[inline(always)]
-    fn read_from(&mut self, first: usize, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
-        let mut worked = self.read(first, dispatch, parts);
+    fn read_from(
+        &mut self,
+        first: usize,
+        at_once: bool,
+        dispatch: &mut Dispatch,
+        parts: &PollerParts,
+    ) -> bool {
+        let mut worked = self.read(first, at_once, dispatch, parts);
         let mut at = first + 1;
         while at < self.rings.len() {
             if self.rings[at].is_due(&parts.clock) {
-                worked |= self.read(at, dispatch, parts);
+                worked |= self.read(at, at_once, dispatch, parts);
             }
             at += 1;
         }
@@ -109,8 +116,14 @@ impl Rings {
 
     /// Reads one. True when there was something.
     #[inline]
-    fn read(&mut self, at: usize, dispatch: &mut Dispatch, parts: &PollerParts) -> bool {
-        let state = self.rings[at].read(dispatch, &parts.counters, &parts.clock);
+    fn read(
+        &mut self,
+        at: usize,
+        at_once: bool,
+        dispatch: &mut Dispatch,
+        parts: &PollerParts,
+    ) -> bool {
+        let state = self.rings[at].read(at_once, dispatch, &parts.counters, &parts.clock);
         match state {
             RingState::Idle => false,
             RingState::Busy => true,
