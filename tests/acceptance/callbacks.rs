@@ -184,12 +184,18 @@ fn in_a_callback(
     (subscription, move || let_go.send(()).unwrap())
 }
 
+/// Outside of the ranges from which instances take ports for all else: one of those would be found taken at times.
+const ONE_PORT: u16 = 20050;
+
+fn one_port() -> Settings {
+    Settings { unicast_ports: "20050", ..Settings::default() }
+}
+
 /// What others have given a poller comes before what its callback gives it later: here a socket that
 /// both topics need.
 #[test]
 fn a_callback_shares_the_socket_that_somebody_else_has_just_opened() {
-    let one_port = Settings { unicast_ports: "35008-35008", ..Settings::default() };
-    let place = Place::with(one_port);
+    let place = Place::with(one_port());
     let config = place.config();
     let stream = |topic: &str| config.route(topic).unwrap().stream();
     let first = "unicast.first";
@@ -225,9 +231,7 @@ fn a_callback_shares_the_socket_that_somebody_else_has_just_opened() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "asks the system, and receives nothing")]
 fn a_callback_ends_what_somebody_else_has_just_begun() {
-    const PORT: u16 = 35008;
-    let one_port = Settings { unicast_ports: "35008-35008", ..Settings::default() };
-    let place = Place::with(one_port);
+    let place = Place::with(one_port());
     let instance = Arc::new(place.start("here"));
     let (begun, to_end) = unbounded::<Subscription>();
     let (boot, let_go) =
@@ -236,7 +240,7 @@ fn a_callback_ends_what_somebody_else_has_just_begun() {
     let_go();
     boot.unsubscribe();
     eventually("its port is free again", || {
-        std::net::UdpSocket::bind((place.address(), PORT)).is_ok()
+        std::net::UdpSocket::bind((place.address(), ONE_PORT)).is_ok()
     });
 }
 
