@@ -42,7 +42,7 @@ impl Idle {
 
     /// To be called after a cycle that did something.
     #[inline]
-    pub(super) const fn worked(&mut self) {
+    pub(super) const fn reset(&mut self) {
         self.empty = 0;
         self.sleep = SHORTEST_SLEEP;
     }
@@ -126,7 +126,7 @@ mod tests {
         let mut idle = Idle::new(IdleKind::Block);
         let spins = (0..1000).take_while(|_| idle.idle() == Pause::None).count();
         assert_eq!(spins, SPINS_BEFORE_BLOCKING as usize);
-        idle.worked();
+        idle.reset();
         assert_eq!(idle.idle(), Pause::None);
     }
 }

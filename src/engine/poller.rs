@@ -202,7 +202,7 @@ impl Poller {
             if worked {
                 self.worked_at = self.stopwatch.started();
                 self.stopwatch.finish(&mut self.dispatch.timing);
-                self.idle.worked();
+                self.idle.reset();
             } else if self.idle.idle() == Pause::Block {
                 self.wait();
             }
