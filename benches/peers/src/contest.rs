@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::cases::Case;
-use crate::exchange::{self, Outcome};
+use crate::exchange::{self, Merits, Outcome};
 use crate::links;
 use crate::rounds::{Rounds, Spread};
 use crate::setups::{Peer, Setup};
@@ -105,7 +105,7 @@ fn try_out(
     let mut tried = Vec::new();
     for &setup in setups {
         match attempt(setup)? {
-            Ok(outcome) => tried.push((setup, vec![outcome.merit()])),
+            Ok(outcome) => tried.push((setup, vec![outcome.merits()])),
             Err(error) => reason = format!("{error:#}"),
         }
     }
@@ -113,17 +113,24 @@ fn try_out(
     tried.truncate(FINALISTS);
     for _ in 0..FINAL_HEATS {
         for (setup, merits) in &mut tried {
-            merits.push(attempt(*setup)?.map_or(0.0, |outcome| outcome.merit()));
+            let outcome = attempt(*setup)?;
+            merits.push(outcome.map_or(Merits::default(), |outcome| outcome.merits()));
         }
     }
     rank(&mut tried);
     Ok(tried.first().map(|(setup, _)| (*setup, setups.len())).ok_or(reason))
 }
 
-/// The best first, by the median of the merits of each.
-fn rank(tried: &mut [(Setup, Vec<f64>)]) {
-    let median = |merits: &[f64]| Spread::of(merits.iter().copied()).map_or(0.0, |all| all.median);
-    tried.sort_by(|(_, one), (_, other)| median(other).total_cmp(&median(one)));
+/// The best first, by the medians of the merits of each.
+fn rank(tried: &mut [(Setup, Vec<Merits>)]) {
+    let medians = |all: &[Merits]| {
+        let median = |which: usize| Spread::of(all.iter().map(|merits| merits[which]));
+        [0, 1].map(|which| median(which).map_or(0.0, |spread| spread.median))
+    };
+    tried.sort_by(|(_, one), (_, other)| {
+        let (one, other) = (medians(one), medians(other));
+        other[0].total_cmp(&one[0]).then(other[1].total_cmp(&one[1]))
+    });
 }
 
 #[cfg(test)]
@@ -172,6 +179,24 @@ mod tests {
             }))
         });
         assert_eq!(best.unwrap(), Ok((setups[0], 2)));
+    }
+
+    #[test]
+    fn of_two_with_the_same_median_the_one_with_the_better_tail_is_chosen() {
+        let case = Case::all()[0];
+        let setups = &Peer::Vega.setups(&case)[..3];
+        let best = try_out(setups, |setup| {
+            let (most, few) = match setups.iter().position(|known| *known == setup) {
+                Some(0) => (150, 900),
+                Some(1) => (150, 200),
+                _ => (160, 170),
+            };
+            let mut latency = crate::round_trips::histogram().unwrap();
+            latency.record_n(most, 90).unwrap();
+            latency.record_n(few, 10).unwrap();
+            Ok(Ok(Outcome::RoundTrips(latency)))
+        });
+        assert_eq!(best.unwrap(), Ok((setups[1], 3)));
     }
 
     #[test]
