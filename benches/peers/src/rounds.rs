@@ -21,17 +21,18 @@ impl Rounds {
         self.0.push(outcome);
     }
 
-    /// A percentile of round trips. None of streams.
-    pub(crate) fn latency_ns(&self, quantile: f64) -> Option<Spread> {
-        Spread::of(self.0.iter().filter_map(|outcome| match outcome {
+    /// A percentile of the round trips of each round. Nothing of streams.
+    pub(crate) fn latencies_ns(&self, quantile: f64) -> Vec<f64> {
+        let latency = |outcome: &Outcome| match outcome {
             Outcome::RoundTrips(latency) => Some(latency.value_at_quantile(quantile) as f64),
             Outcome::Stream(_) => None,
-        }))
+        };
+        self.0.iter().filter_map(latency).collect()
     }
 
-    /// Messages a second. None of round trips.
-    pub(crate) fn rate(&self) -> Option<Spread> {
-        Spread::of(self.flows().map(Flow::messages_per_second))
+    /// Messages a second of each round. Nothing of round trips.
+    pub(crate) fn rates(&self) -> Vec<f64> {
+        self.flows().map(Flow::messages_per_second).collect()
     }
 
     /// What all streams together sent and received. None of round trips.
@@ -47,10 +48,18 @@ impl Rounds {
     }
 }
 
+/// How many times as large those of `ones` are as `others`: the median of the ratios of each to each, after
+/// Hodges and Lehmann. The ratio of the medians is no such measure where there are two states: with six rounds of ten
+/// near and then four, it compares one state with the other. None of nothing, and of what is not positive.
+pub(crate) fn typical_ratio(ones: &[f64], others: &[f64]) -> Option<f64> {
+    let each_to_each = ones.iter().flat_map(|one| others.iter().map(move |other| one / other));
+    Spread::of(each_to_each).map(|all| all.median).filter(|ratio| ratio.is_finite())
+}
+
 impl Spread {
     /// None of nothing.
-    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<_> = values.collect();
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
         let at = |quarters: usize| values[(last * quarters + 2) / 4];
@@ -90,9 +99,21 @@ mod tests {
             latency.record_n(2 * ns, 2).unwrap();
             rounds.push(Outcome::RoundTrips(latency));
         }
-        let median = |quantile| rounds.latency_ns(quantile).unwrap().median;
+        let median = |quantile| Spread::of(rounds.latencies_ns(quantile)).unwrap().median;
         assert_eq!((median(0.5), median(0.99)), (110.0, 220.0));
-        assert!(rounds.rate().is_none() && rounds.flow().is_none());
+        assert!(rounds.rates().is_empty() && rounds.flow().is_none());
+    }
+
+    #[test]
+    fn who_is_faster_in_each_state_is_ahead_however_often_a_state_was_met() {
+        let [one, other] = [[50.0, 51.0, 17.0, 52.0, 16.0], [24.0, 76.0, 25.0, 23.0, 75.0]];
+        let ratio = typical_ratio(&other, &one).unwrap();
+        assert!((1.4..1.6).contains(&ratio), "{ratio}");
+        let ratio = typical_ratio(&one, &other).unwrap();
+        assert!((1.0 / 1.6..1.0 / 1.4).contains(&ratio), "{ratio}");
+        assert_eq!(typical_ratio(&[3.0], &[2.0]), Some(1.5));
+        assert_eq!(typical_ratio(&[3.0], &[]), None);
+        assert_eq!(typical_ratio(&[3.0], &[0.0]), None);
     }
 
     #[test]

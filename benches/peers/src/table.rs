@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cases::Case;
 use crate::contest::{Result, Standing};
-use crate::rounds::{Rounds, Spread};
+use crate::rounds::{Rounds, Spread, typical_ratio};
 use crate::setups::Peer;
 
 /// One contestant of one case: medians of its rounds, and what the rounds in the middle half came to.
@@ -25,7 +25,7 @@ pub(crate) struct Row {
     received: Option<u64>,
     /// Messages that were skipped, repeated, damaged or out of order.
     astray: Option<u64>,
-    /// How many times as fast vega is: half the latency or twice the rate is 2.
+    /// How many times as fast vega is, round by round: half the latency or twice the rate is 2.
     vega_ahead: Option<f64>,
     /// The same by the 99th percentile.
     vega_ahead_p99: Option<f64>,
@@ -78,10 +78,12 @@ impl Row {
     }
 
     fn measure(&mut self, rounds: &Rounds) {
-        let us = |quantile| rounds.latency_ns(quantile).map(|ns| ns.map(|ns| rounded(ns / 1e3)));
+        let us = |quantile| {
+            Spread::of(rounds.latencies_ns(quantile)).map(|ns| ns.map(|ns| rounded(ns / 1e3)))
+        };
         (self.p50_us, self.p50_us_quartiles) = median_and_quartiles(us(0.5));
         (self.p99_us, self.p99_us_quartiles) = median_and_quartiles(us(0.99));
-        let rate = rounds.rate().map(|rate| rate.map(f64::round));
+        let rate = Spread::of(rounds.rates()).map(|rate| rate.map(f64::round));
         (self.msgs_per_sec, self.msgs_per_sec_quartiles) = median_and_quartiles(rate);
         if let Some(flow) = rounds.flow() {
             self.sent = Some(flow.sent);
@@ -92,18 +94,15 @@ impl Row {
 
     /// Streams that lost something are not compared.
     fn compare(&mut self, other: &Rounds, vega: &Rounds) {
-        let ratio = |slower: Option<Spread>, faster: Option<Spread>| {
-            let (slower, faster) = (slower?.median, faster?.median);
-            (faster > 0.0).then(|| rounded(slower / faster))
-        };
-        let latency = |quantile| ratio(other.latency_ns(quantile), vega.latency_ns(quantile));
+        let ratio = |ones: &[f64], others: &[f64]| typical_ratio(ones, others).map(rounded);
+        let latency = |quantile| ratio(&other.latencies_ns(quantile), &vega.latencies_ns(quantile));
         self.vega_ahead = latency(0.5);
         self.vega_ahead_p99 = latency(0.99);
         if let (Some(others), Some(own)) = (other.flow(), vega.flow())
             && others.is_reliable()
             && own.is_reliable()
         {
-            self.vega_ahead = ratio(vega.rate(), other.rate());
+            self.vega_ahead = ratio(&vega.rates(), &other.rates());
         }
     }
 
