@@ -160,9 +160,9 @@ impl RingEndpoint {
             return RingState::Lost;
         }
         let packet = self.reader.packet();
-        if packet - self.published >= self.publish_every
-            || (frames == 0 && packet != self.published)
-        {
+        let told = packet - self.published >= self.publish_every
+            || (frames == 0 && packet != self.published);
+        if told {
             self.published = packet;
             self.entry.publish(packet);
             if packet >= self.lap_ends {
@@ -170,7 +170,13 @@ impl RingEndpoint {
             }
         }
         if frames == 0 {
-            return if self.closing { RingState::Drained } else { RingState::Idle };
+            // Who has just told the writer how far it is has not looked in vain: to yield now would be a system call
+            // for each packet, in the middle of an exchange of messages.
+            return match (self.closing, told) {
+                (true, _) => RingState::Drained,
+                (false, true) => RingState::Busy,
+                (false, false) => RingState::Idle,
+            };
         }
         self.rest.handle_read(frames, at_once, || clock.now());
         RingState::Busy
@@ -235,3 +241,6 @@ fn take_other(
 const fn refused(_: Refusal) -> Counter {
     Counter::FramesRefused
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

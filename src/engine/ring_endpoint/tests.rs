@@ -1,0 +1,100 @@
+//! What a look at a ring comes to, over a real file. Tests.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::engine::endpoint::tests::{Nobody, OWN};
+use crate::id::TopicHash;
+use crate::ring::Layout;
+use crate::ring::append::{Appender, Entry};
+use crate::ring::shared::{Description, SharedRing, Start};
+use crate::transport::shm::Directory;
+use crate::wire::packet::PacketHeader;
+
+const SESSION: SessionId = SessionId(7);
+const TOPIC: TopicHash = TopicHash(1);
+
+/// A ring, its writer, and who reads it for a poller without subscriptions.
+struct Fixture {
+    ring: SharedRing,
+    appender: Appender,
+    endpoint: RingEndpoint,
+    dispatch: Dispatch,
+    counters: Arc<Counters>,
+    clock: Clock,
+    sequence: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Some(&folder.path().join("rings"))).unwrap();
+        let layout = Layout::for_shared_window(1408, 64 << 10);
+        let file = directory.create("1", SharedRing::file_bytes(layout) as u64).unwrap();
+        let description =
+            Description { layout, topic: TOPIC, session: SESSION, instance: OWN, stream: 0 };
+        let ring = SharedRing::create(file, description);
+        let header = PacketHeader { session: SESSION, sequence: 0, stream: 0, instance: OWN };
+        // Mapped a second time: who holds a lock on a file does not see it.
+        let seen = SharedRing::open(directory.open_file("1").unwrap()).unwrap();
+        let joined = seen.attach(OWN, Start::LiveEdge).unwrap();
+        let counters = Arc::new(Counters::new());
+        let mut delivery = Delivery::new(1024);
+        delivery.expect_from(joined.first);
+        Self {
+            appender: Appender::new(ring.slots(), &header),
+            ring,
+            endpoint: RingEndpoint::new(joined.entry, joined.reader, delivery),
+            dispatch: Dispatch::new(Arc::clone(&counters), Arc::new(Nobody)),
+            counters,
+            clock: Clock::start(),
+            sequence: 0,
+            _folder: folder,
+        }
+    }
+
+    fn send(&mut self) {
+        self.sequence += 1;
+        let message = Entry {
+            kind: FrameKind::Message,
+            publisher: 1,
+            topic: TOPIC,
+            sequence: self.sequence,
+            prefix: &[],
+            payload: &[0; 1024],
+        };
+        self.appender.append(&message).unwrap();
+    }
+
+    fn read(&mut self) -> RingState {
+        let Self { endpoint, dispatch, counters, clock, .. } = self;
+        endpoint.read(false, dispatch, counters, clock)
+    }
+
+    /// Packet up to which the writer knows that everything has been read.
+    fn published(&self) -> u64 {
+        self.ring.positions().next().unwrap().1
+    }
+}
+
+/// An idle strategy that yields or sleeps would otherwise do so between two messages of an exchange, once for each
+/// packet.
+#[test]
+fn who_tells_the_writer_how_far_it_is_has_not_looked_in_vain() {
+    let mut fixture = Fixture::new();
+    assert!(!fixture.endpoint.has_something());
+    // The second message is in a packet of its own: the first one has been read.
+    for _ in 0..2 {
+        fixture.send();
+        assert_eq!(fixture.read(), RingState::Busy);
+    }
+    assert_eq!(fixture.published(), 0);
+    assert!(fixture.endpoint.has_something());
+    assert_eq!(fixture.read(), RingState::Busy);
+    assert_eq!(fixture.published(), 1);
+    assert!(!fixture.endpoint.has_something());
+    assert_eq!(fixture.read(), RingState::Idle);
+    fixture.endpoint.close();
+    assert_eq!(fixture.read(), RingState::Drained);
+}
