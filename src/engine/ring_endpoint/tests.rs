@@ -28,17 +28,17 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::open(Some(&folder.path().join("rings"))).unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = Directory::open(Some(&folder.path().join("rings"))).expect("a directory");
         let layout = Layout::for_shared_window(1408, 64 << 10);
-        let file = directory.create("1", SharedRing::file_bytes(layout) as u64).unwrap();
+        let file = directory.create("1", SharedRing::file_bytes(layout) as u64).expect("a file");
         let description =
             Description { layout, topic: TOPIC, session: SESSION, instance: OWN, stream: 0 };
         let ring = SharedRing::create(file, description);
         let header = PacketHeader { session: SESSION, sequence: 0, stream: 0, instance: OWN };
         // Mapped a second time: who holds a lock on a file does not see it.
-        let seen = SharedRing::open(directory.open_file("1").unwrap()).unwrap();
-        let joined = seen.attach(OWN, Start::LiveEdge).unwrap();
+        let seen = SharedRing::open(directory.open_file("1").expect("the file")).expect("the ring");
+        let joined = seen.attach(OWN, Start::LiveEdge).expect("a place");
         let counters = Arc::new(Counters::new());
         let mut delivery = Delivery::new(1024);
         delivery.expect_from(joined.first);
@@ -64,7 +64,7 @@ impl Fixture {
             prefix: &[],
             payload: &[0; 1024],
         };
-        self.appender.append(&message).unwrap();
+        self.appender.append(&message).expect("room");
     }
 
     fn read(&mut self) -> RingState {
@@ -74,7 +74,7 @@ impl Fixture {
 
     /// Packet up to which the writer knows that everything has been read.
     fn published(&self) -> u64 {
-        self.ring.positions().next().unwrap().1
+        self.ring.positions().next().expect("a reader").1
     }
 }
 
