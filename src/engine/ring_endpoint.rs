@@ -243,4 +243,4 @@ const fn refused(_: Refusal) -> Counter {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-mod tests;
+pub(super) mod tests;

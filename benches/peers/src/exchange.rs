@@ -29,7 +29,7 @@ pub(crate) enum Outcome {
     Stream(Flow),
 }
 
-/// What is to be compared first, and what then.
+/// What is compared first, and what is where that is equal.
 pub(crate) type Merits = [f64; 2];
 
 /// What became of the messages of a stream.
@@ -70,8 +70,8 @@ impl Add for Flow {
 }
 
 impl Outcome {
-    /// What chooses among setups, the larger the better: the next one where all before are equal. Nothing if
-    /// messages were lost. Round trips are measured in steps of the clock, so that many have the same median.
+    /// What chooses among setups, the larger the better. Zero if messages were lost. Round trips are measured in
+    /// steps of the clock, so that many have the same median, and their tail decides.
     pub(crate) fn merits(&self) -> Merits {
         match self {
             Self::RoundTrips(latency) => {

@@ -48,9 +48,9 @@ impl Rounds {
     }
 }
 
-/// How many times as large those of `ones` are as `others`: the median of the ratios of each to each, after
-/// Hodges and Lehmann. The ratio of the medians is no such measure where there are two states: with six rounds of ten
-/// near and then four, it compares one state with the other. None of nothing, and of what is not positive.
+/// How many times as large `ones` are as `others`: the median of the ratios of each to each, after Hodges and Lehmann.
+/// The ratio of the medians would compare two states of the machine where most of `ones` met the one and most of
+/// `others` the other. None where there is nothing, or nothing to divide by.
 pub(crate) fn typical_ratio(ones: &[f64], others: &[f64]) -> Option<f64> {
     let each_to_each = ones.iter().flat_map(|one| others.iter().map(move |other| one / other));
     Spread::of(each_to_each).map(|all| all.median).filter(|ratio| ratio.is_finite())

@@ -312,11 +312,8 @@ mod tests {
     use crate::engine::matches::Matches;
     use crate::engine::poller::{Inbox, stalled};
     use crate::engine::request_processor::RequestProcessor;
-    use crate::ring::Layout;
-    use crate::ring::shared::Description;
+    use crate::engine::ring_endpoint::tests::{SESSION, ring_file};
     use crate::time::Clock;
-
-    const SESSION: SessionId = SessionId(7);
 
     /// A ring of this instance's own, a subscription to it, and the commands for its poller.
     struct Fixture {
@@ -330,16 +327,8 @@ mod tests {
     }
 
     fn fixture(room: usize) -> Fixture {
-        let folder = tempfile::tempdir().expect("a folder");
-        let directory = Directory::open(Some(&folder.path().join("rings"))).expect("a directory");
         let (own, hash) = (InstanceId::random(), TopicHash::of("prices"));
-        let layout = Layout::for_shared_window(1408, 64 << 10);
-        let bytes = SharedRing::file_bytes(layout) as u64;
-        let file = directory.create(&ring_name(own, SESSION), bytes).expect("a file");
-        let session = SESSION;
-        let description = Description { layout, topic: hash, session, instance: own, stream: 0 };
-        let writer = SharedRing::create(file, description);
-
+        let (folder, directory, writer) = ring_file(&ring_name(own, SESSION), own, hash);
         let (clock, counters) = (Clock::start(), Arc::new(Counters::new()));
         let requests = Arc::new(RequestProcessor::new(own, 1, Arc::clone(&counters), clock));
         let directory = Some(directory);

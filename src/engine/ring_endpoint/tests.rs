@@ -4,15 +4,29 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::endpoint::tests::{Nobody, OWN};
-use crate::id::TopicHash;
+use crate::id::{InstanceId, TopicHash};
 use crate::ring::Layout;
 use crate::ring::append::{Appender, Entry};
 use crate::ring::shared::{Description, SharedRing, Start};
 use crate::transport::shm::Directory;
 use crate::wire::packet::PacketHeader;
 
-const SESSION: SessionId = SessionId(7);
+pub(in crate::engine) const SESSION: SessionId = SessionId(7);
 const TOPIC: TopicHash = TopicHash(1);
+
+/// A folder for rings, and one in there as its writer sees it.
+pub(in crate::engine) fn ring_file(
+    name: &str,
+    instance: InstanceId,
+    topic: TopicHash,
+) -> (tempfile::TempDir, Directory, SharedRing) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = Directory::open(Some(&folder.path().join("rings"))).expect("a directory");
+    let layout = Layout::for_shared_window(1408, 64 << 10);
+    let file = directory.create(name, SharedRing::file_bytes(layout) as u64).expect("a file");
+    let description = Description { layout, topic, session: SESSION, instance, stream: 0 };
+    (folder, directory, SharedRing::create(file, description))
+}
 
 /// A ring, its writer, and who reads it for a poller without subscriptions.
 struct Fixture {
@@ -28,13 +42,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let directory = Directory::open(Some(&folder.path().join("rings"))).expect("a directory");
-        let layout = Layout::for_shared_window(1408, 64 << 10);
-        let file = directory.create("1", SharedRing::file_bytes(layout) as u64).expect("a file");
-        let description =
-            Description { layout, topic: TOPIC, session: SESSION, instance: OWN, stream: 0 };
-        let ring = SharedRing::create(file, description);
+        let (folder, directory, ring) = ring_file("1", OWN, TOPIC);
         let header = PacketHeader { session: SESSION, sequence: 0, stream: 0, instance: OWN };
         // Mapped a second time: who holds a lock on a file does not see it.
         let seen = SharedRing::open(directory.open_file("1").expect("the file")).expect("the ring");
