@@ -180,7 +180,7 @@ impl Poller {
             buffer: ReceiveBuffer::new(),
             idle: Idle::new(config.idle),
             spins: config.idle.spins(),
-            is_idle: false,
+            is_idle: true,
             worked_at: 0,
             has_gaps: false,
             cycle: 0,
@@ -213,7 +213,11 @@ impl Poller {
     #[inline]
     fn work(&mut self) -> bool {
         self.cycle = self.cycle.wrapping_add(1);
-        self.dispatch.timing.begin_cycle(self.stopwatch.start());
+        // A cycle that found something has read the clock when it ended.
+        if self.is_idle {
+            self.stopwatch.start();
+        }
+        self.dispatch.timing.begin_cycle(self.stopwatch.started());
         let mut worked = self.poll_sockets_often();
         worked |= self.rings.poll_often(&mut self.dispatch, &self.parts);
         if self.has_gaps {

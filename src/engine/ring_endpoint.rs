@@ -143,9 +143,10 @@ impl RingEndpoint {
                 dispatch.sink(origin).deliver(arrival(&header, rest));
                 return true;
             }
-            let mut sink = RingSink { dispatch: dispatch.sink(origin), entry };
-            let taken = take_other(header, rest, request, delivery, &mut sink);
-            if let Err(counter) = taken {
+            let sink = RingSink { dispatch: dispatch.sink(origin), entry };
+            let mut others = Others { request, delivery, sink };
+            let HeaderWords { commit, topic, sequence } = header;
+            if let Err(counter) = others.take(commit, topic, sequence, rest) {
                 // What is refused because it was overwritten is lost, and will be told as such.
                 counters.add(counter, u64::from(entry.is_intact()));
             }
@@ -213,29 +214,36 @@ impl Sink for RingSink<'_> {
     }
 }
 
-/// What is not the next message, whole: apart, so that the way of those is short. Says what to count when it is of no
-/// use.
-#[inline(never)]
-fn take_other(
-    header: HeaderWords,
-    rest: &[u8],
-    request: &mut Vec<u8>,
-    delivery: &mut Delivery,
-    sink: &mut RingSink<'_>,
-) -> Result<(), Counter> {
-    let malformed = |_| Counter::Malformed;
-    let header = header.decode().map_err(malformed)?;
-    let frame = Frame::behind(header, rest).map_err(malformed)?;
-    if frame.header.kind == FrameKind::Request {
-        // It says where its answer goes: it is copied, so that nobody answers what was overwritten.
-        request.clear();
-        request.extend_from_slice(frame.body);
-        if !sink.is_intact() {
-            return Err(Counter::FramesRefused);
+/// Takes what is not the next message, whole: apart, so that the way of those is short.
+struct Others<'a> {
+    request: &'a mut Vec<u8>,
+    delivery: &'a mut Delivery,
+    sink: RingSink<'a>,
+}
+
+impl Others<'_> {
+    /// Takes the words of the header one by one: together they would be in memory for every message.
+    ///
+    /// # Errors
+    ///
+    /// What to count when the frame is of no use.
+    #[inline(never)]
+    fn take(&mut self, commit: u64, topic: u64, sequence: u64, rest: &[u8]) -> Result<(), Counter> {
+        let Self { request, delivery, sink } = self;
+        let malformed = |_| Counter::Malformed;
+        let header = HeaderWords { commit, topic, sequence }.decode().map_err(malformed)?;
+        let frame = Frame::behind(header, rest).map_err(malformed)?;
+        if frame.header.kind == FrameKind::Request {
+            // It says where its answer goes: it is copied, so that nobody answers what was overwritten.
+            request.clear();
+            request.extend_from_slice(frame.body);
+            if !sink.is_intact() {
+                return Err(Counter::FramesRefused);
+            }
+            return delivery.handle_frame(&Frame { body: request, ..frame }, sink).map_err(refused);
         }
-        return delivery.handle_frame(&Frame { body: request, ..frame }, sink).map_err(refused);
+        delivery.handle_frame(&frame, sink).map_err(refused)
     }
-    delivery.handle_frame(&frame, sink).map_err(refused)
 }
 
 const fn refused(_: Refusal) -> Counter {

@@ -1,8 +1,10 @@
 //! How long the rounds of a poller take, and the callbacks in them. Layer: engine. Owned by one poller.
 //!
-//! Every round that finds something is measured, with two reads of the cycle counter: no slow callback
-//! stays unseen. A single callback is measured when none has been for a while, so that rare messages
+//! Every round that finds something is measured, with a read of the cycle counter where it ends: no slow
+//! callback stays unseen. A single callback is measured when none has been for a while, so that rare messages
 //! all are and streams cost nothing.
+
+use std::time::Duration;
 
 use crate::counters::{PollerColumn, Row, SubscriptionColumn};
 use crate::time::{Clock, Timestamp};
@@ -11,7 +13,7 @@ use crate::transport::cycles;
 /// Rounds that take longer hold up other topics for longer than a network does.
 const SLOW_NS: u64 = 10_000_000;
 /// Pause between two callbacks that are measured.
-const CALLBACK_INTERVAL_NS: f64 = 100_000.0;
+const CALLBACK_INTERVAL_NS: u64 = 100_000;
 /// The length of a cycle is measured again after so many rounds.
 const CALIBRATE_EVERY: u32 = 1024;
 
@@ -21,7 +23,7 @@ pub(super) struct Stopwatch {
     clock: Clock,
     /// The same moment by both.
     origin: (Timestamp, u64),
-    ns_per_cycle: f64,
+    scale: Scale,
     started: u64,
     until_calibration: u32,
 }
@@ -29,14 +31,14 @@ pub(super) struct Stopwatch {
 impl Stopwatch {
     pub(super) fn new(row: Row<PollerColumn>, clock: Clock) -> Self {
         let origin = (clock.now(), cycles());
-        Self { row, clock, origin, ns_per_cycle: 0.0, started: origin.1, until_calibration: 0 }
+        let (scale, started) = (Scale::default(), origin.1);
+        Self { row, clock, origin, scale, started, until_calibration: 0 }
     }
 
-    /// A round begins.
+    /// A round begins, and the one before has found nothing.
     #[inline]
-    pub(super) fn start(&mut self) -> u64 {
+    pub(super) fn start(&mut self) {
         self.started = cycles();
-        self.started
     }
 
     /// When the round began, in cycles.
@@ -49,23 +51,25 @@ impl Stopwatch {
     /// the first round that found something.
     #[inline]
     pub(super) fn since(&self, earlier: u64) -> u64 {
-        if self.ns_per_cycle > 0.0 {
-            in_ns(self.started.saturating_sub(earlier), self.ns_per_cycle)
+        if self.scale.is_known() {
+            self.scale.in_ns(self.started.saturating_sub(earlier))
         } else {
             u64::MAX
         }
     }
 
-    /// It has found something, and ends.
+    /// It has found something, and ends. The next one begins.
     #[inline]
     pub(super) fn finish(&mut self, callbacks: &mut CallbackTiming) {
-        let took = cycles().saturating_sub(self.started);
+        let now = cycles();
+        let took = now.saturating_sub(self.started);
+        self.started = now;
         if self.until_calibration == 0 {
             self.calibrate();
-            callbacks.ns_per_cycle = self.ns_per_cycle;
+            callbacks.scale = self.scale;
         }
         self.until_calibration -= 1;
-        let took_ns = in_ns(took, self.ns_per_cycle);
+        let took_ns = self.scale.in_ns(took);
         self.row.add(PollerColumn::Cycles, 1);
         self.row.add(PollerColumn::BusyTime, took_ns);
         self.row.raise(PollerColumn::LongestCycle, took_ns);
@@ -75,23 +79,39 @@ impl Stopwatch {
     }
 
     #[cold]
-    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     fn calibrate(&mut self) {
         let (at, count) = self.origin;
-        let passed = self.clock.now().since(at).as_nanos() as f64;
-        self.ns_per_cycle = passed / cycles().saturating_sub(count).max(1) as f64;
+        let passed = self.clock.now().since(at);
+        self.scale = Scale::new(passed, cycles().saturating_sub(count));
         self.until_calibration = CALIBRATE_EVERY;
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a measurement; neither is negative"
-)]
-fn in_ns(count: u64, ns_per_cycle: f64) -> u64 {
-    (count as f64 * ns_per_cycle) as u64
+/// How long a cycle takes. In integers: a conversion is done for every message of an exchange, and takes
+/// twenty instructions by way of floating-point numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scale {
+    /// Nanoseconds in 2^32 cycles; 0 until it is known.
+    ns: u64,
+}
+
+impl Scale {
+    fn new(passed: Duration, cycles: u64) -> Self {
+        let ns = (passed.as_nanos() << 32) / u128::from(cycles.max(1));
+        Self { ns: u64::try_from(ns).unwrap_or(u64::MAX) }
+    }
+
+    #[inline]
+    const fn is_known(self) -> bool {
+        self.ns > 0
+    }
+
+    /// 0 as long as it is not known.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of centuries")]
+    const fn in_ns(self, cycles: u64) -> u64 {
+        ((cycles as u128 * self.ns as u128) >> 32) as u64
+    }
 }
 
 /// Measures a callback now and then.
@@ -101,17 +121,14 @@ pub(super) struct CallbackTiming {
     is_due: bool,
     /// When the round began in which the last one was.
     last: u64,
-    /// 0 until it is known.
-    ns_per_cycle: f64,
+    scale: Scale,
 }
 
 impl CallbackTiming {
     /// A round of the poller begins.
     #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "compared with a pause")]
     pub(super) fn begin_cycle(&mut self, now: u64) {
-        let passed_ns = now.saturating_sub(self.last) as f64 * self.ns_per_cycle;
-        if passed_ns >= CALLBACK_INTERVAL_NS {
+        if self.scale.in_ns(now.saturating_sub(self.last)) >= CALLBACK_INTERVAL_NS {
             self.is_due = true;
             self.last = now;
         }
@@ -125,7 +142,7 @@ impl CallbackTiming {
 
     #[cold]
     pub(super) fn finish(&mut self, started: u64, row: &mut Row<SubscriptionColumn>) {
-        let took_ns = in_ns(cycles().saturating_sub(started), self.ns_per_cycle);
+        let took_ns = self.scale.in_ns(cycles().saturating_sub(started));
         self.is_due = false;
         row.add(SubscriptionColumn::CallbacksTimed, 1);
         row.add(SubscriptionColumn::CallbackTime, took_ns);
@@ -141,14 +158,32 @@ mod tests {
     use crate::counters::Counters;
 
     #[test]
+    fn cycles_are_as_long_as_they_were_measured_to_be() {
+        // 2.6 GHz, and a counter of 24 MHz; and a count of a century.
+        let second = Duration::from_secs(1);
+        for (per_second, count, ns) in [
+            (2_600_000_000, 26_000, 10_000),
+            (24_000_000, 24, 1_000),
+            (24_000_000, 24_000_000 * 3_600, 3_600_000_000_000),
+            (2_600_000_000, u64::MAX / 2, 3_547_450_783_405_683_002),
+        ] {
+            let found = Scale::new(second, per_second).in_ns(count);
+            assert!(found.abs_diff(ns) <= 1 + ns / 100_000_000, "{found} {ns}");
+        }
+        assert_eq!(Scale::default().in_ns(u64::MAX), 0);
+        assert!(!Scale::default().is_known() && Scale::new(second, 0).is_known());
+    }
+
+    #[test]
     fn a_poller_that_has_found_nothing_yet_has_been_quiet_for_long() {
         let counters = Arc::new(Counters::new());
         let mut stopwatch = Stopwatch::new(counters.row("data", ""), Clock::start());
-        let began = stopwatch.start();
+        stopwatch.start();
+        let began = stopwatch.started();
         assert_eq!(stopwatch.since(began), u64::MAX);
         std::iter::repeat_with(cycles).find(|now| *now > began + 1_000_000);
         stopwatch.finish(&mut CallbackTiming::default());
-        let worked = stopwatch.start();
+        let worked = stopwatch.started();
         assert_eq!(stopwatch.since(worked), 0);
         assert!((1..u64::MAX).contains(&stopwatch.since(began)));
     }

@@ -150,18 +150,18 @@ impl Appender {
     #[inline(always)]
     pub(crate) fn append(&mut self, entry: &Entry<'_>) -> Result<(), Full> {
         debug_assert!(entry.body_bytes() <= self.layout().whole_body_bytes());
-        let frame = self.reserve(FRAME_HEADER_LENGTH + entry.body_bytes())?;
-        self.write_header(&entry.header(FLAG_WHOLE));
+        let place = self.reserve(FRAME_HEADER_LENGTH + entry.body_bytes())?;
+        self.write_header(place, &entry.header(FLAG_WHOLE));
         // SAFETY: `reserve` made room for header and body.
         unsafe {
-            let mut target = frame.add(FRAME_HEADER_LENGTH);
+            let mut target = self.slots.byte(place).add(FRAME_HEADER_LENGTH);
             if !entry.prefix.is_empty() {
                 copy(entry.prefix, target);
                 target = target.add(entry.prefix.len());
             }
             copy_short(entry.payload, target);
         }
-        self.commit(entry.kind, FLAG_WHOLE, entry.publisher);
+        self.commit(place, entry.kind, FLAG_WHOLE, entry.publisher);
         Ok(())
     }
 
@@ -187,18 +187,18 @@ impl Appender {
         if offset + part == total {
             flags |= FLAG_END;
         }
-        let frame = self.reserve(length)?;
+        let place = self.reserve(length)?;
         #[expect(clippy::cast_possible_truncation, reason = "messages are limited to 1 GiB")]
         let position = Fragment { total: total as u32, offset: offset as u32 };
-        self.write_header(&entry.header(flags));
+        self.write_header(place, &entry.header(flags));
         // SAFETY: `reserve` made room for header, extension and part.
         unsafe {
-            let extension = frame.add(FRAME_HEADER_LENGTH);
+            let extension = self.slots.byte(place).add(FRAME_HEADER_LENGTH);
             copy(&position.total.to_le_bytes(), extension);
             copy(&position.offset.to_le_bytes(), extension.add(4));
             copy_body(entry, offset, part, extension.add(FRAGMENT_LENGTH));
         }
-        self.commit(entry.kind, flags, entry.publisher);
+        self.commit(place, entry.kind, flags, entry.publisher);
         Ok(part)
     }
 
@@ -261,9 +261,9 @@ impl Appender {
         self.fitted == FRAME_HEADER_LENGTH + body_bytes
     }
 
-    /// Room for a frame of `length` bytes in the open slot, or in the next one.
+    /// Room for a frame of `length` bytes in the open slot, or in the next one: where it begins in the ring.
     #[inline]
-    fn reserve(&mut self, length: usize) -> Result<NonNull<u8>, Full> {
+    fn reserve(&mut self, length: usize) -> Result<usize, Full> {
         if self.fitted != length {
             if self.offset == 0 || self.offset + length > self.layout().packet_bytes {
                 self.open_slot()?;
@@ -272,7 +272,7 @@ impl Appender {
         }
         let frame = self.start + self.offset;
         self.slots.note_write(frame + FRAME_HEADER_LENGTH, length - FRAME_HEADER_LENGTH);
-        Ok(self.slots.byte(frame))
+        Ok(frame)
     }
 
     /// Takes the room at `offset` for a frame of `length` bytes and zeroes the commit word at `next`, behind
@@ -317,11 +317,10 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes what follows the commit word in the header of the frame at `offset`: words, because a
+    /// Writes what follows the commit word in the header of the frame that was reserved: words, because a
     /// reader that was cut off may look at them meanwhile.
     #[inline]
-    fn write_header(&self, header: &FrameHeader) {
-        let frame = self.start + self.offset;
+    fn write_header(&self, frame: usize, header: &FrameHeader) {
         self.slots.word(frame + TOPIC_AT).store(header.topic.0.to_le(), Ordering::Relaxed);
         self.slots.word(frame + SEQUENCE_AT).store(header.sequence.to_le(), Ordering::Relaxed);
     }
@@ -373,10 +372,9 @@ impl Appender {
         is_open
     }
 
-    /// Makes the frame that was fitted in visible.
+    /// Makes the frame that was reserved visible.
     #[inline]
-    fn commit(&mut self, kind: FrameKind, flags: u8, publisher: u32) {
-        let frame = self.start + self.offset;
+    fn commit(&mut self, frame: usize, kind: FrameKind, flags: u8, publisher: u32) {
         #[expect(clippy::cast_possible_truncation, reason = "fits into one packet")]
         let word = commit_word(self.fitted as u16, kind, flags, publisher);
         // Release: pairs with the Acquire in `Reader::poll`.

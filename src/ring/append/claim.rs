@@ -60,12 +60,12 @@ impl Appender {
         body_bytes: usize,
     ) -> Result<Claimed, Full> {
         debug_assert!(body_bytes <= self.layout().whole_body_bytes());
-        let frame = self.reserve(FRAME_HEADER_LENGTH + body_bytes)?;
-        self.write_header(header);
+        let place = self.reserve(FRAME_HEADER_LENGTH + body_bytes)?;
+        self.write_header(place, header);
         self.step_over();
         self.claimed.push(self.open);
         Ok(Claimed {
-            frame,
+            frame: self.slots.byte(place),
             packet: self.open,
             body_bytes,
             publisher: header.publisher,
