@@ -58,7 +58,7 @@ impl Stopwatch {
         }
     }
 
-    /// It has found something, and ends. The next one begins.
+    /// It has found something, and ends. The next one begins: commands in between count with that.
     #[inline]
     pub(super) fn finish(&mut self, callbacks: &mut CallbackTiming) {
         let now = cycles();
